@@ -1,0 +1,2 @@
+//! terrace-crds
+fn main() {}

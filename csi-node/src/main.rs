@@ -1,0 +1,2 @@
+//! terrace-node
+fn main() {}

@@ -1,0 +1,2 @@
+//! kubectl-terrace
+fn main() {}

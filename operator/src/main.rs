@@ -1,0 +1,2 @@
+//! terrace-operator
+fn main() {}
