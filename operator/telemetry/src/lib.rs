@@ -1,1 +1,11 @@
-//! terrace-telemetry
+//! Logs and traces of every Terrace program: one line a record on stderr, spans to a collector.
+//!
+//! It knows no Kubernetes and no CSI, and it never fails a call because tracing is off: without
+//! `OTEL_EXPORTER_OTLP_ENDPOINT` nothing is exported, [`inject`] answers `None` and
+//! [`with_parent`] does nothing.
+
+mod init;
+mod traceparent;
+
+pub use init::{Error, LogFormat, Telemetry, init};
+pub use traceparent::{inject, with_parent};
