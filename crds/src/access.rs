@@ -1,0 +1,129 @@
+//! What each service account may do, with the reason: the one table from which the chart's RBAC is rendered.
+//! A verb that no code needs is a fault.
+
+/// One line of a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Resources, with `/status` where the subresource is meant.
+    pub resources: &'static [&'static str],
+    /// Verbs.
+    pub verbs: &'static [&'static str],
+    /// Where it holds.
+    pub scope: Scope,
+    /// What it is for.
+    pub reason: &'static str,
+}
+
+/// Where a permission holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every namespace, and cluster-scoped objects.
+    Cluster,
+    /// The release's namespace.
+    Release,
+}
+
+/// A service account and what it may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Name of the service account, role and binding.
+    pub name: &'static str,
+    /// Its permissions.
+    pub permissions: &'static [Permission],
+}
+
+const fn cluster(
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+    reason: &'static str,
+) -> Permission {
+    Permission { group, resources, verbs, scope: Scope::Cluster, reason }
+}
+
+const TERRACE: &str = "terrace.storage";
+const READ: &[&str] = &["get", "list", "watch"];
+
+/// Every role.
+pub const ROLES: &[Role] = &[
+    Role {
+        name: "terrace-operator",
+        permissions: &[
+            cluster(
+                TERRACE,
+                &["storagevolumes"],
+                &["get", "list", "watch", "create", "update", "patch", "delete"],
+                "make, assign, grow and delete volumes",
+            ),
+            cluster(
+                TERRACE,
+                &[
+                    "storagevolumes/status",
+                    "storagepools/status",
+                    "tieringpolicies/status",
+                    "lifecyclepolicies/status",
+                ],
+                &["get", "patch"],
+                "report",
+            ),
+            cluster(
+                TERRACE,
+                &["storagepools"],
+                &["get", "list", "watch", "patch"],
+                "read pools; hold the finalizer of a pool with volumes",
+            ),
+            cluster(
+                TERRACE,
+                &["storagenodes", "tieringpolicies", "lifecyclepolicies"],
+                READ,
+                "read what nodes offer and what policies ask for",
+            ),
+            cluster(
+                "",
+                &["persistentvolumes", "persistentvolumeclaims", "nodes"],
+                READ,
+                "adopt a volume whose PV exists; place on nodes that exist",
+            ),
+            cluster("", &["namespaces"], &["get"], "UID of kube-system: the cluster's identity"),
+            cluster("events.k8s.io", &["events"], &["create", "patch"], "tell the claim's owner"),
+            Permission {
+                group: "coordination.k8s.io",
+                resources: &["leases"],
+                verbs: &["get", "create", "update", "patch"],
+                scope: Scope::Release,
+                reason: "elect one leader",
+            },
+        ],
+    },
+    Role {
+        name: "terrace-node",
+        permissions: &[
+            cluster(
+                TERRACE,
+                &["storagevolumes"],
+                &["get", "list", "watch", "patch"],
+                "see what is assigned here; drop the node's finalizer",
+            ),
+            cluster(TERRACE, &["storagevolumes/status"], &["get", "patch"], "report"),
+            cluster(TERRACE, &["storagepools"], READ, "see which disks and folders to use"),
+            cluster(
+                TERRACE,
+                &["storagenodes"],
+                &["get", "create", "patch"],
+                "make this node's StorageNode",
+            ),
+            cluster(TERRACE, &["storagenodes/status"], &["get", "patch"], "report"),
+            cluster(
+                "",
+                &["persistentvolumes"],
+                &["get"],
+                "proof before destruction: is the PV gone or released",
+            ),
+            cluster("", &["nodes"], &["get"], "labels of this node, for pool selectors"),
+            cluster("", &["namespaces"], &["get"], "UID of kube-system: the cluster's identity"),
+            cluster("events.k8s.io", &["events"], &["create", "patch"], "tell the claim's owner"),
+        ],
+    },
+];

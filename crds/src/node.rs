@@ -1,0 +1,189 @@
+//! StorageNode: what one node has, written by its agent only. It has no spec.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Size, pool::PoolState};
+
+/// Nothing is asked of a node.
+#[derive(
+    CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize,
+)]
+#[kube(
+    group = "terrace.storage",
+    version = "v1alpha1",
+    kind = "StorageNode",
+    plural = "storagenodes",
+    shortname = "snode",
+    category = "storage",
+    status = "StorageNodeStatus",
+    derive = "PartialEq",
+    no_spec,
+    doc = "Devices, pools and volumes of one node, named like the node; written by the node's agent.",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Pools", type_ = "integer", json_path = ".status.counts.pools"),
+    printcolumn(name = "Volumes", type_ = "integer", json_path = ".status.counts.volumes"),
+    printcolumn(name = "Devices", type_ = "integer", json_path = ".status.counts.devices"),
+    printcolumn(name = "Kernel", type_ = "string", json_path = ".status.kernel"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    )
+)]
+pub struct StorageNodeSpec {}
+
+/// What a node has.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageNodeStatus {
+    /// UID of the namespace kube-system: marks what belongs to this cluster.
+    #[serde(rename = "clusterUID", default, skip_serializing_if = "Option::is_none")]
+    pub cluster_uid: Option<String>,
+    /// Kernel release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// Lengths of the lists below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
+    /// Block devices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    pub devices: Vec<Device>,
+    /// Pools on this node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub pools: Vec<NodePool>,
+    /// Host objects that carry Terrace's tag, by volume UUID.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4096))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["uuid".into(), "state".into()]))]
+    pub volumes: Vec<HostVolume>,
+    /// What the kernel and the tools here can do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub facilities: Vec<Facility>,
+    /// What holds and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Lengths of a StorageNode's lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Counts {
+    /// Pools that are Ready.
+    pub pools: u32,
+    /// Host objects.
+    pub volumes: u32,
+    /// Block devices.
+    pub devices: u32,
+}
+
+/// A block device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// Lasting id: by-id name, else WWN or serial, else the kernel's name.
+    pub id: String,
+    /// Path now; may change at the next boot.
+    pub path: String,
+    /// Size.
+    pub size: Size,
+    /// Model, where the device tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Serial number, where the device tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// Spinning or not.
+    pub rotational: bool,
+    /// Signature found on it, as `erase[].found` would name it; absent on a blank device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// Who uses it: a mount point, a holder, swap, or a pool's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use_by: Option<String>,
+}
+
+/// A pool on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodePool {
+    /// Name of the StoragePool.
+    pub name: String,
+    /// UUID of the pool on this node; absent until it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// Tier it counts as.
+    pub tier: String,
+    /// Backend.
+    pub backend: String,
+    /// State.
+    pub state: PoolState,
+    /// Bytes that volumes may take in all, overprovision apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Size>,
+    /// Bytes free on the disk below now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<Size>,
+    /// Cause and remedy, where it is not Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// A host object that carries Terrace's tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostVolume {
+    /// UUID of the volume.
+    pub uuid: String,
+    /// Name of the StorageVolume it was made for.
+    pub name: String,
+    /// UUID of the pool it lies on.
+    #[serde(rename = "poolUUID")]
+    pub pool_uuid: String,
+    /// Size of the host object.
+    pub size: Size,
+    /// State of the host object.
+    pub state: HostVolumeState,
+}
+
+/// State of a host object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum HostVolumeState {
+    /// Being made.
+    Creating,
+    /// In service.
+    Ready,
+    /// Kept without a StorageVolume.
+    Retained,
+    /// On its way out, with proof.
+    Quarantined,
+    /// Its tag cannot be read; untouched.
+    Unreadable,
+}
+
+/// Something that the kernel or a tool here can or cannot do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Facility {
+    /// Name: `xfs`, `mkfs.xfs`, `ext4-online-grow` ...
+    pub name: String,
+    /// Whether it is there.
+    pub available: bool,
+    /// Version, or what is missing and what follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}

@@ -1,0 +1,190 @@
+//! Sizes as Kubernetes quantities (`100G`, `10Gi`, `1073741824`) and their value in bytes. Pure.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// A number of bytes, written as a Kubernetes quantity. Keeps the text it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Size(String);
+
+/// Why a text is no size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SizeError {
+    /// No digits, or an unknown suffix.
+    #[error(
+        "{0:?} is no size: write a number with an optional suffix such as M, G, T, Mi, Gi or Ti"
+    )]
+    Malformed(String),
+    /// Beyond what 64 bits of bytes can hold.
+    #[error("{0:?} is larger than 2^63 bytes")]
+    TooLarge(String),
+}
+
+const BINARY: [(&str, u64); 6] = [
+    ("Ki", 1 << 10),
+    ("Mi", 1 << 20),
+    ("Gi", 1 << 30),
+    ("Ti", 1 << 40),
+    ("Pi", 1 << 50),
+    ("Ei", 1 << 60),
+];
+const DECIMAL: [(&str, u64); 6] = [
+    ("k", 1_000),
+    ("M", 1_000_000),
+    ("G", 1_000_000_000),
+    ("T", 1_000_000_000_000),
+    ("P", 1_000_000_000_000_000),
+    ("E", 1_000_000_000_000_000_000),
+];
+
+impl Size {
+    /// The size of `bytes`, written with the largest binary suffix that loses nothing.
+    pub fn from_bytes(bytes: u64) -> Self {
+        let whole = BINARY.iter().rev().find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit));
+        Self(
+            whole.map_or_else(
+                || bytes.to_string(),
+                |(name, unit)| format!("{}{name}", bytes / unit),
+            ),
+        )
+    }
+
+    /// The size of `bytes` for people: whole units of the largest binary suffix with at least 3 digits' worth.
+    pub fn rounded(bytes: u64) -> Self {
+        let unit = BINARY.iter().rev().find(|(_, unit)| bytes >= 10 * unit);
+        Self(
+            unit.map_or_else(
+                || bytes.to_string(),
+                |(name, unit)| format!("{}{name}", bytes / unit),
+            ),
+        )
+    }
+
+    /// Bytes; a fraction is rounded up, as Kubernetes does.
+    ///
+    /// # Errors
+    /// [`SizeError`] where the text is no quantity or too large.
+    pub fn bytes(&self) -> Result<u64, SizeError> {
+        parse_quantity(&self.0)
+    }
+
+    /// The text as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Size {
+    type Err = SizeError;
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        parse_quantity(text).map(|_| Self(text.to_owned()))
+    }
+}
+
+fn parse_quantity(text: &str) -> Result<u64, SizeError> {
+    let malformed = || SizeError::Malformed(text.to_owned());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return Err(malformed());
+    }
+    let unit = parse_suffix(suffix).ok_or_else(malformed)?;
+    let scaled = parse_scaled(whole, fraction, unit).ok_or(SizeError::TooLarge(text.to_owned()))?;
+    u64::try_from(scaled)
+        .ok()
+        .filter(|bytes| i64::try_from(*bytes).is_ok())
+        .ok_or(SizeError::TooLarge(text.to_owned()))
+}
+
+fn parse_suffix(suffix: &str) -> Option<u128> {
+    if suffix.is_empty() {
+        return Some(1);
+    }
+    if let Some(exponent) = suffix.strip_prefix(['e', 'E']).filter(|rest| !rest.is_empty()) {
+        let digits = exponent.strip_prefix('+').unwrap_or(exponent);
+        return 10_u128.checked_pow(digits.parse().ok()?);
+    }
+    let known = BINARY.iter().chain(&DECIMAL).find(|(name, _)| *name == suffix);
+    known.map(|(_, unit)| u128::from(*unit))
+}
+
+/// `whole.fraction * unit`, rounded up; None on overflow.
+fn parse_scaled(whole: &str, fraction: &str, unit: u128) -> Option<u128> {
+    let digits = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u128>().ok() };
+    let parts = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let below = digits(fraction)?.checked_mul(unit)?.div_ceil(parts);
+    digits(whole)?.checked_mul(unit)?.checked_add(below)
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "maxLength": 32,
+            "x-kubernetes-validations": [{
+                "rule": "isQuantity(self) && quantity(self).sign() >= 0",
+                "message": "must be a size such as 100G or 10Gi",
+            }],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Size, SizeError};
+
+    fn bytes(text: &str) -> Result<u64, SizeError> {
+        text.parse::<Size>().and_then(|size| size.bytes())
+    }
+
+    #[test]
+    fn sizes_are_read_as_kubernetes_reads_them() {
+        let known = [
+            ("0", 0),
+            ("100G", 100_000_000_000),
+            ("1T", 1_000_000_000_000),
+            ("10Gi", 10 << 30),
+            ("1.5Gi", 3 << 29),
+            ("1e9", 1_000_000_000),
+            ("0.5", 1),
+            ("125M", 125_000_000),
+        ];
+        for (text, want) in known {
+            assert_eq!(bytes(text), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused() {
+        for text in ["", "Gi", "-1", "1 G", "1GB", "1g", ".", "10m", "1e", "9999999999999E"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_written_size_is_read_back() {
+        for want in [0, 1, 1023, 1024, 300 << 20, 10 << 30, (10 << 30) + 1] {
+            assert_eq!(Size::from_bytes(want).bytes(), Ok(want));
+        }
+        assert_eq!(Size::from_bytes(10 << 30).as_str(), "10Gi");
+        assert_eq!(Size::rounded((10 << 30) + 12_345).as_str(), "10Gi");
+    }
+}
