@@ -1,1 +1,52 @@
-//! terrace-device-types
+//! terrace-device-types: the words in which a node talks about its storage.
+//!
+//! ```text
+//!   observe (terrace-devices) ->  View  -+
+//!                                        +-> plan (terrace-backends) -> Vec<Step> -> execute (terrace-devices)
+//!   ask (terrace-node)        -> Intent -+                          \-> Refusal
+//! ```
+//! Every type here is a value. This crate may not open a file, start a process, read a clock or draw a random number:
+//! what it says can be tested by comparing values, and the prose of a [`Step`] is the same in a golden, an Event and
+//! `kubectl terrace explain`.
+//!
+//! # Rules that live here because every other crate must obey them
+//! - The text of a [`Tag`] is written and parsed in one place ([`tag`]); what cannot be read is an error, never a guess.
+//! - A [`Latch`] only moves forward ([`Latch::may_become`]): formatted once is formatted for ever.
+//! - A [`DeletionProof`] can only be made by [`DeletionProof::check`].
+
+mod bytes;
+mod device;
+mod done;
+mod format;
+mod id;
+mod intent;
+mod pool;
+mod proof;
+mod prose;
+mod refusal;
+mod step;
+pub mod tag;
+mod undo;
+mod view;
+
+pub use bytes::{Bytes, BytesError, GIB, KIB, MIB};
+pub use device::{DeviceUse, DeviceView, Signature};
+pub use done::{StepDone, Tool};
+pub use format::{Access, Allocation, Erase, FsType, SectorSize, VolumeMode};
+pub use id::{
+    BootId, ClusterUid, DeletionId, DevT, FileId, FsUuid, IdError, OperationId, PoolUuid,
+    VolumeUuid, image_name, quarantine_name,
+};
+pub use intent::{Intent, PoolIntent, PoolPlace, Sharing, Wipe};
+pub use pool::{POOL_FILE_NAME, PoolFile, PoolFileError, PoolFileReading, PoolView};
+pub use proof::{DeletionProof, DeletionStamp, PvReading};
+pub use refusal::{
+    Class, FormatRefusal, InUse, PoolRefusal, ProofRefusal, Refusal, RequestRefusal, TagRefusal,
+    UseRefusal,
+};
+pub use step::{DeviceRef, FormatGuard, Grown, Step};
+pub use tag::{HostState, Latch, LayoutVersion, StageState, Tag, TagError};
+pub use undo::undo;
+pub use view::{
+    FilesystemView, ImageView, LoopView, MountPoint, Opened, TagReading, View, VolumeView,
+};

@@ -1,0 +1,61 @@
+//! Invariant I1: no proof without every piece of the evidence.
+
+use super::*;
+use crate::{Allocation, HostState, Latch, LayoutVersion, StageState, VolumeMode};
+
+const ONE: &str = "4f1f6d3e-93a9-5b8e-9d55-1f2d5b0f2c11";
+const TWO: &str = "4f1f6d3e-93a9-5b8e-9d55-1f2d5b0f2c12";
+
+fn tag(volume: &str, cluster: &str) -> Tag {
+    Tag {
+        layout: LayoutVersion::CURRENT,
+        volume: volume.parse().unwrap(),
+        cluster: cluster.parse().unwrap(),
+        pool: TWO.parse().unwrap(),
+        name: "pvc-1".into(),
+        mode: VolumeMode::Block,
+        allocation: Allocation::Sparse,
+        state: HostState::Ready,
+        latch: Latch::None,
+        stage: StageState::Never,
+    }
+}
+
+fn check(stamp: Option<&str>, tag: &Tag, pv: &PvReading) -> Result<DeletionProof, ProofRefusal> {
+    let stamp = stamp.map(|volume| DeletionStamp {
+        volume: volume.parse().unwrap(),
+        id: "d-1".parse().unwrap(),
+    });
+    let cluster = "c-1".parse().unwrap();
+    DeletionProof::check(stamp.as_ref(), ONE.parse().unwrap(), &cluster, pv, tag)
+}
+
+fn found(phase: &str, reclaim: &str) -> PvReading {
+    PvReading::Found { phase: phase.into(), reclaim: reclaim.into() }
+}
+
+#[test]
+fn i1_a_whole_chain_of_evidence_is_a_proof() {
+    for pv in [PvReading::NotFound, found("Released", "Delete")] {
+        let proof = check(Some(ONE), &tag(ONE, "c-1"), &pv).unwrap();
+        assert_eq!((proof.volume().to_string(), proof.id().as_str()), (ONE.into(), "d-1"));
+    }
+}
+
+#[test]
+fn i1_any_missing_piece_is_no_proof() {
+    let (ours, gone) = (tag(ONE, "c-1"), PvReading::NotFound);
+    assert!(matches!(check(None, &ours, &gone), Err(ProofRefusal::NoStamp { .. })));
+    assert!(matches!(check(Some(TWO), &ours, &gone), Err(ProofRefusal::StampOfAnother { .. })));
+    let other = tag(TWO, "c-1");
+    assert!(matches!(check(Some(ONE), &other, &gone), Err(ProofRefusal::TagOfAnother { .. })));
+    let foreign = tag(ONE, "c-2");
+    assert!(matches!(check(Some(ONE), &foreign, &gone), Err(ProofRefusal::OtherCluster { .. })));
+    for (phase, reclaim) in
+        [("Bound", "Delete"), ("Released", "Retain"), ("Available", "Delete"), ("", "")]
+    {
+        let pv = found(phase, reclaim);
+        let refused = check(Some(ONE), &ours, &pv);
+        assert!(matches!(refused, Err(ProofRefusal::PvStillThere { .. })), "{phase} {reclaim}");
+    }
+}

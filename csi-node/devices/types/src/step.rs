@@ -1,0 +1,290 @@
+//! Every effect Terrace has on a host, one variant each. A step leaves its executor no choice, can be run twice, and is found again by looking.
+//!
+//! A step names a loop device by its image ([`DeviceRef::LoopOf`]): which number it got is looked up by device and inode at the moment it is needed.
+
+use std::path::PathBuf;
+
+use crate::{
+    Access, Allocation, Bytes, DeletionId, DeletionProof, DevT, Erase, FsType, FsUuid, HostState,
+    Latch, PoolFile, PoolUuid, SectorSize, StageState, Tag, VolumeMode, VolumeUuid,
+};
+
+/// A block device, named so that a re-used number can't be mistaken for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceRef {
+    /// The loop device whose backing file this image is.
+    LoopOf {
+        /// The image.
+        image: PathBuf,
+    },
+    /// A disk.
+    Disk {
+        /// Its node.
+        path: PathBuf,
+        /// The number the node must have.
+        dev_t: DevT,
+    },
+}
+
+/// What must hold at the moment mkfs starts; the executor looks again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FormatGuard {
+    /// An image: its tag is of this volume, its latch `formatting`, its stage record `never`.
+    Latch {
+        /// The image.
+        image: PathBuf,
+        /// The volume.
+        volume: VolumeUuid,
+    },
+    /// A disk for this pool: blank, and used by nobody.
+    Blank {
+        /// The pool.
+        pool: PoolUuid,
+    },
+}
+
+/// What is to be proven about a size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grown {
+    /// The filesystem.
+    pub fs: FsType,
+    /// It must span at least this, less [`FsType::tail`].
+    pub at_least: Bytes,
+}
+
+/// One effect on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Makes the image in one piece: unnamed file, space, tag, fsync, and only then its name.
+    AllocateImage {
+        /// Its path.
+        image: PathBuf,
+        /// Its length.
+        size: Bytes,
+        /// What it says about itself; `tag.allocation` decides whether the space is taken.
+        tag: Box<Tag>,
+    },
+    /// Makes a directory's entries durable.
+    SyncDir {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Rewrites the tag's state. Not to `quarantined`: that is [`Step::MarkQuarantined`].
+    WriteState {
+        /// The image.
+        image: PathBuf,
+        /// Whose it must be.
+        volume: VolumeUuid,
+        /// The new state.
+        state: HostState,
+    },
+    /// Moves the latch forward, durably.
+    WriteLatch {
+        /// The image.
+        image: PathBuf,
+        /// Whose it must be.
+        volume: VolumeUuid,
+        /// The new latch.
+        latch: Latch,
+    },
+    /// Writes the stage record, durably.
+    WriteStage {
+        /// The image.
+        image: PathBuf,
+        /// Whose it must be.
+        volume: VolumeUuid,
+        /// The new record.
+        stage: StageState,
+    },
+    /// Lengthens the image; takes the space, or leaves it as it was.
+    GrowImage {
+        /// The image.
+        image: PathBuf,
+        /// Whose it must be.
+        volume: VolumeUuid,
+        /// Its new length.
+        to: Bytes,
+        /// Whether the space is taken.
+        allocation: Allocation,
+    },
+    /// Attaches a loop device with direct I/O. Not yet autoclear: see [`Step::SetAutoclear`].
+    AttachLoop {
+        /// The image.
+        image: PathBuf,
+        /// Whose it must be.
+        volume: VolumeUuid,
+        /// The sector size it shows.
+        sector: SectorSize,
+        /// Read-write or read-only.
+        access: Access,
+        /// `Reserved` switches discards off.
+        allocation: Allocation,
+    },
+    /// Lets the loop device detach itself at the last close; set once the filesystem is mounted and holds it.
+    SetAutoclear {
+        /// The image.
+        image: PathBuf,
+    },
+    /// Lets the loop device see the image's new length.
+    ResizeLoop {
+        /// The image.
+        image: PathBuf,
+    },
+    /// Runs mkfs with a UUID of our choice, behind a guard.
+    MakeFilesystem {
+        /// The device.
+        device: DeviceRef,
+        /// Which.
+        fs: FsType,
+        /// The UUID it gets.
+        uuid: FsUuid,
+        /// What must hold.
+        guard: FormatGuard,
+    },
+    /// Repairs what the filesystem's own preen may repair (ext4); xfs and btrfs replay their log when mounted.
+    CheckFilesystem {
+        /// The device.
+        device: DeviceRef,
+        /// Which.
+        fs: FsType,
+    },
+    /// Grows an unmounted ext4 to its device (a full check first, as resize2fs demands).
+    GrowOffline {
+        /// The device.
+        device: DeviceRef,
+    },
+    /// Mounts a filesystem that has this UUID.
+    MountFilesystem {
+        /// The device.
+        device: DeviceRef,
+        /// Which.
+        fs: FsType,
+        /// The UUID it must have.
+        uuid: FsUuid,
+        /// Where.
+        target: PathBuf,
+        /// Options as `mount -o` takes them.
+        options: Vec<String>,
+    },
+    /// Makes `/data` and `/.terrace` (0700) in a mounted volume.
+    MakeLayout {
+        /// Where it is mounted.
+        mount: PathBuf,
+    },
+    /// Makes the path a mount will cover: a directory, or an empty file for raw block.
+    MakeTarget {
+        /// The path.
+        target: PathBuf,
+        /// Which of the two.
+        mode: VolumeMode,
+    },
+    /// Bind-mounts a directory.
+    BindMount {
+        /// From.
+        from: PathBuf,
+        /// To.
+        to: PathBuf,
+        /// Read-write or read-only.
+        access: Access,
+    },
+    /// Bind-mounts a device node over a file.
+    BindDevice {
+        /// The device.
+        device: DeviceRef,
+        /// To.
+        to: PathBuf,
+        /// Read-write or read-only (of the node; whether the device takes writes is the loop device's own flag).
+        access: Access,
+    },
+    /// Grows a mounted filesystem to its device, by its ioctl.
+    GrowFilesystem {
+        /// Where it is mounted.
+        mount: PathBuf,
+        /// Which.
+        fs: FsType,
+        /// The device.
+        device: DeviceRef,
+    },
+    /// Proves that the mounted filesystem spans that much, from its own geometry and statvfs; changes nothing.
+    ProveSize {
+        /// Where it is mounted.
+        mount: PathBuf,
+        /// The device.
+        device: DeviceRef,
+        /// What must hold.
+        grown: Grown,
+    },
+    /// Unmounts every mount at the path; what is not mounted or gone is no error.
+    Unmount {
+        /// The path.
+        target: PathBuf,
+    },
+    /// Removes an empty directory or file that a mount covered. Never anything else.
+    RemoveTarget {
+        /// The path.
+        target: PathBuf,
+    },
+    /// Detaches the loop device, and proves that it is.
+    DetachLoop {
+        /// The image.
+        image: PathBuf,
+    },
+    /// Writes into the tag that the deletion is proven. The point of no return.
+    MarkQuarantined {
+        /// The image.
+        image: PathBuf,
+        /// The proof.
+        proof: DeletionProof,
+    },
+    /// Gives the image its quarantine name.
+    RenameToQuarantine {
+        /// The image.
+        image: PathBuf,
+        /// Its new path, in the same directory.
+        to: PathBuf,
+        /// The deletion its tag must name.
+        deletion: DeletionId,
+    },
+    /// Destroys the bytes.
+    EraseImage {
+        /// The image.
+        image: PathBuf,
+        /// The deletion its tag must name.
+        deletion: DeletionId,
+        /// How.
+        erase: Erase,
+    },
+    /// Unlinks the image.
+    RemoveImage {
+        /// The image.
+        image: PathBuf,
+        /// The deletion its tag must name.
+        deletion: DeletionId,
+    },
+    /// Unlinks an image that is still `creating`, with latch `none` and stage record `never`.
+    RemoveUnfinished {
+        /// The image.
+        image: PathBuf,
+        /// Whose it must be.
+        volume: VolumeUuid,
+    },
+    /// Wipes the signatures of a disk, if they are word for word what was permitted.
+    WipeSignatures {
+        /// The device.
+        device: DeviceRef,
+        /// What must be found on it.
+        found: String,
+    },
+    /// Makes the pool directory (0700), with its parents.
+    MakePoolDirectory {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Writes `terrace-pool.json`, atomically and durably; never over another's.
+    WritePoolFile {
+        /// The directory.
+        dir: PathBuf,
+        /// What it says.
+        file: PoolFile,
+    },
+}

@@ -1,0 +1,159 @@
+//! What the host shows of one volume, its pool and the path that is asked about. Facts only, taken at one moment.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::{BootId, Bytes, DevT, FileId, FsType, PoolView, Signature, Tag, TagError};
+
+/// All that a plan for a volume looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct View {
+    /// The pool.
+    pub pool: PoolView,
+    /// The volume.
+    pub volume: VolumeView,
+    /// The running kernel's boot.
+    pub boot: BootId,
+    /// Every mount of the node, in mountinfo's order (a later one covers an earlier one at the same path).
+    pub mounts: Vec<MountPoint>,
+}
+
+/// One volume on the host. `Default` is a volume of which there is nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VolumeView {
+    /// The image, if there is one.
+    pub image: Option<ImageView>,
+    /// The loop device on that image, found by device and inode, if there is one.
+    pub attached: Option<LoopView>,
+    /// What is on the image (read from its loop device while one is attached).
+    pub signature: Signature,
+    /// The ids of the mounts (in [`View::mounts`]) of this volume's filesystem or device node.
+    pub mounts: Vec<u64>,
+    /// The mounted filesystem's own figures.
+    pub filesystem: Option<FilesystemView>,
+    /// Whether anybody has the image or its loop device open.
+    pub opened: Opened,
+}
+
+impl Default for VolumeView {
+    fn default() -> Self {
+        Self {
+            image: None,
+            attached: None,
+            signature: Signature::NotProbed,
+            mounts: Vec::new(),
+            filesystem: None,
+            opened: Opened::NotLooked,
+        }
+    }
+}
+
+/// An image file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageView {
+    /// Its path.
+    pub path: PathBuf,
+    /// Which file it is.
+    pub id: FileId,
+    /// Its length.
+    pub apparent: Bytes,
+    /// Blocks it holds.
+    pub allocated: Bytes,
+    /// What it says about itself.
+    pub tag: TagReading,
+}
+
+/// What a look at the tag gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum TagReading {
+    /// No attribute.
+    Absent,
+    /// A tag.
+    Read(Tag),
+    /// An attribute that is no tag.
+    Unreadable(TagError),
+}
+
+/// A loop device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LoopView {
+    /// Its node.
+    pub device: PathBuf,
+    /// Its number, good for as long as it stays attached.
+    pub dev_t: DevT,
+    /// Its size.
+    pub size: Bytes,
+    /// Where in the image it begins.
+    pub offset: Bytes,
+    /// Whether it detaches itself at the last close.
+    pub autoclear: bool,
+    /// Whether it is read-only.
+    pub read_only: bool,
+    /// Whether it bypasses the page cache of the image's filesystem.
+    pub direct_io: bool,
+}
+
+/// One line of mountinfo.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MountPoint {
+    /// The mount's id.
+    pub id: u64,
+    /// The id of the mount it lies on.
+    pub parent: u64,
+    /// The filesystem's device number (btrfs: an anonymous one).
+    pub dev_t: DevT,
+    /// Which directory (or file) of the filesystem is mounted.
+    pub root: PathBuf,
+    /// Where.
+    pub at: PathBuf,
+    /// Per-mount options (`rw`, `relatime`, ...).
+    pub options: Vec<String>,
+    /// The filesystem's type.
+    pub fs: String,
+    /// Its source, such as `/dev/loop3`.
+    pub source: String,
+    /// The filesystem's own options.
+    pub super_options: Vec<String>,
+}
+
+/// What a mounted filesystem says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FilesystemView {
+    /// Which.
+    pub fs: FsType,
+    /// Where it was asked.
+    pub mount: PathBuf,
+    /// How much of its device it spans, from its own geometry: not what statvfs leaves after overhead.
+    pub spans: Bytes,
+}
+
+/// Whether anybody has the image or its device open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Opened {
+    /// Nobody looked.
+    NotLooked,
+    /// Nobody: the loop device opened with `O_EXCL`, or a write lease on the image was granted.
+    ByNobody,
+    /// Somebody.
+    BySomebody,
+}
+
+impl View {
+    /// The uppermost mount at `path`, if anything is mounted there.
+    #[must_use]
+    pub fn mount_at(&self, path: &std::path::Path) -> Option<&MountPoint> {
+        self.mounts.iter().rev().find(|mount| mount.at == path)
+    }
+
+    /// Whether that mount is one of this volume.
+    #[must_use]
+    pub fn is_of_volume(&self, mount: &MountPoint) -> bool {
+        self.volume.mounts.contains(&mount.id)
+    }
+
+    /// The volume's mounts.
+    pub fn volume_mounts(&self) -> impl Iterator<Item = &MountPoint> {
+        self.mounts.iter().filter(|mount| self.is_of_volume(mount))
+    }
+}
