@@ -24,7 +24,11 @@ pub mod tiering;
 pub mod volume;
 pub mod yaml;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use std::collections::BTreeMap;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::CustomResourceExt;
 
 pub use condition::{ConditionType, Reason};
@@ -53,6 +57,28 @@ pub fn kinds() -> [CustomResourceDefinition; 6] {
         LifecyclePolicy::crd(),
     ]
     .map(with_keep)
+    .map(without_unsigned_formats)
+}
+
+/// Kubernetes knows no unsigned formats and warns of each; their bounds are in `minimum` and `maximum`.
+fn without_unsigned_formats(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
+            drop_unsigned_format(schema);
+        }
+    }
+    crd
+}
+
+fn drop_unsigned_format(schema: &mut JSONSchemaProps) {
+    schema.format = schema.format.take().filter(|format| !format.starts_with("uint"));
+    schema.properties.iter_mut().flat_map(BTreeMap::values_mut).for_each(drop_unsigned_format);
+    if let Some(JSONSchemaPropsOrArray::Schema(item)) = &mut schema.items {
+        drop_unsigned_format(item);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(value)) = &mut schema.additional_properties {
+        drop_unsigned_format(value);
+    }
 }
 
 /// Helm leaves a definition in place on uninstall: deleting it would delete every object of the kind.

@@ -14,6 +14,8 @@ pub const FINALIZER_NODE: &str = "terrace.storage/node";
 pub const FINALIZER_POOL: &str = "terrace.storage/volumes";
 /// W3C trace context of the call that asked for the latest change of a StorageVolume.
 pub const ANNOTATION_TRACEPARENT: &str = "terrace.storage/traceparent";
+/// Nodes that a StorageVolume may be placed on, as JSON (CSI's accessibility requirements); absent: any.
+pub const ANNOTATION_TOPOLOGY: &str = "terrace.storage/topology";
 /// Prefix of StorageClass and VolumeAttributesClass parameters.
 pub const PARAMETER_PREFIX: &str = "terrace.storage/";
 /// Volume context key (PV attributes): the volume's UUID.

@@ -46,6 +46,7 @@ use crate::Size;
     validation = Rule::new("!has(self.file) || has(self.file.directory) != (has(self.devices) && size(self.devices) > 0)").message("a file pool lies either in spec.file.directory or on spec.devices: name exactly one"),
     validation = Rule::new("!has(self.file) || !has(self.devices) || size(self.devices) <= 1").message("a file pool takes one device for each node: make one pool for each device"),
     validation = Rule::new("has(self.file) == has(oldSelf.file)").message("the backend of a pool cannot change"),
+    validation = Rule::new("!has(self.file) || !has(oldSelf.file) || has(self.file.directory) == has(oldSelf.file.directory)").message("a pool cannot change between spec.file.directory and spec.devices"),
     validation = Rule::new("!has(self.file) || !has(self.file.overprovision) || self.file.overprovision <= 1.0 || (has(self.watermarks) && has(self.watermarks.data))").message("spec.file.overprovision above 1 needs spec.watermarks.data: the share of the pool at which new volumes are refused")
 )]
 pub struct StoragePoolSpec {

@@ -140,7 +140,7 @@ impl JsonSchema for Size {
             "type": "string",
             "maxLength": 32,
             "x-kubernetes-validations": [{
-                "rule": "isQuantity(self) && quantity(self).sign() >= 0",
+                "rule": "isQuantity(self) && self.matches('^[0-9.]+([kMGTPE]|[KMGTPE]i|[eE][+]?[0-9]+)?$') && quantity(self).isLessThan(quantity('8Ei'))",
                 "message": "must be a size such as 100G or 10Gi",
             }],
         })
