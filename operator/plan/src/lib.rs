@@ -1,1 +1,22 @@
-//! terrace-plan
+//! Every decision of the operator as a function from values to values: no clock, no file, no client, no
+//! random number (I9). What a function here returns is what the test's golden text, the Event and
+//! `kubectl terrace explain` print.
+//!
+//! # Invariants
+//! - The same world gives the same plan, in whatever order it is listed (`tests/laws.rs`).
+//! - A plan that was carried out leaves nothing to do (`tests/laws.rs`).
+//! - No pool is promised beyond its limit (`tests/laws.rs`).
+//! - No effect deletes a volume that carries no stamp, unless no node ever had it (`tests/laws.rs`).
+
+pub mod capability;
+pub mod class;
+pub mod effect;
+pub mod parameters;
+pub mod placement;
+pub mod plan;
+pub mod pool;
+pub mod size;
+pub mod space;
+pub mod topology;
+pub mod volume;
+pub mod world;

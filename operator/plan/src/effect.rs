@@ -1,0 +1,195 @@
+//! Everything that the operator can do to the world, one variant a change. Adding one is a design review:
+//! it needs an arm in the executor, a line in RBAC, and a sentence here.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use terrace_crds::StorageVolume;
+use terrace_crds::condition::Reason;
+use terrace_crds::pool::StoragePoolStatus;
+use terrace_crds::volume::{Assignment, ClaimRef, Deletion};
+
+/// An object as it was when the plan was made: a change is refused if it is another one now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectRef {
+    /// Its namespace, if its kind has one.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its version.
+    pub resource_version: String,
+}
+
+impl ObjectRef {
+    /// The object with this metadata.
+    #[must_use]
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        Self {
+            namespace: metadata.namespace.clone(),
+            name: text(&metadata.name),
+            uid: text(&metadata.uid),
+            resource_version: text(&metadata.resource_version),
+        }
+    }
+}
+
+/// How much an Event asks of its reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// It is good to know.
+    Normal,
+    /// Something waits for somebody.
+    Warning,
+}
+
+/// One change to the world.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Write the intent for a volume.
+    CreateVolume {
+        /// Metadata and spec, as they will be.
+        volume: Box<StorageVolume>,
+    },
+    /// Reserve the volume's capacity on a pool, for good. Refused if the volume changed since.
+    AssignVolume {
+        /// Which volume.
+        volume: ObjectRef,
+        /// Where.
+        assignment: Assignment,
+        /// Name of the pool, for people.
+        pool: String,
+        /// Bytes reserved.
+        bytes: u64,
+    },
+    /// Reserve more for a volume. Refused if the volume changed since.
+    GrowVolume {
+        /// Which volume.
+        volume: ObjectRef,
+        /// Bytes, in all.
+        to: u64,
+    },
+    /// Write the proof that a volume's bytes may go (I1). Refused if the volume changed since.
+    StampDeletion {
+        /// Which volume.
+        volume: ObjectRef,
+        /// The stamp.
+        deletion: Deletion,
+    },
+    /// Ask for the object to go; its node decides about the bytes.
+    DeleteVolume {
+        /// Which volume.
+        volume: ObjectRef,
+    },
+    /// Let go of a volume that no node ever had.
+    ReleaseVolume {
+        /// Which volume.
+        volume: ObjectRef,
+    },
+    /// Write what the operator knows about a volume.
+    ReportVolume {
+        /// Which volume.
+        volume: ObjectRef,
+        /// `namespace/name` of the claim.
+        claim: Option<String>,
+        /// Conditions that the operator owns now, all of them.
+        conditions: Vec<Condition>,
+    },
+    /// Keep a pool from vanishing under its volumes.
+    HoldPool {
+        /// Which pool.
+        pool: ObjectRef,
+    },
+    /// Let a pool without volumes go.
+    ReleasePool {
+        /// Which pool.
+        pool: ObjectRef,
+    },
+    /// Write a pool's sums.
+    ReportPool {
+        /// Which pool.
+        pool: ObjectRef,
+        /// All of its status.
+        status: Box<StoragePoolStatus>,
+    },
+    /// Write what became of a LifecyclePolicy.
+    ReportLifecycle {
+        /// Which policy.
+        policy: ObjectRef,
+        /// Conditions, all of them.
+        conditions: Vec<Condition>,
+    },
+    /// Write what became of a TieringPolicy.
+    ReportTiering {
+        /// Which policy.
+        policy: ObjectRef,
+        /// Conditions, all of them.
+        conditions: Vec<Condition>,
+    },
+    /// An Event on the claim.
+    Tell {
+        /// Which claim.
+        claim: ClaimRef,
+        /// How much it asks of its reader.
+        tone: Tone,
+        /// From the closed list.
+        reason: Reason,
+        /// Cause and remedy.
+        note: String,
+    },
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateVolume { volume } => {
+                let name = volume.metadata.name.as_deref().unwrap_or_default();
+                write!(f, "create volume {name} of {}", volume.spec.capacity)
+            }
+            Self::AssignVolume { volume, assignment, pool, bytes } => {
+                let (name, bytes) = (&volume.name, crate::size::words(*bytes));
+                write!(f, "assign volume {name} to {}/{pool}: {bytes} reserved", assignment.node)
+            }
+            Self::GrowVolume { volume, to } => {
+                write!(f, "grow volume {} to {}", volume.name, crate::size::words(*to))
+            }
+            Self::StampDeletion { volume, deletion } => {
+                write!(f, "stamp volume {} for deletion {}", volume.name, deletion.id)
+            }
+            Self::DeleteVolume { volume } => write!(f, "delete volume {}", volume.name),
+            Self::ReleaseVolume { volume } => {
+                write!(f, "release volume {}: no node ever had it", volume.name)
+            }
+            Self::ReportVolume { volume, claim, conditions } => {
+                let claim = claim.as_deref().unwrap_or("none");
+                write!(f, "report volume {}: claim {claim}{}", volume.name, words(conditions))
+            }
+            Self::HoldPool { pool } => write!(f, "hold pool {}: it has volumes", pool.name),
+            Self::ReleasePool { pool } => write!(f, "release pool {}: it has no volume", pool.name),
+            Self::ReportPool { pool, status } => {
+                let size = |size: &Option<terrace_crds::Size>| {
+                    size.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string)
+                };
+                let (free, all) = (size(&status.available), size(&status.capacity));
+                let nodes = status.nodes_ready.as_deref().unwrap_or("?");
+                let (name, volumes) = (&pool.name, status.volumes);
+                write!(f, "report pool {name}: {free} of {all} free on {nodes} nodes, {volumes} volumes")
+            }
+            Self::ReportLifecycle { policy, conditions } => {
+                write!(f, "report lifecycle policy {}{}", policy.name, words(conditions))
+            }
+            Self::ReportTiering { policy, conditions } => {
+                write!(f, "report tiering policy {}{}", policy.name, words(conditions))
+            }
+            Self::Tell { claim, tone, reason, note } => {
+                write!(f, "tell {}/{} ({tone:?} {reason}): {note}", claim.namespace, claim.name)
+            }
+        }
+    }
+}
+
+fn words(conditions: &[Condition]) -> String {
+    conditions.iter().map(|c| format!(", {}={} {}", c.type_, c.status, c.reason)).collect()
+}

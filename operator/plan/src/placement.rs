@@ -1,0 +1,296 @@
+//! Chooses the node and pool of a volume, and says of every other why not. Pure: the same world gives the same
+//! answer, in whatever order it is listed.
+//!
+//! Order of choice: the nodes that the caller prefers, in its order; then the most space left; then the name.
+
+use std::fmt;
+
+use terrace_crds::condition::{ConditionType, Reason, Truth, find};
+use terrace_crds::pool::PoolState;
+use terrace_crds::volume::FsType;
+use terrace_crds::{StorageNode, StoragePool};
+
+use crate::parameters::Target;
+use crate::size::words;
+use crate::space::{Space, observe_spaces};
+use crate::topology::Topology;
+use crate::world::{HostState, World, name_of};
+
+/// What is to be placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Bytes it takes.
+    pub bytes: u64,
+    /// Which pools will do.
+    pub target: Target,
+    /// Which nodes will do.
+    pub topology: Topology,
+    /// The filesystem that the node must be able to make and mount; none for raw block.
+    pub fs_type: Option<FsType>,
+}
+
+/// Where a volume goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The node.
+    pub node: String,
+    /// The pool's name.
+    pub pool: String,
+    /// The pool's UUID on that node.
+    pub pool_uuid: String,
+    /// Bytes that can still be promised there before this volume.
+    pub free: u64,
+}
+
+/// A pool on a node that will not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The node.
+    pub node: String,
+    /// The pool.
+    pub pool: String,
+    /// Why not.
+    pub why: Why,
+}
+
+/// Why a pool on a node will not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The caller asked for other nodes.
+    NotAskedFor,
+    /// Kubernetes has no such node.
+    NodeGone,
+    /// The node takes no Pods.
+    Host(HostState),
+    /// The node's agent reports a fault.
+    NodeNotReady {
+        /// As reported.
+        message: String,
+    },
+    /// The pool is on its way out.
+    PoolDeleting,
+    /// Another pool has its device, or its spec asks for what is not offered.
+    PoolNotReady {
+        /// As reported.
+        message: String,
+    },
+    /// The node refuses the pool, or cannot find it.
+    PoolState {
+        /// State there.
+        state: PoolState,
+        /// As reported.
+        message: String,
+    },
+    /// The pool was not made there yet.
+    NotMadeYet,
+    /// The node cannot make or mount this filesystem.
+    NoFilesystem {
+        /// Its name.
+        fs: &'static str,
+        /// As reported.
+        detail: String,
+    },
+    /// Not enough is left to promise.
+    NoSpace {
+        /// Bytes asked.
+        asked: u64,
+        /// Bytes left.
+        free: u64,
+    },
+    /// The disk is filled above the pool's watermark.
+    Watermark {
+        /// Percent in use.
+        used: u64,
+        /// Percent at which volumes are refused.
+        at: u64,
+    },
+}
+
+/// Nothing will do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoPlace {
+    /// From the closed list.
+    pub reason: Reason,
+    /// Which pools were asked for.
+    pub target: Target,
+    /// Whether a StoragePool of that name or tier exists at all, and on no node.
+    pub pools: Vec<String>,
+    /// Every pool on every node that was looked at.
+    pub rejected: Vec<Rejected>,
+}
+
+/// Chooses.
+///
+/// # Errors
+/// [`NoPlace`], which reads as the reason of each pool on each node.
+pub fn plan_placement(world: &World, ask: &Ask) -> Result<Placed, NoPlace> {
+    let pools: Vec<&str> = world
+        .pools
+        .iter()
+        .filter(|pool| matches(&ask.target, pool))
+        .map(|pool| name_of(&pool.metadata))
+        .collect();
+    let mut rejected = Vec::new();
+    let mut best: Option<Space> = None;
+    for space in observe_spaces(world).into_iter().filter(|s| pools.contains(&s.pool.name.as_str())) {
+        match judge(world, ask, &space) {
+            Some(why) => rejected.push(Rejected { node: space.node, pool: space.pool.name, why }),
+            None if best.as_ref().is_none_or(|best| is_better(&ask.topology, &space, best)) => {
+                best = Some(space);
+            }
+            None => {}
+        }
+    }
+    match best {
+        Some(space) => Ok(placed(space)),
+        None => Err(no_place(ask, &pools, rejected)),
+    }
+}
+
+fn matches(target: &Target, pool: &StoragePool) -> bool {
+    match target {
+        Target::Pool(name) => name == name_of(&pool.metadata),
+        Target::Tier(tier) => *tier == pool.spec.tier,
+    }
+}
+
+fn is_better(topology: &Topology, a: &Space, b: &Space) -> bool {
+    let key = |space: &Space| (topology.rank(&space.node), std::cmp::Reverse(space.free()));
+    // Spaces come in the order of their names, so an equal one that comes later is no better.
+    key(a) < key(b)
+}
+
+fn placed(space: Space) -> Placed {
+    let free = space.free();
+    let pool_uuid = space.pool.uuid.unwrap_or_default();
+    Placed { node: space.node, pool: space.pool.name, pool_uuid, free }
+}
+
+/// Why this pool on this node will not do; `None` where it will.
+fn judge(world: &World, ask: &Ask, space: &Space) -> Option<Why> {
+    if !ask.topology.admits(&space.node) {
+        return Some(Why::NotAskedFor);
+    }
+    judge_node(world, &space.node)
+        .or_else(|| judge_pool(world, space))
+        .or_else(|| judge_filesystem(world.node(&space.node)?, ask.fs_type?))
+        .or_else(|| judge_space(space, ask.bytes))
+}
+
+fn judge_node(world: &World, node: &str) -> Option<Why> {
+    match world.hosts.iter().find(|host| host.name == node).map(|host| host.state) {
+        None => return Some(Why::NodeGone),
+        Some(state @ (HostState::NotReady | HostState::Cordoned)) => return Some(Why::Host(state)),
+        Some(HostState::Ready) => {}
+    }
+    let status = world.node(node)?.status.as_ref()?;
+    let message = fault(&status.conditions)?;
+    Some(Why::NodeNotReady { message })
+}
+
+fn judge_pool(world: &World, space: &Space) -> Option<Why> {
+    let spec = world.pool(&space.pool.name)?;
+    if spec.metadata.deletion_timestamp.is_some() {
+        return Some(Why::PoolDeleting);
+    }
+    if let Some(why) = crate::pool::refusal(world, spec) {
+        return Some(Why::PoolNotReady { message: why.message });
+    }
+    let message = space.pool.message.clone().unwrap_or_default();
+    match (space.pool.state, &space.pool.uuid) {
+        (PoolState::Ready, Some(_)) => None,
+        (PoolState::Ready, None) => Some(Why::NotMadeYet),
+        (state @ (PoolState::Refused | PoolState::Foreign | PoolState::Missing), _) => {
+            Some(Why::PoolState { state, message })
+        }
+    }
+}
+
+/// The facilities `<fs>` (the kernel mounts it) and `mkfs.<fs>` (the tool is there), where the node lists them.
+fn judge_filesystem(node: &StorageNode, fs: FsType) -> Option<Why> {
+    let fs = fs.as_str();
+    let mkfs = format!("mkfs.{fs}");
+    let lacking = node.status.as_ref()?.facilities.iter().find(|facility| {
+        !facility.available && (facility.name == fs || facility.name == mkfs)
+    })?;
+    let detail = lacking.detail.clone().unwrap_or_else(|| format!("{} is missing", lacking.name));
+    Some(Why::NoFilesystem { fs, detail })
+}
+
+fn judge_space(space: &Space, asked: u64) -> Option<Why> {
+    if asked > space.free() {
+        return Some(Why::NoSpace { asked, free: space.free() });
+    }
+    let full = space.watermark.filter(|mark| mark.used >= mark.at)?;
+    Some(Why::Watermark { used: full.used, at: full.at })
+}
+
+/// The message of a Ready condition that is False.
+fn fault(
+    conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+) -> Option<String> {
+    let ready = find(conditions, ConditionType::Ready)?;
+    (ready.status == Truth::False.as_str()).then(|| ready.message.clone())
+}
+
+fn no_place(ask: &Ask, pools: &[&str], rejected: Vec<Rejected>) -> NoPlace {
+    let lacks_space = |why: &Why| matches!(why, Why::NoSpace { .. } | Why::Watermark { .. });
+    let reason = if pools.is_empty() {
+        Reason::NoMatchingPool
+    } else if rejected.iter().any(|rejected| lacks_space(&rejected.why)) {
+        Reason::NoCapacity
+    } else {
+        Reason::NoNode
+    };
+    let mut pools: Vec<String> = pools.iter().map(ToString::to_string).collect();
+    pools.sort();
+    NoPlace { reason, target: ask.target.clone(), pools, rejected }
+}
+
+impl fmt::Display for NoPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pools.is_empty() {
+            return match &self.target {
+                Target::Pool(name) => write!(f, "there is no StoragePool {name:?}: make it, or name another"),
+                Target::Tier(tier) => write!(f, "there is no StoragePool of tier {tier:?}: make one, or name another tier"),
+            };
+        }
+        if self.rejected.is_empty() {
+            return write!(f, "no node offers {} yet", self.pools.join(", "));
+        }
+        for (place, rejected) in self.rejected.iter().enumerate() {
+            if place > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{rejected}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}: {}", self.node, self.pool, self.why)
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAskedFor => f.write_str("not among the nodes asked for"),
+            Self::NodeGone => f.write_str("Kubernetes has no such node"),
+            Self::Host(HostState::Cordoned) => f.write_str("the node is cordoned"),
+            Self::Host(HostState::NotReady | HostState::Ready) => f.write_str("the node is not ready"),
+            Self::NodeNotReady { message } => write!(f, "the node's agent is not ready: {message}"),
+            Self::PoolDeleting => f.write_str("the pool is being deleted"),
+            Self::PoolNotReady { message } => f.write_str(message),
+            Self::PoolState { state, message } => write!(f, "the pool is {state:?} there: {message}"),
+            Self::NotMadeYet => f.write_str("the pool was not made there yet"),
+            Self::NoFilesystem { fs, detail } => write!(f, "cannot make {fs}: {detail}"),
+            Self::NoSpace { asked, free } => {
+                write!(f, "{} asked, {} free", words(*asked), terrace_crds::Size::rounded(*free))
+            }
+            Self::Watermark { used, at } => write!(f, "{used}% of the disk in use, volumes refused from {at}%"),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a StoragePool is worth on all nodes: its sums, whether it can work at all, and its finalizer. Pure.
+
+use jiff::Timestamp;
+use terrace_crds::condition::{ConditionType, Reason, Truth, Verdict};
+use terrace_crds::names::FINALIZER_POOL;
+use terrace_crds::pool::{PoolOnNode, PoolState, StoragePoolStatus};
+use terrace_crds::{Size, StoragePool};
+
+use crate::effect::{Effect, ObjectRef};
+use crate::plan::{Next, Plan};
+use crate::space::{Space, observe_spaces};
+use crate::world::{World, name_of};
+
+/// A pool that cannot work as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// From the closed list.
+    pub reason: Reason,
+    /// Cause and remedy.
+    pub message: String,
+}
+
+/// Why the pool cannot work as written, whatever the nodes say; `None` where it can.
+#[must_use]
+pub fn refusal(world: &World, pool: &StoragePool) -> Option<Refusal> {
+    if pool.spec.file.is_none() {
+        let message = "its backend is not part of this release: use spec.file".to_owned();
+        return Some(Refusal { reason: Reason::NotSupported, message });
+    }
+    let (other, what) = conflict(world, pool)?;
+    let other = name_of(&other.metadata);
+    let message = format!("the older pool {other:?} has {what}: name another");
+    Some(Refusal { reason: Reason::Conflict, message })
+}
+
+/// An older pool that asks for the same device or folder.
+fn conflict<'a>(world: &'a World, pool: &StoragePool) -> Option<(&'a StoragePool, String)> {
+    let age = |pool: &StoragePool| {
+        let born = pool.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        (born, name_of(&pool.metadata).to_owned())
+    };
+    let mine = claims(pool);
+    let mut older: Vec<&StoragePool> =
+        world.pools.iter().map(AsRef::as_ref).filter(|other| age(other) < age(pool)).collect();
+    older.sort_by_key(|other| age(other));
+    older.into_iter().find_map(|other| {
+        let theirs = claims(other);
+        let shared = mine.iter().find(|claim| theirs.contains(claim))?;
+        may_share_a_node(pool, other).then(|| (other, shared.clone()))
+    })
+}
+
+/// What a pool asks to have for itself, in words.
+fn claims(pool: &StoragePool) -> Vec<String> {
+    let devices = pool.spec.devices.iter().filter_map(|device| device.id.as_ref());
+    let folder = pool.spec.file.as_ref().and_then(|file| file.directory.as_ref());
+    devices
+        .map(|id| format!("device {id}"))
+        .chain(folder.map(|path| format!("folder {}", path.trim_end_matches('/'))))
+        .collect()
+}
+
+/// Two selectors cannot match one node if they want different values of one label.
+fn may_share_a_node(a: &StoragePool, b: &StoragePool) -> bool {
+    let other = &b.spec.node_selector;
+    a.spec.node_selector.iter().all(|(key, value)| other.get(key).is_none_or(|there| there == value))
+}
+
+/// What to do for the pool of this name, and what to say about it.
+#[must_use]
+pub fn plan_pool(world: &World, pool: &StoragePool, now: Timestamp) -> Plan {
+    let name = name_of(&pool.metadata);
+    let spaces: Vec<Space> =
+        observe_spaces(world).into_iter().filter(|space| space.pool.name == name).collect();
+    let volumes = count_volumes(world, &spaces);
+    let mut effects = plan_finalizer(pool, volumes);
+    let verdict = judge(world, pool, &spaces);
+    let status = sum(pool, &spaces, volumes, &verdict, now);
+    if pool.status.as_ref() != Some(&status) && !is_gone_with(pool, &effects) {
+        effects.push(Effect::ReportPool { pool: ObjectRef::of(&pool.metadata), status: Box::new(status) });
+    }
+    Plan { effects, verdicts: vec![verdict], said: Vec::new(), next: Next::Change }
+}
+
+/// Releasing the last finalizer of a deleted object ends it: there is nothing left to report on.
+fn is_gone_with(pool: &StoragePool, effects: &[Effect]) -> bool {
+    let released = effects.iter().any(|effect| matches!(effect, Effect::ReleasePool { .. }));
+    pool.metadata.deletion_timestamp.is_some() && released
+}
+
+fn plan_finalizer(pool: &StoragePool, volumes: u32) -> Vec<Effect> {
+    let finalizers = pool.metadata.finalizers.as_deref().unwrap_or_default();
+    let held = finalizers.iter().any(|finalizer| finalizer == FINALIZER_POOL);
+    let at = || ObjectRef::of(&pool.metadata);
+    let leaving = pool.metadata.deletion_timestamp.is_some();
+    match (volumes > 0, held) {
+        (true, false) if !leaving => vec![Effect::HoldPool { pool: at() }],
+        (false, true) => vec![Effect::ReleasePool { pool: at() }],
+        (true, _) | (false, false) => Vec::new(),
+    }
+}
+
+fn count_volumes(world: &World, spaces: &[Space]) -> u32 {
+    let on_it = |uuid: &str| spaces.iter().any(|space| space.pool.uuid.as_deref() == Some(uuid));
+    let assigned = world.volumes.iter().filter_map(|volume| volume.spec.assignment.as_ref());
+    let count = assigned.filter(|assignment| on_it(&assignment.pool_uuid)).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn judge(world: &World, pool: &StoragePool, spaces: &[Space]) -> Verdict {
+    let say = |truth, reason, message: String| Verdict::new(ConditionType::Ready, truth, reason, message);
+    if let Some(Refusal { reason, message }) = refusal(world, pool) {
+        return say(Truth::False, reason, message);
+    }
+    let ready = spaces.iter().filter(|space| space.pool.state == PoolState::Ready).count();
+    let faults: Vec<String> =
+        spaces.iter().filter(|space| space.pool.state != PoolState::Ready).map(fault).collect();
+    match (ready, faults.is_empty()) {
+        (0, true) => say(Truth::False, Reason::NoNode, "no node offers it yet".into()),
+        (0, false) => say(Truth::False, Reason::NoNode, faults.join("; ")),
+        (_, true) => say(Truth::True, Reason::AsExpected, format!("ready on {ready} of {ready} nodes")),
+        (_, false) => {
+            let all = spaces.len();
+            let message = format!("ready on {ready} of {all} nodes; {}", faults.join("; "));
+            say(Truth::True, Reason::PartlyReady, message)
+        }
+    }
+}
+
+fn fault(space: &Space) -> String {
+    let why = space.pool.message.as_deref().unwrap_or("no reason given");
+    format!("{}: {:?}, {why}", space.node, space.pool.state)
+}
+
+fn sum(
+    pool: &StoragePool,
+    spaces: &[Space],
+    volumes: u32,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> StoragePoolStatus {
+    let usable = || spaces.iter().filter(|space| space.pool.state == PoolState::Ready);
+    let there = pool.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let generation = pool.metadata.generation.unwrap_or(0);
+    StoragePoolStatus {
+        backend: pool.spec.file.as_ref().map(|_| "file".to_owned()),
+        nodes_ready: Some(format!("{}/{}", usable().count(), spaces.len())),
+        capacity: Some(Size::rounded(usable().map(|space| space.limit).sum())),
+        available: Some(Size::rounded(usable().map(Space::free).sum())),
+        volumes,
+        nodes: spaces.iter().map(on_node).collect(),
+        conditions: vec![verdict.against(there, generation, now)],
+    }
+}
+
+fn on_node(space: &Space) -> PoolOnNode {
+    let ready = space.pool.state == PoolState::Ready;
+    PoolOnNode {
+        node: space.node.clone(),
+        state: space.pool.state,
+        capacity: ready.then(|| Size::rounded(space.limit)),
+        available: ready.then(|| Size::rounded(space.free())),
+        message: space.pool.message.clone(),
+    }
+}

@@ -1,0 +1,136 @@
+//! How much of each pool on each node is promised, and how much can still be promised. The one place where
+//! space is summed: placement, growth, GetCapacity and pool status all ask here. Pure.
+//!
+//! # Invariants
+//! - A byte is counted once: a volume with an object counts as its object, one that only a node lists as listed.
+//! - Whatever is on its way out still counts until the node no longer lists it.
+
+use std::collections::BTreeMap;
+
+use terrace_crds::node::{HostVolume, HostVolumeState, NodePool};
+use terrace_crds::{Size, StoragePool, StorageVolume};
+
+use crate::world::{World, name_of};
+
+/// A pool on a node, with its promises.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Space {
+    /// The node.
+    pub node: String,
+    /// As the node lists it.
+    pub pool: NodePool,
+    /// Bytes that may be promised in all: its size times the overprovision.
+    pub limit: u64,
+    /// Bytes promised.
+    pub promised: u64,
+    /// Share of the disk in use, in percent, where the pool has a watermark.
+    pub watermark: Option<Watermark>,
+}
+
+/// How far an overprovisioned pool is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// Percent of the disk in use.
+    pub used: u64,
+    /// Percent at which new volumes are refused.
+    pub at: u64,
+}
+
+impl Space {
+    /// Bytes that can still be promised.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        self.limit.saturating_sub(self.promised)
+    }
+}
+
+/// Every pool on every node that lists it, ordered by node, then pool.
+#[must_use]
+pub fn observe_spaces(world: &World) -> Vec<Space> {
+    let promised = promised_by_pool(world);
+    let mut spaces = Vec::new();
+    for node in &world.nodes {
+        let Some(status) = &node.status else { continue };
+        for pool in &status.pools {
+            let uuid = pool.uuid.as_deref().unwrap_or_default();
+            let spec = world.pool(&pool.name).map(AsRef::as_ref);
+            spaces.push(Space {
+                node: name_of(&node.metadata).to_owned(),
+                limit: limit(pool, spec),
+                promised: promised.get(uuid).copied().unwrap_or(0),
+                watermark: watermark(pool, spec),
+                pool: pool.clone(),
+            });
+        }
+    }
+    spaces.sort_by(|a, b| (&a.node, &a.pool.name).cmp(&(&b.node, &b.pool.name)));
+    spaces
+}
+
+/// Bytes of a size off the wire; the API server refuses sizes that do not parse.
+#[must_use]
+pub fn bytes(size: &Size) -> u64 {
+    size.bytes().unwrap_or(0)
+}
+
+/// What a volume takes: what it was asked to be, or what is there if that is more.
+#[must_use]
+pub fn bytes_of(volume: &StorageVolume) -> u64 {
+    let there = volume.status.as_ref().and_then(|status| status.capacity.as_ref());
+    bytes(&volume.spec.capacity).max(there.map_or(0, bytes))
+}
+
+fn promised_by_pool(world: &World) -> BTreeMap<String, u64> {
+    let mut promised: BTreeMap<String, u64> = BTreeMap::new();
+    let mut counted: BTreeMap<(&str, &str), &StorageVolume> = BTreeMap::new();
+    for volume in &world.volumes {
+        let Some(assignment) = &volume.spec.assignment else { continue };
+        let sum = promised.entry(assignment.pool_uuid.clone()).or_default();
+        *sum = sum.saturating_add(bytes_of(volume));
+        let uuid = volume.spec.volume_uuid.as_deref().unwrap_or_default();
+        counted.insert((&assignment.pool_uuid, uuid), volume);
+    }
+    for host in world.nodes.iter().filter_map(|node| node.status.as_ref()).flat_map(|s| &s.volumes) {
+        let volume = counted.get(&(host.pool_uuid.as_str(), host.uuid.as_str()));
+        if !volume.is_some_and(|volume| is_the_object_of(host, volume)) {
+            let sum = promised.entry(host.pool_uuid.clone()).or_default();
+            *sum = sum.saturating_add(bytes(&host.size));
+        }
+    }
+    promised
+}
+
+/// A quarantined object is its volume's only while that volume is on its way out; else the volume was made
+/// anew and both take space.
+fn is_the_object_of(host: &HostVolume, volume: &StorageVolume) -> bool {
+    match host.state {
+        HostVolumeState::Quarantined => volume.metadata.deletion_timestamp.is_some(),
+        HostVolumeState::Creating
+        | HostVolumeState::Ready
+        | HostVolumeState::Retained
+        | HostVolumeState::Unreadable => true,
+    }
+}
+
+fn limit(pool: &NodePool, spec: Option<&StoragePool>) -> u64 {
+    let size = pool.capacity.as_ref().map_or(0, bytes);
+    let factor = spec.and_then(|pool| pool.spec.file.as_ref()?.overprovision).unwrap_or(1.0);
+    if factor <= 1.0 {
+        return size;
+    }
+    // Hundredths keep the product exact enough and the same on every machine.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the schema bounds the factor to 1..=100"
+    )]
+    let hundredths = (factor * 100.0) as u64;
+    u64::try_from(u128::from(size) * u128::from(hundredths) / 100).unwrap_or(u64::MAX)
+}
+
+fn watermark(pool: &NodePool, spec: Option<&StoragePool>) -> Option<Watermark> {
+    let at = spec?.spec.watermarks.as_ref()?.data?;
+    let (size, free) = (bytes(pool.capacity.as_ref()?), bytes(pool.free.as_ref()?));
+    let used = size.saturating_sub(free).saturating_mul(100).checked_div(size)?;
+    Some(Watermark { used, at: at.into() })
+}

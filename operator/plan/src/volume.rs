@@ -1,0 +1,289 @@
+//! What the operator does about one StorageVolume: choose its place, say why it waits, notice that it is gone.
+//! Pure. It never makes a second host object for a UUID that some node lists (I2), and never touches bytes.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use terrace_crds::condition::{ConditionType, Reason, Truth, Verdict, find};
+use terrace_crds::names::{ANNOTATION_TOPOLOGY, FINALIZER_NODE};
+use terrace_crds::node::{HostVolume, HostVolumeState};
+use terrace_crds::volume::{Assignment, ClaimRef, Origin, VolumeMode};
+use terrace_crds::{StorageNode, StorageVolume};
+
+use crate::effect::{Effect, ObjectRef, Tone};
+use crate::parameters::Target;
+use crate::placement::{Ask, plan_placement};
+use crate::plan::{Next, Plan};
+use crate::space::bytes_of;
+use crate::topology::{Topology, TopologyError};
+use crate::world::{World, csi_name_of, name_of};
+
+/// A node lists a new host object at the latest this long after it reported the volume Ready.
+const LISTED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What to do about this volume, and what to say about it.
+#[must_use]
+pub fn plan_volume(world: &World, volume: &StorageVolume, now: Timestamp) -> Plan {
+    let found = listings(world, volume);
+    match (&volume.metadata.deletion_timestamp, &volume.spec.assignment) {
+        (Some(_), None) => plan_unassigned_leaving(world, volume, &found),
+        (None, None) => plan_unassigned(world, volume, &found, now),
+        (Some(_) | None, Some(assignment)) => plan_assigned(world, volume, assignment, &found, now),
+    }
+}
+
+/// What is asked of the placement.
+///
+/// # Errors
+/// [`TopologyError`] where somebody else wrote the annotation.
+pub fn ask_of(volume: &StorageVolume) -> Result<Ask, TopologyError> {
+    let notes = volume.metadata.annotations.as_ref();
+    let kept = notes.and_then(|notes| notes.get(ANNOTATION_TOPOLOGY));
+    Ok(Ask {
+        bytes: bytes_of(volume),
+        target: target_of(volume),
+        topology: Topology::from_annotation(kept.map(String::as_str))?,
+        fs_type: match volume.spec.volume_mode {
+            VolumeMode::Filesystem => volume.spec.fs_type,
+            VolumeMode::Block => None,
+        },
+    })
+}
+
+/// The claim that the volume is for: what the PV says, else what it was made for.
+#[must_use]
+pub fn claim_of(world: &World, volume: &StorageVolume) -> Option<ClaimRef> {
+    let bound = world.persistent_of(volume).and_then(|pv| pv.claim.clone());
+    bound.or_else(|| volume.spec.claim_ref.clone())
+}
+
+fn target_of(volume: &StorageVolume) -> Target {
+    // The schema demands exactly one of the two.
+    match (&volume.spec.pool, &volume.spec.tier) {
+        (Some(pool), _) => Target::Pool(pool.clone()),
+        (None, tier) => Target::Tier(tier.clone().unwrap_or_default()),
+    }
+}
+
+/// Nodes that list a host object with the volume's UUID which is not on its way out.
+fn listings<'a>(
+    world: &'a World,
+    volume: &StorageVolume,
+) -> Vec<(&'a StorageNode, &'a HostVolume)> {
+    let Some(uuid) = volume.spec.volume_uuid.as_deref() else { return Vec::new() };
+    let mut found: Vec<_> = world
+        .nodes
+        .iter()
+        .flat_map(|node| node.status.iter().map(move |status| (node.as_ref(), status)))
+        .flat_map(|(node, status)| status.volumes.iter().map(move |host| (node, host)))
+        .filter(|(_, host)| host.uuid == uuid && is_staying(host.state))
+        .collect();
+    found.sort_by_key(|(node, _)| name_of(&node.metadata));
+    found
+}
+
+fn is_staying(state: HostVolumeState) -> bool {
+    match state {
+        HostVolumeState::Creating
+        | HostVolumeState::Ready
+        | HostVolumeState::Retained
+        | HostVolumeState::Unreadable => true,
+        HostVolumeState::Quarantined => false,
+    }
+}
+
+fn plan_unassigned_leaving(
+    world: &World,
+    volume: &StorageVolume,
+    found: &[(&StorageNode, &HostVolume)],
+) -> Plan {
+    let finalizers = volume.metadata.finalizers.as_deref().unwrap_or_default();
+    let held = finalizers.iter().any(|finalizer| finalizer == FINALIZER_NODE);
+    let effects = match found.first() {
+        Some((node, host)) => vec![adopt(world, volume, node, host)],
+        None if held => vec![Effect::ReleaseVolume { volume: ObjectRef::of(&volume.metadata) }],
+        None => Vec::new(),
+    };
+    Plan { effects, verdicts: Vec::new(), said: Vec::new(), next: Next::Change }
+}
+
+fn plan_unassigned(
+    world: &World,
+    volume: &StorageVolume,
+    found: &[(&StorageNode, &HostVolume)],
+    now: Timestamp,
+) -> Plan {
+    let wait = |reason, message: String| {
+        let verdict = Verdict::new(ConditionType::Ready, Truth::False, reason, message);
+        report(world, volume, vec![verdict], now)
+    };
+    if let Some(message) = unsupported(volume) {
+        return wait(Reason::NotSupported, message);
+    }
+    match found {
+        [(node, host)] => return assigned(adopt(world, volume, node, host), "adopted: its host object is there"),
+        [] => {}
+        [_, _, ..] => return wait(Reason::Inconsistent, several(volume, found)),
+    }
+    if let Some(pv) = world.persistent_of(volume) {
+        return report(world, volume, vec![not_found(&pv.name), missing(&pv.name)], now);
+    }
+    let ask = match ask_of(volume) {
+        Ok(ask) => ask,
+        Err(error) => return wait(Reason::Invalid, error.to_string()),
+    };
+    match plan_placement(world, &ask) {
+        Ok(place) => {
+            let why = format!("{} free before", terrace_crds::Size::rounded(place.free));
+            let assignment = Assignment { node: place.node, pool_uuid: place.pool_uuid };
+            let volume = ObjectRef::of(&volume.metadata);
+            let (pool, bytes) = (place.pool, ask.bytes);
+            assigned(Effect::AssignVolume { volume, assignment, pool, bytes }, &why)
+        }
+        Err(none) => wait(none.reason, none.to_string()),
+    }
+}
+
+/// What of a volume written by hand has no engine yet.
+fn unsupported(volume: &StorageVolume) -> Option<String> {
+    match volume.spec.origin {
+        Origin::Csi => None,
+        Origin::Direct => Some(
+            "volumes of origin Direct are not part of this release: make a PersistentVolumeClaim instead".to_owned(),
+        ),
+    }
+}
+
+fn several(volume: &StorageVolume, found: &[(&StorageNode, &HostVolume)]) -> String {
+    let nodes: Vec<&str> = found.iter().map(|(node, _)| name_of(&node.metadata)).collect();
+    let uuid = volume.spec.volume_uuid.as_deref().unwrap_or_default();
+    format!("{} list volume {uuid}: only one of the host objects can be the volume; see the orphans of these nodes", nodes.join(", "))
+}
+
+fn not_found(pv: &str) -> Verdict {
+    let message = format!("PersistentVolume {pv} exists and no node lists its bytes: not made anew; bring the node back, or delete the claim");
+    Verdict::new(ConditionType::Ready, Truth::False, Reason::NotFound, message)
+}
+
+fn missing(pv: &str) -> Verdict {
+    let message = format!("PersistentVolume {pv} exists and no node lists its bytes");
+    Verdict::new(ConditionType::Missing, Truth::True, Reason::NotFound, message)
+}
+
+fn assigned(effect: Effect, why: &str) -> Plan {
+    Plan { effects: vec![effect], verdicts: Vec::new(), said: vec![why.to_owned()], next: Next::Change }
+}
+
+fn adopt(world: &World, volume: &StorageVolume, node: &StorageNode, host: &HostVolume) -> Effect {
+    let pools = node.status.iter().flat_map(|status| &status.pools);
+    let mut named = pools.filter(|pool| pool.uuid.as_deref() == Some(&host.pool_uuid));
+    let pool = named.next().map_or_else(|| host.pool_uuid.clone(), |pool| pool.name.clone());
+    let node = name_of(&node.metadata).to_owned();
+    debug_assert!(world.node(&node).is_some());
+    Effect::AssignVolume {
+        volume: ObjectRef::of(&volume.metadata),
+        assignment: Assignment { node, pool_uuid: host.pool_uuid.clone() },
+        pool,
+        bytes: bytes_of(volume),
+    }
+}
+
+fn plan_assigned(
+    world: &World,
+    volume: &StorageVolume,
+    assignment: &Assignment,
+    found: &[(&StorageNode, &HostVolume)],
+    now: Timestamp,
+) -> Plan {
+    let there = conditions_of(volume);
+    let Some(ready) = find(there, ConditionType::Ready) else {
+        let waits = vec![format!("waiting for node {} to report", assignment.node)];
+        return Plan { said: waits, ..report(world, volume, Vec::new(), now) };
+    };
+    let node = &assignment.node;
+    let say = |truth, reason, message: String| {
+        let verdict = Verdict::new(ConditionType::Missing, truth, reason, message);
+        report(world, volume, vec![verdict], now)
+    };
+    if world.node(node).is_none() {
+        let message = format!("there is no StorageNode {node}: its agent has not reported since the node left");
+        return say(Truth::Unknown, Reason::NodeGone, message);
+    }
+    if found.iter().any(|(on, _)| name_of(&on.metadata) == node) {
+        return say(Truth::False, Reason::Found, format!("node {node} lists its host object"));
+    }
+    let since = ready.last_transition_time.0;
+    let waited = now.duration_since(since).unsigned_abs();
+    match (was_made(volume), LISTED_WITHIN.checked_sub(waited)) {
+        (false, _) => report(world, volume, Vec::new(), now),
+        (true, Some(left)) if !left.is_zero() => {
+            Plan { next: Next::After(left), ..report(world, volume, Vec::new(), now) }
+        }
+        (true, _) => {
+            let pv = csi_name_of(volume);
+            let message = format!("node {node} does not list the bytes of {pv}: see its pool's state; nothing is made anew");
+            say(Truth::True, Reason::NotFound, message)
+        }
+    }
+}
+
+/// Whether the node ever reported a host object, and has not been asked to remove it.
+fn was_made(volume: &StorageVolume) -> bool {
+    let made = volume.status.as_ref().is_some_and(|status| status.capacity.is_some());
+    made && volume.metadata.deletion_timestamp.is_none()
+}
+
+/// The volume's conditions.
+#[must_use]
+pub fn conditions_of(volume: &StorageVolume) -> &[Condition] {
+    volume.status.as_ref().map_or(&[], |status| &status.conditions)
+}
+
+/// Says what is new, and nothing that was said before.
+fn report(world: &World, volume: &StorageVolume, verdicts: Vec<Verdict>, now: Timestamp) -> Plan {
+    let there = conditions_of(volume);
+    let claim = claim_of(world, volume);
+    let generation = volume.metadata.generation.unwrap_or(0);
+    let conditions: Vec<Condition> =
+        verdicts.iter().map(|verdict| verdict.against(there, generation, now)).collect();
+    let mut effects = Vec::new();
+    for verdict in verdicts.iter().filter(|verdict| is_news(there, verdict) && asks_for_help(verdict)) {
+        let Verdict { reason, message, .. } = verdict.clone();
+        let told = claim.clone();
+        effects.extend(told.map(|claim| Effect::Tell { claim, tone: Tone::Warning, reason, note: message }));
+    }
+    let words = claim.map(|ClaimRef { namespace, name }| format!("{namespace}/{name}"));
+    let known = volume.status.as_ref().and_then(|status| status.claim.as_ref());
+    if words.as_ref() != known || verdicts.iter().any(|verdict| is_news(there, verdict)) {
+        let volume = ObjectRef::of(&volume.metadata);
+        let conditions = keep_missing(there, conditions);
+        effects.push(Effect::ReportVolume { volume, claim: words, conditions });
+    }
+    Plan { effects, verdicts, said: Vec::new(), next: Next::Change }
+}
+
+/// A report names every condition of its writer: what was said about Missing stays said.
+fn keep_missing(there: &[Condition], mut conditions: Vec<Condition>) -> Vec<Condition> {
+    if find(&conditions, ConditionType::Missing).is_none() {
+        conditions.extend(find(there, ConditionType::Missing).cloned());
+    }
+    conditions
+}
+
+fn is_news(there: &[Condition], verdict: &Verdict) -> bool {
+    find(there, verdict.kind).is_none_or(|old| {
+        old.status != verdict.truth.as_str()
+            || old.reason != verdict.reason.as_str()
+            || old.message != verdict.message
+    })
+}
+
+/// A volume that is not ready, or missing, waits for somebody.
+fn asks_for_help(verdict: &Verdict) -> bool {
+    match verdict.truth {
+        Truth::True => verdict.kind == ConditionType::Missing,
+        Truth::False => verdict.kind == ConditionType::Ready,
+        Truth::Unknown => true,
+    }
+}
