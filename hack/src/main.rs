@@ -1,2 +1,99 @@
-//! xtask
-fn main() {}
+//! Every command of the project's everyday work: the tools, the image, a real cluster, checks and tests.
+//! `hack/NAME` calls it; it knows no Kubernetes client and builds in seconds.
+
+mod check;
+mod cluster;
+mod down;
+mod edges;
+mod holder;
+mod image;
+mod init;
+mod layout;
+mod oci;
+mod parts;
+mod paths;
+mod pki;
+mod rig;
+mod run;
+mod test;
+mod tools;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::paths::Paths;
+use crate::run::Progress;
+
+/// Commands for developing and testing Terrace. Each is also a script, hack/NAME.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install and build what the other commands need (only what is missing).
+    Tools,
+    /// Build the container images that changed.
+    Image,
+    /// Start a real one-node cluster with Terrace and an example volume; or install into a cluster of yours.
+    Up(up::Up),
+    /// Take the cluster away without a trace; or uninstall from a cluster of yours.
+    Down(up::Down),
+    /// Stop, start or look into parts of the running cluster.
+    Rig(rig::Rig),
+    /// Formatting, lints, licences, layout and direction of dependencies, generated files.
+    Check,
+    /// Write the generated files anew.
+    Gen,
+    /// Run every test, in order of cost.
+    Test(test::Test),
+    /// The first process of the rig; started by `up`.
+    #[command(hide = true, name = "rig-init")]
+    RigInit {
+        /// The `.rig` folder.
+        rig: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match work(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(task: Task) -> Result<ExitCode> {
+    let progress = Progress::start();
+    let paths = Paths::from_env()?;
+    match task {
+        Task::Tools => {
+            tools::ensure_cluster_tools(&paths, &progress)?;
+            tools::ensure_sidecars(&paths, &progress)?;
+            tools::ensure_cargo_tools(&paths, &progress)?;
+            progress.say("all tools are there");
+        }
+        Task::Image => {
+            tools::ensure_cluster_tools(&paths, &progress)?;
+            for image in up::images(&paths, &progress, up::Content::Product)? {
+                println!("{} {} {}", image.reference, image.digest, image.path.display());
+            }
+        }
+        Task::Up(up) => up.run(&paths, &progress)?,
+        Task::Down(down) => down.run(&paths, &progress)?,
+        Task::Rig(rig) => return rig.run(&paths, &progress),
+        Task::Check => check::main(&paths, &progress)?,
+        Task::Gen => check::generate(&paths)?,
+        Task::Test(test) => return test.run(&paths, &progress),
+        Task::RigInit { rig } => init::main(&rig)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

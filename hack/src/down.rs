@@ -1,0 +1,169 @@
+//! Taking the rig away: every process, namespace, mount, loop device, cgroup and file of it, also after a killed rig.
+//! Then it counts what is left.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{major, minor};
+
+use crate::holder::{Holder, cmdline, processes};
+use crate::init::{LOCK, cgroups};
+use crate::paths::Paths;
+use crate::run::{Progress, command, output, succeeds, wait_for};
+
+/// Ends the rig of this work tree and says what is left.
+pub(crate) fn main(paths: &Paths, progress: &Progress) -> Result<()> {
+    let namespaces = match Holder::find(paths)? {
+        Some(holder) => end(paths, &holder, progress)?,
+        None => Vec::new(),
+    };
+    sweep(paths)?;
+    report(paths, &namespaces, progress)
+}
+
+/// Removes what no living rig needs. Called with no rig running.
+pub(crate) fn sweep(paths: &Paths) -> Result<()> {
+    for device in loop_devices(paths)? {
+        succeeds(&mut command("losetup", ["--detach", &device]));
+    }
+    for group in cgroups() {
+        remove_group(&group);
+    }
+    for gone in [paths.state(), paths.conf(), paths.rig.join("run")] {
+        if gone.exists() {
+            fs::remove_dir_all(&gone).with_context(|| format!("remove {}", gone.display()))?;
+        }
+    }
+    for gone in [paths.kubeconfig(), PathBuf::from(LOCK)] {
+        if gone.exists() {
+            fs::remove_file(&gone).with_context(|| format!("remove {}", gone.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Inside: end all, unmount volumes, free loop devices. Then process 1, and with it the namespaces.
+fn end(paths: &Paths, holder: &Holder, progress: &Progress) -> Result<Vec<PathBuf>> {
+    let namespaces = holder.namespaces();
+    progress.say("ending processes, mounts and loop devices");
+    if !succeeds(holder.enter().args(["sh", "-c", EMPTY_OUT])) {
+        progress.say("not all could be unmounted inside; the namespaces' end does the rest");
+    }
+    let pid = holder.pid.to_string();
+    succeeds(&mut command("kill", ["-s", "KILL", &pid]));
+    let proc_dir = PathBuf::from(format!("/proc/{pid}"));
+    wait_for("the rig's end", Duration::from_secs(30), &paths.log(), || !proc_dir.exists())?;
+    Ok(namespaces)
+}
+
+/// `kill -1` reaches all of the process namespace but process 1 and itself. Mounts are undone youngest first.
+const EMPTY_OUT: &str = r#"
+kill -s KILL -1
+for i in 1 2 3 4 5; do
+  left=$(awk '$5 ~ "^/var/lib/(kubelet|terrace)/" {print $5}' /proc/self/mountinfo | tac)
+  [ -z "$left" ] && break
+  echo "$left" | while read -r point; do umount "$(printf '%b' "$point")"; done
+done 2>/dev/null
+losetup --list --noheadings --output NAME,BACK-FILE | while read -r device file; do
+  case $file in /var/lib/terrace/*|/var/lib/kubelet/*) losetup --detach "$device";; esac
+done
+[ -z "$left" ]
+"#;
+
+/// Loop devices whose file is, or was, in the rig's folders.
+fn loop_devices(paths: &Paths) -> Result<Vec<String>> {
+    let state = paths.state();
+    let files = inodes(&state);
+    let list = output(&mut command(
+        "losetup",
+        ["--list", "--noheadings", "--raw", "--output", "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE"],
+    ))?;
+    let mut found = Vec::new();
+    for line in list.lines() {
+        let mut words = line.splitn(4, ' ');
+        let (Some(name), Some(device), Some(inode), file) =
+            (words.next(), words.next(), words.next(), words.next().unwrap_or_default())
+        else {
+            continue;
+        };
+        let by_path =
+            [state.as_path(), Path::new("/var/lib/terrace"), Path::new("/var/lib/kubelet")]
+                .iter()
+                .any(|dir| Path::new(file).starts_with(dir));
+        if by_path || files.contains(&(device.to_owned(), inode.to_owned())) {
+            found.push(name.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Device and inode numbers of the large files below the state. Images of volumes are at least 1 MiB.
+fn inodes(dir: &Path) -> HashSet<(String, String)> {
+    let mut found = HashSet::new();
+    let mut left = vec![dir.join("terrace"), dir.join("kubelet")];
+    while let Some(dir) = left.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => left.push(entry.path()),
+                Ok(meta) if meta.is_file() && meta.len() >= 1 << 20 => {
+                    let device = format!("{}:{}", major(meta.dev()), minor(meta.dev()));
+                    found.insert((device, meta.ino().to_string()));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    found
+}
+
+fn remove_group(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_group(&entry.path());
+        }
+    }
+    // Busy for some milliseconds after its last process; what stays is counted below.
+    for _ in 0..20 {
+        if !group.exists() || fs::remove_dir(group).is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn report(paths: &Paths, namespaces: &[PathBuf], progress: &Progress) -> Result<()> {
+    let rig = paths.rig.display().to_string();
+    let held = |pid: u32| {
+        ["mnt", "net", "pid"].iter().any(|kind| {
+            fs::read_link(format!("/proc/{pid}/ns/{kind}")).is_ok_and(|ns| namespaces.contains(&ns))
+        })
+    };
+    let inside = processes().filter(|pid| held(*pid)).count();
+    let names_rig = |pid: u32| {
+        cmdline(Path::new("/proc"), pid)
+            .is_some_and(|words| words.iter().any(|word| word == "rig-init"))
+    };
+    let holders = processes().filter(|pid| names_rig(*pid)).count();
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    let ours = |point: &str| {
+        [rig.as_str(), "/var/lib/terrace", "/var/lib/kubelet"]
+            .iter()
+            .any(|dir| point.starts_with(dir))
+    };
+    let mounts = table.lines().filter(|line| line.split(' ').nth(4).is_some_and(ours)).count();
+    let loops = loop_devices(paths)?.len();
+    let groups = cgroups().iter().filter(|group| group.exists()).count();
+    let namespaces_left = if inside == 0 { 0 } else { namespaces.len() };
+    progress.say(format!(
+        "left: {} processes, {namespaces_left} namespaces, {mounts} mounts, {loops} loop devices, {groups} cgroups",
+        inside + holders
+    ));
+    if inside + holders + mounts + loops + groups > 0 {
+        bail!("the rig left something behind");
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! What the rig is made of: Debian packages, Go programs and cargo tools, installed only where missing.
+//! Versions are pinned by `hack/go/*/go.mod` and go.sum, and by the constants here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::paths::Paths;
+use crate::run::{Progress, command, run, succeeds};
+
+/// One Go module under `hack/go` and the programs built from it.
+struct GoModule {
+    name: &'static str,
+    ldflags: &'static str,
+    /// (file name, package)
+    programs: &'static [(&'static str, &'static str)],
+}
+
+/// The module that Terrace needs and a bare cluster does not.
+const SIDECARS: &str = "csi";
+
+const GO_MODULES: [GoModule; 4] = [
+    GoModule { name: "etcd", ldflags: "-s -w", programs: &[("etcd", "go.etcd.io/etcd/server/v3")] },
+    GoModule {
+        name: "containerd",
+        ldflags: "-s -w -X github.com/containerd/containerd/v2/version.Version=v2.4.2",
+        programs: &[
+            ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+            (
+                "containerd-shim-runc-v2",
+                "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            ),
+            ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
+        ],
+    },
+    GoModule {
+        name: "k8s",
+        ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36",
+        programs: &[
+            ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+            ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+            ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+            ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+            ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+            ("helm", "helm.sh/helm/v4/cmd/helm"),
+        ],
+    },
+    GoModule {
+        name: SIDECARS,
+        ldflags: "-s -w",
+        programs: &[
+            (
+                "csi-provisioner",
+                "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner",
+            ),
+            ("csi-resizer", "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer"),
+            ("csi-sanity", "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity"),
+        ],
+    },
+];
+
+/// (a file the package brings, package)
+const PACKAGES: [(&str, &str); 12] = [
+    ("/usr/sbin/runc", "runc"),
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("/usr/bin/mmdebstrap", "mmdebstrap"),
+    ("/bin/busybox", "busybox-static"),
+    ("/sbin/mkfs.ext4", "e2fsprogs"),
+    ("/sbin/mkfs.xfs", "xfsprogs"),
+    ("/bin/btrfs", "btrfs-progs"),
+    ("/usr/bin/nsenter", "util-linux"),
+    ("/bin/mount", "mount"),
+    ("/sbin/ip", "iproute2"),
+    ("/usr/bin/openssl", "openssl"),
+    ("/usr/bin/git", "git"),
+];
+
+/// (program, crate, version)
+const CARGO_TOOLS: [(&str, &str, &str); 2] =
+    [("cargo-nextest", "cargo-nextest", "0.9.128"), ("cargo-deny", "cargo-deny", "0.20.2")];
+
+/// Folders with the built programs, in the order of a PATH.
+pub(crate) struct Tools {
+    dirs: Vec<PathBuf>,
+}
+
+impl Tools {
+    /// Where the programs are or will be; builds nothing.
+    pub(crate) fn locate(paths: &Paths) -> Result<Self> {
+        let mut dirs = Vec::new();
+        for module in &GO_MODULES {
+            dirs.push(go_dir(paths, module)?);
+        }
+        dirs.push(cargo_root(paths).join("bin"));
+        Ok(Self { dirs })
+    }
+
+    /// The full path of a built program.
+    pub(crate) fn path(&self, program: &str) -> Result<PathBuf> {
+        let found = self.dirs.iter().map(|dir| dir.join(program)).find(|path| path.exists());
+        found.with_context(|| format!("{program} is not built; run hack/tools"))
+    }
+
+    /// PATH for the rig's parts: built programs first.
+    pub(crate) fn search_path(&self) -> String {
+        let mut dirs: Vec<String> = self.dirs.iter().map(|dir| dir.display().to_string()).collect();
+        dirs.push("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
+        dirs.join(":")
+    }
+}
+
+/// Debian packages and Go programs: all a bare cluster needs.
+pub(crate) fn ensure_cluster_tools(paths: &Paths, progress: &Progress) -> Result<()> {
+    ensure_packages(progress)?;
+    GO_MODULES
+        .iter()
+        .filter(|module| module.name != SIDECARS)
+        .try_for_each(|module| ensure_go(paths, module, progress))
+}
+
+/// The sidecars of the chart and csi-sanity.
+pub(crate) fn ensure_sidecars(paths: &Paths, progress: &Progress) -> Result<()> {
+    GO_MODULES
+        .iter()
+        .filter(|module| module.name == SIDECARS)
+        .try_for_each(|module| ensure_go(paths, module, progress))
+}
+
+/// Tools of the checks and tests. `cargo-nextest` and `cargo-deny` live in the cache, not in the user's cargo home.
+pub(crate) fn ensure_cargo_tools(paths: &Paths, progress: &Progress) -> Result<()> {
+    let root = cargo_root(paths);
+    for (program, package, version) in CARGO_TOOLS {
+        let stamp = root.join(format!("{program}-{version}"));
+        if stamp.exists() && root.join("bin").join(program).exists() {
+            continue;
+        }
+        progress.say(format!("cargo install {package} {version} (several minutes)"));
+        let args =
+            ["install", "--quiet", "--locked", "--force", "--version", version, package, "--root"];
+        run(command("cargo", args)
+            .arg(&root)
+            .current_dir("/")
+            .env("CARGO_TARGET_DIR", paths.cache.join("tools-target")))?;
+        fs::write(&stamp, "")?;
+    }
+    Ok(())
+}
+
+fn ensure_packages(progress: &Progress) -> Result<()> {
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(file, _)| !Path::new(file).exists())
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    progress.say(format!("apt-get install {}", missing.join(" ")));
+    if !succeeds(&mut Command::new("apt-get").arg("update")) {
+        progress.say("apt-get update failed; trying with the lists that are here");
+    }
+    let args = ["install", "--yes", "--quiet", "--no-install-recommends"];
+    let mut install = command("apt-get", args);
+    install
+        .args(&missing)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(std::process::Stdio::null());
+    run(&mut install)?;
+    let left: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(file, _)| !Path::new(file).exists())
+        .map(|(file, _)| *file)
+        .collect();
+    if !left.is_empty() {
+        bail!("still missing after apt-get install: {}", left.join(" "));
+    }
+    Ok(())
+}
+
+fn ensure_go(paths: &Paths, module: &GoModule, progress: &Progress) -> Result<()> {
+    let dir = go_dir(paths, module)?;
+    let missing: Vec<_> =
+        module.programs.iter().filter(|(file, _)| !dir.join(file).exists()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    fs::create_dir_all(&dir)?;
+    for (file, package) in missing {
+        progress.say(format!("go build {package}"));
+        // Built beside and renamed, so that a killed build leaves nothing that looks finished.
+        let partial = dir.join(format!(".{file}.{}", std::process::id()));
+        let mut build = command("go", ["build", "-trimpath", "-ldflags", module.ldflags, "-o"]);
+        build
+            .arg(&partial)
+            .arg(package)
+            .current_dir(paths.repo.join("hack/go").join(module.name))
+            .env("CGO_ENABLED", "0");
+        run(&mut build)?;
+        fs::rename(&partial, dir.join(file))?;
+    }
+    Ok(())
+}
+
+/// Keyed by go.sum: other versions, another folder.
+fn go_dir(paths: &Paths, module: &GoModule) -> Result<PathBuf> {
+    let sums = paths.repo.join("hack/go").join(module.name).join("go.sum");
+    let key = Sha256::digest(fs::read(&sums).with_context(|| format!("read {}", sums.display()))?);
+    Ok(paths.bin().join(format!("{}-{}", module.name, &format!("{key:x}")[..12])))
+}
+
+fn cargo_root(paths: &Paths) -> PathBuf {
+    paths.bin().join("cargo")
+}
