@@ -12,8 +12,10 @@ use crate::{Bytes, DevT, FsType, FsUuid};
 pub enum Signature {
     /// Nobody looked.
     NotProbed,
-    /// Nothing blkid knows. For an image this is also what "all zeros" looks like.
+    /// Nothing blkid knows, and the first and last MiB are zeros.
     Blank,
+    /// Nothing blkid knows, but not zeros: an interrupted mkfs, or data in a form nobody here can name.
+    Unrecognized,
     /// One of our filesystems, whole.
     Filesystem {
         /// Which.
@@ -45,6 +47,7 @@ impl fmt::Display for Signature {
         match self {
             Self::NotProbed => f.write_str("not probed"),
             Self::Blank => f.write_str("blank"),
+            Self::Unrecognized => f.write_str("unrecognized data"),
             Self::Filesystem { fs, uuid } => write!(f, "{fs} {uuid}"),
             Self::Unfinished { fs, uuid } => write!(f, "unfinished {fs} {uuid}"),
             Self::Other { kind, uuid: Some(uuid) } => write!(f, "{kind} {uuid}"),
@@ -90,10 +93,24 @@ impl fmt::Display for DeviceUse {
     }
 }
 
-/// A whole disk or a partition.
+/// What sort of block device it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum DeviceKind {
+    /// A whole disk (also dm and md devices).
+    Disk,
+    /// A partition.
+    Partition,
+    /// A loop device that is not a volume of ours. Only an explicit id may choose it, never a selector.
+    Loop,
+}
+
+/// A whole disk, a partition, or somebody's loop device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeviceView {
-    /// What StoragePool.spec.devices names it by: the first of its `/dev/disk/by-id` names, else `wwn-…`, else `serial-…`, else the kernel name.
+    /// What sort it is.
+    pub kind: DeviceKind,
+    /// What StoragePool.spec.devices names it by: the first of its `/dev/disk/by-id` names, else `wwn-…`, else `serial-…`, else the kernel name;
+    /// a loop device by its file (`loop:/path`), since its number is re-used.
     pub id: String,
     /// The device node, such as `/dev/sdb`.
     pub path: PathBuf,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Bytes;
+use crate::{Bytes, KIB, MIB};
 
 /// The filesystems Terrace makes and grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,15 +43,20 @@ impl FsType {
         }
     }
 
-    /// By how much a filesystem that fills its device may still be smaller than it: what cannot become a whole allocation group.
+    /// The least that a filesystem spans when it has been grown as far as a device of that size lets it.
     ///
-    /// ext4 drops a last group too small for its own inode table (below 5 MiB with our mkfs options); xfs drops a last group of less than 64 blocks; btrfs rounds to 64 KiB.
+    /// The kernel drops a last allocation group that is too small to be one: xfs below 64 blocks; ext4 below a group's own tables (under 8 MiB with
+    /// the 128 MiB groups our mkfs makes); btrfs rounds down to 64 KiB. Compared with the geometry, never with what statvfs leaves to users.
     #[must_use]
-    pub const fn tail(self) -> Bytes {
+    pub const fn reachable(self, device: Bytes) -> Bytes {
         match self {
-            Self::Ext4 => Bytes::mib(8),
-            Self::Xfs => Bytes::kib(256),
-            Self::Btrfs => Bytes::kib(64),
+            Self::Ext4 => {
+                let last_group = device.0 % (128 * MIB);
+                let dropped = if last_group < 8 * MIB { last_group } else { 0 };
+                Bytes((device.0 - dropped) / 4096 * 4096)
+            }
+            Self::Xfs => Bytes(device.0.saturating_sub(256 * KIB)),
+            Self::Btrfs => Bytes(device.0 / (64 * KIB) * (64 * KIB)),
         }
     }
 }
@@ -181,6 +186,37 @@ impl SectorSize {
         match self {
             Self::B512 => 512,
             Self::B4096 => 4096,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grown_filesystem_may_miss_only_what_cannot_be_a_group() {
+        let size = Bytes::mib(128 * 3 + 5);
+        assert_eq!(FsType::Ext4.reachable(size), Bytes::mib(128 * 3));
+        assert_eq!(FsType::Ext4.reachable(Bytes::mib(400)), Bytes::mib(400));
+        assert_eq!(FsType::Xfs.reachable(Bytes::mib(300)), Bytes(300 * MIB - 256 * KIB));
+        for fs in FsType::ALL {
+            assert!(fs.reachable(Bytes::gib(2)) > Bytes::mib(2047), "{fs}");
+        }
+    }
+
+    #[test]
+    fn modes_are_read_back_as_they_are_written() {
+        for mode in [
+            VolumeMode::Block,
+            VolumeMode::Filesystem { fs: FsType::Ext4 },
+            VolumeMode::Filesystem { fs: FsType::Xfs },
+            VolumeMode::Filesystem { fs: FsType::Btrfs },
+        ] {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        for text in ["", "filesystem", "filesystem:", "filesystem:zfs", "block:", "Block"] {
+            assert_eq!(text.parse::<VolumeMode>(), Err(()), "{text}");
         }
     }
 }

@@ -30,7 +30,7 @@ mod undo;
 mod view;
 
 pub use bytes::{Bytes, BytesError, GIB, KIB, MIB};
-pub use device::{DeviceUse, DeviceView, Signature};
+pub use device::{DeviceKind, DeviceUse, DeviceView, Signature};
 pub use done::{StepDone, Tool};
 pub use format::{Access, Allocation, Erase, FsType, SectorSize, VolumeMode};
 pub use id::{
@@ -48,5 +48,6 @@ pub use step::{DeviceRef, FormatGuard, Grown, Step};
 pub use tag::{HostState, Latch, LayoutVersion, StageState, Tag, TagError};
 pub use undo::undo;
 pub use view::{
-    FilesystemView, ImageView, LoopView, MountPoint, Opened, TagReading, View, VolumeView,
+    FilesystemView, ImageView, LayoutView, LoopView, MountPoint, Opened, TagReading, View,
+    VolumeView,
 };

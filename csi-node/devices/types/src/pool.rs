@@ -80,6 +80,6 @@ pub struct PoolView {
     pub xattrs: bool,
     /// Whether FICLONE works in it.
     pub reflink: bool,
-    /// Names in it that are neither ours (`t-…`, `q-…`, the pool file) nor `lost+found`; at most 16, sorted.
+    /// Names in it other than the pool file and `lost+found`; at most 16, sorted. Looked at only while it is unmarked.
     pub strangers: Vec<String>,
 }

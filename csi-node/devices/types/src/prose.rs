@@ -88,7 +88,7 @@ impl fmt::Display for Step {
                 write!(f, "mount {fs} {uuid} of {device} at {} ({options})", at(target))
             }
             Self::MakeLayout { mount } => {
-                write!(f, "make data and .terrace in {}", at(mount))
+                write!(f, "see to data and .terrace in {}", at(mount))
             }
             Self::MakeTarget { target, mode } => match mode {
                 VolumeMode::Filesystem { .. } => write!(f, "make directory {}", at(target)),
@@ -104,8 +104,8 @@ impl fmt::Display for Step {
                 write!(f, "grow {fs} at {} to {device}", at(mount))
             }
             Self::ProveSize { mount, device: _, grown } => {
-                let (fs, least) = (grown.fs, grown.at_least);
-                write!(f, "prove that {fs} at {} spans {least}", at(mount))
+                let (fs, size) = (grown.fs, grown.device_size);
+                write!(f, "prove that {fs} at {} spans its device of {size}", at(mount))
             }
             Self::Unmount { target } => write!(f, "unmount {}", at(target)),
             Self::RemoveTarget { target } => write!(f, "remove the empty {}", at(target)),

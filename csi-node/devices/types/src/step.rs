@@ -48,8 +48,8 @@ pub enum FormatGuard {
 pub struct Grown {
     /// The filesystem.
     pub fs: FsType,
-    /// It must span at least this, less [`FsType::tail`].
-    pub at_least: Bytes,
+    /// The size of the device; the filesystem must span [`FsType::reachable`] of it.
+    pub device_size: Bytes,
 }
 
 /// One effect on the host.

@@ -30,7 +30,7 @@ pub struct VolumeView {
     pub signature: Signature,
     /// The ids of the mounts (in [`View::mounts`]) of this volume's filesystem or device node.
     pub mounts: Vec<u64>,
-    /// The mounted filesystem's own figures.
+    /// The filesystem's own figures: from the mounted one, else from the superblock on the image (`Probe::Look` only).
     pub filesystem: Option<FilesystemView>,
     /// Whether anybody has the image or its loop device open.
     pub opened: Opened,
@@ -117,15 +117,28 @@ pub struct MountPoint {
     pub super_options: Vec<String>,
 }
 
-/// What a mounted filesystem says about itself.
+/// What a filesystem says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FilesystemView {
     /// Which.
     pub fs: FsType,
-    /// Where it was asked.
-    pub mount: PathBuf,
+    /// Where it is mounted, if it is.
+    pub mounted: Option<PathBuf>,
     /// How much of its device it spans, from its own geometry: not what statvfs leaves after overhead.
     pub spans: Bytes,
+    /// Whether `/data` and `/.terrace` are there.
+    pub layout: LayoutView,
+}
+
+/// Whether a volume is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum LayoutView {
+    /// It is not mounted, so nobody can say.
+    Unknown,
+    /// One or both directories are missing.
+    Missing,
+    /// Both are there.
+    Present,
 }
 
 /// Whether anybody has the image or its device open.

@@ -1,0 +1,128 @@
+//! Is it ours? Asked before anything is planned (I4). Reads values; decides nothing else.
+
+use std::path::Path;
+
+use terrace_device_types::{
+    Bytes, ClusterUid, HostState, ImageView, PoolFileReading, PoolRefusal, PoolView, Refusal,
+    RequestRefusal, Tag, TagReading, TagRefusal, View, VolumeMode, VolumeUuid,
+};
+
+/// An image whose tag was read and is of the right volume and cluster.
+#[derive(Clone, Copy)]
+pub(super) struct OurImage<'a> {
+    pub(super) image: &'a ImageView,
+    pub(super) tag: &'a Tag,
+}
+
+/// The pool directory is there, readable and of this cluster.
+pub(super) fn validate_pool<'a>(
+    pool: &'a PoolView,
+    cluster: &ClusterUid,
+) -> Result<&'a PoolView, Refusal> {
+    let dir = || pool.dir.clone();
+    if !pool.exists {
+        return Err(PoolRefusal::Missing { dir: dir() }.into());
+    }
+    match &pool.file {
+        PoolFileReading::Absent => Err(PoolRefusal::Unmarked { dir: dir() }.into()),
+        PoolFileReading::Unreadable(why) => {
+            Err(PoolRefusal::Unreadable { dir: dir(), why: why.clone() }.into())
+        }
+        PoolFileReading::Read(file) if file.cluster_uid != *cluster => {
+            Err(PoolRefusal::Foreign { dir: dir(), cluster: file.cluster_uid.clone() }.into())
+        }
+        PoolFileReading::Read(_) => Ok(pool),
+    }
+}
+
+/// The image's tag, whoever's it is.
+pub(super) fn validate_tag(image: &ImageView) -> Result<OurImage<'_>, Refusal> {
+    let path = || image.path.clone();
+    match &image.tag {
+        TagReading::Absent => Err(TagRefusal::Untagged { image: path() }.into()),
+        TagReading::Unreadable(why) => {
+            Err(TagRefusal::Unreadable { image: path(), why: why.clone() }.into())
+        }
+        TagReading::Read(tag) => Ok(OurImage { image, tag }),
+    }
+}
+
+/// The image, if there is one; refused unless it is this volume's and this cluster's.
+pub(super) fn find_image<'a>(
+    view: &'a View,
+    volume: VolumeUuid,
+    cluster: &ClusterUid,
+) -> Result<Option<OurImage<'a>>, Refusal> {
+    let Some(image) = &view.volume.image else { return Ok(None) };
+    let ours = validate_tag(image)?;
+    let path = || image.path.clone();
+    if ours.tag.volume != volume {
+        let (found, wanted) = (ours.tag.volume, volume);
+        return Err(TagRefusal::OtherVolume { image: path(), found, wanted }.into());
+    }
+    if ours.tag.cluster != *cluster {
+        let cluster = ours.tag.cluster.clone();
+        return Err(TagRefusal::OtherCluster { image: path(), cluster }.into());
+    }
+    Ok(Some(ours))
+}
+
+/// The image, which must be there.
+pub(super) fn require_image<'a>(
+    view: &'a View,
+    volume: VolumeUuid,
+    cluster: &ClusterUid,
+) -> Result<OurImage<'a>, Refusal> {
+    validate_pool(&view.pool, cluster)?;
+    let found = find_image(view, volume, cluster)?;
+    found.ok_or_else(|| TagRefusal::NoImage { volume }.into())
+}
+
+impl OurImage<'_> {
+    /// Refuses unless the image is in service.
+    pub(super) fn require_ready(&self, verb: &'static str) -> Result<(), Refusal> {
+        match &self.tag.state {
+            HostState::Ready => Ok(()),
+            HostState::Creating | HostState::Retained | HostState::Quarantined { .. } => {
+                Err(self.wrong_state(verb))
+            }
+        }
+    }
+
+    /// The refusal for a state that does not allow `verb`.
+    pub(super) fn wrong_state(&self, verb: &'static str) -> Refusal {
+        let (image, state) = (self.image.path.clone(), self.tag.state.clone());
+        TagRefusal::WrongState { image, state, verb }.into()
+    }
+}
+
+/// A size an image may have.
+pub(super) fn validate_size(size: Bytes, mode: VolumeMode) -> Result<(), Refusal> {
+    if size < mode.least() {
+        return Err(RequestRefusal::TooSmall { size, mode, least: mode.least() }.into());
+    }
+    if !size.is_multiple_of(Bytes::mib(1)) {
+        return Err(RequestRefusal::NotAligned { size }.into());
+    }
+    Ok(())
+}
+
+/// There is room for `need` more.
+pub(super) fn validate_room(pool: &PoolView, need: Bytes) -> Result<(), Refusal> {
+    if !pool.writable {
+        return Err(PoolRefusal::NotWritable { dir: pool.dir.clone() }.into());
+    }
+    if need > pool.free {
+        return Err(PoolRefusal::Full { dir: pool.dir.clone(), free: pool.free, need }.into());
+    }
+    Ok(())
+}
+
+/// An absolute path.
+pub(super) fn validate_path(path: &Path) -> Result<(), Refusal> {
+    if path.is_absolute() {
+        Ok(())
+    } else {
+        Err(RequestRefusal::RelativePath { path: path.to_owned() }.into())
+    }
+}

@@ -1,0 +1,81 @@
+//! Create: an image with its tag, in one piece, then `ready`. Formatting is not done here but at the first stage.
+
+use terrace_device_types::{
+    Allocation, Bytes, ClusterUid, HostState, Latch, LayoutVersion, PoolFileReading, PoolRefusal,
+    Refusal, RequestRefusal, StageState, Step, Tag, View, VolumeMode, VolumeUuid, image_name,
+};
+
+use super::check::{self, OurImage};
+use super::grow;
+
+/// What is asked.
+pub(super) struct Wanted<'a> {
+    pub(super) volume: VolumeUuid,
+    pub(super) cluster: &'a ClusterUid,
+    pub(super) name: &'a str,
+    pub(super) size: Bytes,
+    pub(super) mode: VolumeMode,
+    pub(super) allocation: Allocation,
+}
+
+/// An image that is there already is completed, never made a second time.
+pub(super) fn plan_create(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+    check::validate_size(wanted.size, wanted.mode)?;
+    check::validate_pool(&view.pool, wanted.cluster)?;
+    match check::find_image(view, wanted.volume, wanted.cluster)? {
+        Some(ours) => plan_complete(wanted, ours, view),
+        None => plan_allocate(wanted, view),
+    }
+}
+
+fn plan_allocate(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+    let pool = &view.pool;
+    let need = match wanted.allocation {
+        Allocation::Reserved => wanted.size,
+        Allocation::Sparse => Bytes::ZERO,
+    };
+    check::validate_room(pool, need)?;
+    let PoolFileReading::Read(file) = &pool.file else {
+        return Err(PoolRefusal::Unmarked { dir: pool.dir.clone() }.into());
+    };
+    let tag = Tag {
+        layout: LayoutVersion::CURRENT,
+        volume: wanted.volume,
+        cluster: wanted.cluster.clone(),
+        pool: file.pool_uuid,
+        name: wanted.name.to_owned(),
+        mode: wanted.mode,
+        allocation: wanted.allocation,
+        state: HostState::Creating,
+        latch: Latch::None,
+        stage: StageState::Never,
+    };
+    let image = pool.dir.join(image_name(wanted.volume));
+    Ok(vec![
+        Step::AllocateImage { image: image.clone(), size: wanted.size, tag: Box::new(tag) },
+        Step::SyncDir { dir: pool.dir.clone() },
+        Step::WriteState { image, volume: wanted.volume, state: HostState::Ready },
+    ])
+}
+
+fn plan_complete(
+    wanted: &Wanted<'_>,
+    ours: OurImage<'_>,
+    view: &View,
+) -> Result<Vec<Step>, Refusal> {
+    if ours.tag.mode != wanted.mode {
+        let (tagged, asked) = (ours.tag.mode, wanted.mode);
+        return Err(RequestRefusal::OtherMode { tagged, asked }.into());
+    }
+    let mut steps = match &ours.tag.state {
+        HostState::Creating | HostState::Ready => grow::plan_image(ours, wanted.size, view)?,
+        HostState::Retained | HostState::Quarantined { .. } => {
+            return Err(ours.wrong_state("create"));
+        }
+    };
+    if ours.tag.state == HostState::Creating {
+        let image = ours.image.path.clone();
+        steps.push(Step::WriteState { image, volume: wanted.volume, state: HostState::Ready });
+    }
+    Ok(steps)
+}

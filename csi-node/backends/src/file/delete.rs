@@ -1,0 +1,150 @@
+//! Delete, and everything else that ends or changes an image's life. Destroys only with a proof in hand or in the tag (I1).
+
+use terrace_device_types::{
+    ClusterUid, DeletionId, DeletionProof, Erase, HostState, InUse, Latch, Opened, ProofRefusal,
+    Refusal, StageState, Step, TagRefusal, UseRefusal, View, VolumeUuid, quarantine_name,
+};
+
+use super::check::{self, OurImage};
+
+/// Quarantine, erase, remove. Nothing there is nothing to do.
+pub(super) fn plan_delete(
+    volume: VolumeUuid,
+    proof: &DeletionProof,
+    erase: Erase,
+    view: &View,
+) -> Result<Vec<Step>, Refusal> {
+    if proof.volume() != volume {
+        return Err(ProofRefusal::OfAnother { volume, proven: proof.volume() }.into());
+    }
+    let Some(ours) = find_in_own_pool(volume, view)? else { return Ok(Vec::new()) };
+    let mut steps = Vec::new();
+    match &ours.tag.state {
+        HostState::Quarantined { deletion } if deletion == proof.id() => {}
+        HostState::Quarantined { .. } => {
+            let tag = Box::new(ours.tag.clone());
+            return Err(ProofRefusal::OtherDeletion { volume, tag }.into());
+        }
+        HostState::Creating | HostState::Ready | HostState::Retained => {
+            refuse_if_used(ours, view)?;
+            let image = ours.image.path.clone();
+            if view.volume.attached.is_some() {
+                steps.push(Step::DetachLoop { image: image.clone() });
+            }
+            steps.push(Step::MarkQuarantined { image, proof: proof.clone() });
+        }
+    }
+    steps.extend(plan_removal(ours, proof.id(), erase, view));
+    Ok(steps)
+}
+
+/// Finishes what a proven deletion began.
+pub(super) fn plan_purge(erase: Erase, view: &View) -> Result<Vec<Step>, Refusal> {
+    let Some(image) = &view.volume.image else { return Ok(Vec::new()) };
+    let volume = check::validate_tag(image)?.tag.volume;
+    let Some(ours) = find_in_own_pool(volume, view)? else { return Ok(Vec::new()) };
+    match &ours.tag.state {
+        HostState::Quarantined { deletion } => Ok(plan_removal(ours, deletion, erase, view)),
+        HostState::Creating | HostState::Ready | HostState::Retained => {
+            Err(ours.wrong_state("purge"))
+        }
+    }
+}
+
+fn plan_removal(ours: OurImage<'_>, deletion: &DeletionId, erase: Erase, view: &View) -> Vec<Step> {
+    let dir = view.pool.dir.clone();
+    let to = dir.join(quarantine_name(deletion));
+    let mut steps = Vec::new();
+    if ours.image.path != to {
+        let (image, to, deletion) = (ours.image.path.clone(), to.clone(), deletion.clone());
+        steps.push(Step::RenameToQuarantine { image, to, deletion });
+        steps.push(Step::SyncDir { dir: dir.clone() });
+    }
+    match erase {
+        Erase::No => {}
+        Erase::Zeros => {
+            let deletion = deletion.clone();
+            steps.push(Step::EraseImage { image: to.clone(), deletion, erase });
+        }
+    }
+    steps.push(Step::RemoveImage { image: to, deletion: deletion.clone() });
+    steps.push(Step::SyncDir { dir });
+    steps
+}
+
+/// The image, in a pool whose cluster is the tag's.
+fn find_in_own_pool(volume: VolumeUuid, view: &View) -> Result<Option<OurImage<'_>>, Refusal> {
+    let Some(image) = &view.volume.image else { return Ok(None) };
+    let cluster = &check::validate_tag(image)?.tag.cluster;
+    check::validate_pool(&view.pool, cluster)?;
+    check::find_image(view, volume, cluster)
+}
+
+/// Mounted, staged under this boot, or open: somebody would lose it under his hands. So would somebody of whom we do not know.
+fn refuse_if_used(ours: OurImage<'_>, view: &View) -> Result<(), Refusal> {
+    let by = match (&ours.tag.stage, view.volume_mounts().next(), view.volume.opened) {
+        (_, Some(mount), _) => InUse::Mounted { at: mount.at.clone() },
+        (StageState::At { boot, target }, None, _) if *boot == view.boot => {
+            InUse::Staged { target: target.clone() }
+        }
+        (_, None, Opened::BySomebody) => InUse::Open,
+        (_, None, Opened::NotLooked) => InUse::NotLooked,
+        (_, None, Opened::ByNobody) => return Ok(()),
+    };
+    Err(UseRefusal::StillInUse { volume: ours.tag.volume, by }.into())
+}
+
+/// Takes back what was only begun.
+pub(super) fn plan_abandon(
+    volume: VolumeUuid,
+    cluster: &ClusterUid,
+    view: &View,
+) -> Result<Vec<Step>, Refusal> {
+    check::validate_pool(&view.pool, cluster)?;
+    let Some(ours) = check::find_image(view, volume, cluster)? else { return Ok(Vec::new()) };
+    let unused = ours.tag.state == HostState::Creating
+        && ours.tag.latch == Latch::None
+        && ours.tag.stage == StageState::Never
+        && view.volume.attached.is_none();
+    if !unused {
+        return Err(ours.wrong_state("abandon"));
+    }
+    refuse_if_used(ours, view)?;
+    let (image, dir) = (ours.image.path.clone(), view.pool.dir.clone());
+    Ok(vec![Step::RemoveUnfinished { image, volume }, Step::SyncDir { dir }])
+}
+
+/// Keeps it, marked. Whoever uses it goes on using it.
+pub(super) fn plan_retain(
+    volume: VolumeUuid,
+    cluster: &ClusterUid,
+    view: &View,
+) -> Result<Vec<Step>, Refusal> {
+    check::validate_pool(&view.pool, cluster)?;
+    let Some(ours) = check::find_image(view, volume, cluster)? else { return Ok(Vec::new()) };
+    match &ours.tag.state {
+        HostState::Creating | HostState::Ready => Ok(vec![retag(ours, HostState::Retained)]),
+        HostState::Retained => Ok(Vec::new()),
+        HostState::Quarantined { .. } => Err(ours.wrong_state("retain")),
+    }
+}
+
+/// Takes a retained image into service again.
+pub(super) fn plan_adopt(
+    volume: VolumeUuid,
+    cluster: &ClusterUid,
+    view: &View,
+) -> Result<Vec<Step>, Refusal> {
+    check::validate_pool(&view.pool, cluster)?;
+    let found = check::find_image(view, volume, cluster)?;
+    let ours = found.ok_or(TagRefusal::NoImage { volume })?;
+    match &ours.tag.state {
+        HostState::Retained => Ok(vec![retag(ours, HostState::Ready)]),
+        HostState::Ready => Ok(Vec::new()),
+        HostState::Creating | HostState::Quarantined { .. } => Err(ours.wrong_state("adopt")),
+    }
+}
+
+fn retag(ours: OurImage<'_>, state: HostState) -> Step {
+    Step::WriteState { image: ours.image.path.clone(), volume: ours.tag.volume, state }
+}

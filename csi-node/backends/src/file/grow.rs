@@ -1,0 +1,69 @@
+//! Grow: first the file, then its loop device, then the filesystem, then the proof; never another order, never smaller.
+
+use std::path::Path;
+
+use terrace_device_types::{
+    Allocation, Bytes, ClusterUid, DeviceRef, FilesystemView, Grown, Refusal, Step, View,
+    VolumeMode, VolumeUuid,
+};
+
+use super::check::{self, OurImage};
+
+/// The image, its loop device and, where it is mounted, its filesystem.
+pub(super) fn plan_grow(
+    volume: VolumeUuid,
+    cluster: &ClusterUid,
+    to: Bytes,
+    view: &View,
+) -> Result<Vec<Step>, Refusal> {
+    let ours = check::require_image(view, volume, cluster)?;
+    ours.require_ready("grow")?;
+    check::validate_size(to, ours.tag.mode)?;
+    let mut steps = plan_image(ours, to, view)?;
+    steps.extend(plan_filesystem(ours, to.max(ours.image.apparent), view));
+    Ok(steps)
+}
+
+/// The image and its loop device. An image that is larger already stays.
+pub(super) fn plan_image(ours: OurImage<'_>, to: Bytes, view: &View) -> Result<Vec<Step>, Refusal> {
+    let (image, volume, allocation) = (&ours.image.path, ours.tag.volume, ours.tag.allocation);
+    let mut steps = Vec::new();
+    if ours.image.apparent < to {
+        let need = match allocation {
+            Allocation::Reserved => to.minus(ours.image.apparent),
+            Allocation::Sparse => Bytes::ZERO,
+        };
+        check::validate_room(&view.pool, need)?;
+        steps.push(Step::GrowImage { image: image.clone(), volume, to, allocation });
+    }
+    steps.extend(plan_loop(ours, to.max(ours.image.apparent), view));
+    Ok(steps)
+}
+
+/// The loop device, where it does not see `size` yet.
+pub(super) fn plan_loop(ours: OurImage<'_>, size: Bytes, view: &View) -> Option<Step> {
+    let attached = view.volume.attached.as_ref()?;
+    let image = ours.image.path.clone();
+    (attached.size < size).then_some(Step::ResizeLoop { image })
+}
+
+/// The mounted filesystem, where it does not span what a device of `size` lets it.
+pub(super) fn plan_filesystem(ours: OurImage<'_>, size: Bytes, view: &View) -> Vec<Step> {
+    let VolumeMode::Filesystem { fs } = ours.tag.mode else { return Vec::new() };
+    match &view.volume.filesystem {
+        Some(FilesystemView { mounted: Some(mount), spans, .. }) if *spans < fs.reachable(size) => {
+            grow_steps(ours, mount, Grown { fs, device_size: size })
+        }
+        Some(_) | None => Vec::new(),
+    }
+}
+
+/// Grow by ioctl, then prove it.
+pub(super) fn grow_steps(ours: OurImage<'_>, mount: &Path, grown: Grown) -> Vec<Step> {
+    let device = DeviceRef::LoopOf { image: ours.image.path.clone() };
+    let mount = mount.to_owned();
+    vec![
+        Step::GrowFilesystem { mount: mount.clone(), fs: grown.fs, device: device.clone() },
+        Step::ProveSize { mount, device, grown },
+    ]
+}

@@ -1,0 +1,127 @@
+//! Making a pool: a marked directory, on a filesystem that is there or on a device of its own. Never over anything of anybody's.
+
+use terrace_device_types::{
+    DeviceRef, DeviceView, FormatGuard, FsType, MountPoint, PoolFile, PoolFileReading, PoolPlace,
+    PoolRefusal, PoolView, Refusal, Signature, Step, Wipe,
+};
+
+/// The pool file decides: ours is left as it is, another's refused, none is written only where nothing else is.
+pub(super) fn plan_make(
+    file: &PoolFile,
+    place: &PoolPlace,
+    view: &PoolView,
+    mounts: &[MountPoint],
+) -> Result<Vec<Step>, Refusal> {
+    match place {
+        PoolPlace::Directory if !view.exists => {
+            Ok(vec![Step::MakePoolDirectory { dir: view.dir.clone() }])
+        }
+        PoolPlace::Directory => plan_mark(file, view),
+        PoolPlace::Device { device, wipe } => {
+            match mounts.iter().rev().find(|mount| mount.at == view.dir) {
+                Some(mount) if mount.dev_t == device.dev_t => plan_mark(file, view),
+                Some(mount) => {
+                    let (dir, source_device) = (view.dir.clone(), mount.source.clone());
+                    Err(PoolRefusal::MountedByAnother { dir, source_device }.into())
+                }
+                None => plan_device(file, device, wipe, view),
+            }
+        }
+    }
+}
+
+fn plan_mark(file: &PoolFile, view: &PoolView) -> Result<Vec<Step>, Refusal> {
+    let dir = view.dir.clone();
+    match &view.file {
+        PoolFileReading::Read(found) if found.cluster_uid != file.cluster_uid => {
+            Err(PoolRefusal::Foreign { dir, cluster: found.cluster_uid.clone() }.into())
+        }
+        PoolFileReading::Read(found) if found.pool_uuid != file.pool_uuid => {
+            let (found, wanted) = (found.pool_uuid, file.pool_uuid);
+            Err(PoolRefusal::OtherPool { dir, found, wanted }.into())
+        }
+        PoolFileReading::Read(_) => Ok(Vec::new()),
+        PoolFileReading::Unreadable(why) => {
+            Err(PoolRefusal::Unreadable { dir, why: why.clone() }.into())
+        }
+        PoolFileReading::Absent => {
+            validate_empty(view)?;
+            Ok(vec![Step::WritePoolFile { dir, file: file.clone() }])
+        }
+    }
+}
+
+fn validate_empty(view: &PoolView) -> Result<(), Refusal> {
+    let dir = view.dir.clone();
+    if view.fs.parse::<FsType>().is_err() {
+        return Err(PoolRefusal::Unsuitable { dir, fs: view.fs.clone() }.into());
+    }
+    if !view.writable {
+        return Err(PoolRefusal::NotWritable { dir }.into());
+    }
+    if !view.xattrs {
+        let fs = format!("{} without trusted attributes", view.fs);
+        return Err(PoolRefusal::Unsuitable { dir, fs }.into());
+    }
+    match view.strangers.first() {
+        None => Ok(()),
+        Some(first) => Err(PoolRefusal::NotEmpty { dir, first: first.clone() }.into()),
+    }
+}
+
+fn plan_device(
+    file: &PoolFile,
+    device: &DeviceView,
+    wipe: &Wipe,
+    view: &PoolView,
+) -> Result<Vec<Step>, Refusal> {
+    validate_unused(device)?;
+    let (fs, uuid) = (FsType::Xfs, file.pool_uuid.filesystem_uuid());
+    let disk = DeviceRef::Disk { path: device.path.clone(), dev_t: device.dev_t };
+    let dir = view.dir.clone();
+    let make = Step::MakeFilesystem {
+        device: disk.clone(),
+        fs,
+        uuid,
+        guard: FormatGuard::Blank { pool: file.pool_uuid },
+    };
+    let options = ["nodev", "nosuid", "noexec"].map(str::to_owned).to_vec();
+    let mount =
+        Step::MountFilesystem { device: disk.clone(), fs, uuid, target: dir.clone(), options };
+    let mark = Step::WritePoolFile { dir: dir.clone(), file: file.clone() };
+
+    let mut steps = Vec::new();
+    if !view.exists {
+        steps.push(Step::MakePoolDirectory { dir });
+    }
+    match (&device.signature, wipe) {
+        (Signature::NotProbed, _) => {
+            return Err(PoolRefusal::DeviceNotProbed { device: device.id.clone() }.into());
+        }
+        (found, _) if *found == (Signature::Filesystem { fs, uuid }) => steps.push(mount),
+        (Signature::Blank, _) => steps.extend([make, mount, mark]),
+        (found, _) if *found == (Signature::Unfinished { fs, uuid }) => {
+            steps.extend([make, mount, mark]);
+        }
+        (found, Wipe::IfFound { found: permitted }) if found.to_string() == *permitted => {
+            let wipe = Step::WipeSignatures { device: disk, found: permitted.clone() };
+            steps.extend([wipe, make, mount, mark]);
+        }
+        (found, Wipe::Never | Wipe::IfFound { .. }) => {
+            let (device, found) = (device.id.clone(), found.to_string());
+            return Err(PoolRefusal::DeviceHoldsData { device, found }.into());
+        }
+    }
+    Ok(steps)
+}
+
+fn validate_unused(device: &DeviceView) -> Result<(), Refusal> {
+    let id = device.id.clone();
+    if device.read_only {
+        return Err(PoolRefusal::DeviceReadOnly { device: id }.into());
+    }
+    match device.uses.first() {
+        None => Ok(()),
+        Some(by) => Err(PoolRefusal::DeviceInUse { device: id, by: by.clone() }.into()),
+    }
+}

@@ -1,0 +1,143 @@
+//! Why a pool, or a device that should become one, is refused. Values and sentences only.
+
+use std::path::PathBuf;
+
+use crate::{Bytes, Class, ClusterUid, DeviceUse, PoolFileError, PoolUuid};
+
+/// The pool can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PoolRefusal {
+    /// No such directory.
+    #[error("pool directory {dir} does not exist")]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The directory has no pool file: it is no pool (yet), or what held it is not mounted.
+    #[error("{dir} is not marked as a pool: terrace-pool.json is missing; is its disk mounted?")]
+    Unmarked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Another cluster's.
+    #[error(
+        "{dir} belongs to cluster {cluster}: it is left alone; give this pool another directory"
+    )]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose.
+        cluster: ClusterUid,
+    },
+    /// Another pool's.
+    #[error("{dir} is pool {found}, not {wanted}: it is left alone")]
+    OtherPool {
+        /// The directory.
+        dir: PathBuf,
+        /// Which.
+        found: PoolUuid,
+        /// Which was asked for.
+        wanted: PoolUuid,
+    },
+    /// The pool file can't be read.
+    #[error("{dir} can't be told for ours: {why}")]
+    Unreadable {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        why: PoolFileError,
+    },
+    /// The folder can't be written.
+    #[error("pool directory {dir} is not writable: mount it read-write, or fix its permissions")]
+    NotWritable {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The filesystem below can't hold a pool.
+    #[error("pool directory {dir} is on {fs}, which can't hold a pool: use xfs, ext4 or btrfs")]
+    Unsuitable {
+        /// The directory.
+        dir: PathBuf,
+        /// The filesystem.
+        fs: String,
+    },
+    /// The directory is not empty, and nothing in it says that it is ours.
+    #[error(
+        "{dir} holds {first:?} and is not marked as a pool: empty it or choose another directory"
+    )]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+        /// The first strange name.
+        first: String,
+    },
+    /// No room.
+    #[error("pool {dir} has {free} free and {need} more are needed: delete volumes or add storage")]
+    Full {
+        /// The directory.
+        dir: PathBuf,
+        /// Free now.
+        free: Bytes,
+        /// Needed.
+        need: Bytes,
+    },
+    /// The device is in use.
+    #[error("device {device} is {by}: it can't become a pool")]
+    DeviceInUse {
+        /// The device's id.
+        device: String,
+        /// By whom.
+        by: DeviceUse,
+    },
+    /// The device is read-only.
+    #[error("device {device} is read-only: it can't become a pool")]
+    DeviceReadOnly {
+        /// The device's id.
+        device: String,
+    },
+    /// The device holds data.
+    #[error(
+        "device {device} holds data ({found}): to destroy it, list it in the pool's erase with found: {found:?}"
+    )]
+    DeviceHoldsData {
+        /// The device's id.
+        device: String,
+        /// What was found.
+        found: String,
+    },
+    /// Nobody looked at the device; a plan may not be made from that.
+    #[error("device {device} was not probed")]
+    DeviceNotProbed {
+        /// The device's id.
+        device: String,
+    },
+    /// Something else is mounted at the pool's mount point.
+    #[error("{dir} is already a mount of {source_device}, not of the pool's device")]
+    MountedByAnother {
+        /// The directory.
+        dir: PathBuf,
+        /// The source.
+        source_device: String,
+    },
+}
+
+impl PoolRefusal {
+    pub(crate) const fn class(&self) -> Class {
+        match self {
+            Self::Full { .. } => Class::Exhausted,
+            Self::DeviceNotProbed { .. } => Class::Bug,
+            Self::Missing { .. }
+            | Self::Unmarked { .. }
+            | Self::Foreign { .. }
+            | Self::OtherPool { .. }
+            | Self::Unreadable { .. }
+            | Self::NotWritable { .. }
+            | Self::Unsuitable { .. }
+            | Self::NotEmpty { .. }
+            | Self::DeviceInUse { .. }
+            | Self::DeviceReadOnly { .. }
+            | Self::DeviceHoldsData { .. }
+            | Self::MountedByAnother { .. } => Class::Wait,
+        }
+    }
+}
