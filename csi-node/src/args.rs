@@ -1,0 +1,125 @@
+//! Command line and environment of `terrace-node`. Parses and derives; decides nothing else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use terrace_crds::names;
+use terrace_telemetry::LogFormat;
+
+/// Where pools may lie unless the chart says otherwise.
+const DEFAULT_POOL_ROOT: &str = "/var/lib/terrace/pools";
+/// Memory that one staged volume is taken to need at most: loop device, filesystem, page cache floor.
+const MEMORY_PER_VOLUME: u64 = 64 << 20;
+/// Bounds of the derived volume limit.
+const VOLUME_LIMITS: (u64, u64) = (16, 1024);
+
+/// Node half of Terrace: serves the kubelet, keeps the node's pools and volumes as the API asks.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "terrace-node", version)]
+pub struct Args {
+    /// Name of the Kubernetes node this runs on.
+    #[arg(long, env = "NODE_NAME")]
+    pub node_name: String,
+    /// Unix socket to serve CSI on; default: below the kubelet's plugin folder.
+    #[arg(long, env = "CSI_ENDPOINT")]
+    pub endpoint: Option<String>,
+    /// The kubelet's folder, at the same path as on the host.
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    pub kubelet_dir: PathBuf,
+    /// Folder for journal, lock and mounts of pools.
+    #[arg(long, default_value = "/var/lib/terrace")]
+    pub state_dir: PathBuf,
+    /// Folder below which a pool may name its own; repeat for more.
+    #[arg(long = "pool-root", default_value = DEFAULT_POOL_ROOT)]
+    pub pool_roots: Vec<PathBuf>,
+    /// Most volumes that may be staged here; default: one for each 64 MiB of memory, from 16 to 1024.
+    #[arg(long)]
+    pub max_volumes: Option<u64>,
+    /// Use of bytes or inodes, in percent, from which a volume is under pressure.
+    #[arg(long, default_value_t = 85, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub capacity_pressure_percent: u8,
+    /// Operations that may run at once.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+    /// Address of the node's HTTP API; loopback of the Pod only.
+    #[arg(long, default_value = "127.0.0.1:9808")]
+    pub http: SocketAddr,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+}
+
+impl Args {
+    /// The CSI socket.
+    #[must_use]
+    pub fn csi_socket(&self) -> PathBuf {
+        let default = || self.kubelet_dir.join("plugins").join(names::DRIVER).join("csi.sock");
+        let given = self.endpoint.as_deref();
+        given.map_or_else(default, |text| PathBuf::from(text.trim_start_matches("unix://")))
+    }
+
+    /// The socket in which the kubelet finds the plugin.
+    #[must_use]
+    pub fn registration_socket(&self) -> PathBuf {
+        self.kubelet_dir.join("plugins_registry").join(format!("{}-reg.sock", names::DRIVER))
+    }
+
+    /// The journal.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.state_dir.join("journal.redb")
+    }
+
+    /// Where filesystems of device pools are mounted.
+    #[must_use]
+    pub fn pool_mounts(&self) -> PathBuf {
+        self.state_dir.join("mnt")
+    }
+
+    /// Volumes that the scheduler may put here.
+    #[must_use]
+    pub fn volume_limit(&self, memory_bytes: u64) -> u64 {
+        let (least, most) = VOLUME_LIMITS;
+        let derived = (memory_bytes / MEMORY_PER_VOLUME).clamp(least, most);
+        self.max_volumes.unwrap_or(derived)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Args, Parser};
+
+    fn args(more: &[&str]) -> Args {
+        Args::parse_from([&["terrace-node", "--node-name", "n1"], more].concat())
+    }
+
+    #[test]
+    fn sockets_lie_where_the_kubelet_looks() {
+        let args = args(&["--kubelet-dir", "/k"]);
+        assert_eq!(args.csi_socket().to_str(), Some("/k/plugins/csi.terrace.storage/csi.sock"));
+        let registration = args.registration_socket();
+        assert_eq!(registration.to_str(), Some("/k/plugins_registry/csi.terrace.storage-reg.sock"));
+    }
+
+    #[test]
+    fn an_endpoint_may_carry_its_scheme() {
+        let socket = |text| args(&["--endpoint", text]).csi_socket();
+        assert_eq!(socket("unix:///tmp/a.sock").to_str(), Some("/tmp/a.sock"));
+        assert_eq!(socket("/tmp/a.sock").to_str(), Some("/tmp/a.sock"));
+    }
+
+    #[test]
+    fn the_volume_limit_follows_memory_unless_set() {
+        assert_eq!(args(&[]).volume_limit(0), 16);
+        assert_eq!(args(&[]).volume_limit(4 << 30), 64);
+        assert_eq!(args(&[]).volume_limit(1 << 50), 1024);
+        assert_eq!(args(&["--max-volumes", "8"]).volume_limit(1 << 50), 8);
+    }
+
+    #[test]
+    fn more_than_one_pool_root_may_be_given() {
+        let args = args(&["--pool-root", "/a", "--pool-root", "/b"]);
+        assert_eq!(args.pool_roots.len(), 2);
+    }
+}

@@ -1,0 +1,182 @@
+//! What the journal remembers of one operation: enough to undo it or to plan it again, and prose for
+//! people. It is not a list of commands to be replayed: a plan is made anew from what the host shows.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use terrace_device_types::{self as types, Bytes, PoolUuid, Step, VolumeUuid};
+
+use crate::operation::OpKind;
+use crate::queue::schedule::OpId;
+
+/// What an operation is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Subject {
+    /// The volume.
+    pub volume: Option<VolumeUuid>,
+    /// The pool it lies on, or the pool itself.
+    pub pool: Option<PoolUuid>,
+    /// Name of the StorageVolume or StoragePool, for people.
+    pub name: String,
+    /// The kubelet's path.
+    pub target: Option<PathBuf>,
+    /// The size it is to reach.
+    pub to: Option<Bytes>,
+}
+
+/// One operation that has begun and is not over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Record {
+    /// Its name.
+    pub id: OpId,
+    /// What it does.
+    pub kind: OpKind,
+    /// To what.
+    pub subject: Subject,
+    /// Its steps in prose.
+    pub steps: Vec<String>,
+    /// The first step not known to be done.
+    pub next: usize,
+    /// For each step what takes it back, where anything does.
+    pub undo: Vec<Option<Undo>>,
+    /// When it began.
+    pub begun: jiff::Timestamp,
+}
+
+/// A step that takes another back. Only what destroys nothing but an unfinished image is in the list,
+/// so that a forged or damaged journal cannot destroy a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Undo {
+    /// [`Step::RemoveUnfinished`].
+    RemoveUnfinished {
+        /// The image.
+        image: PathBuf,
+        /// Whose it must be.
+        volume: VolumeUuid,
+    },
+    /// [`Step::DetachLoop`].
+    DetachLoop {
+        /// The image.
+        image: PathBuf,
+    },
+    /// [`Step::Unmount`].
+    Unmount {
+        /// The path.
+        target: PathBuf,
+    },
+    /// [`Step::RemoveTarget`].
+    RemoveTarget {
+        /// The path.
+        target: PathBuf,
+    },
+}
+
+impl Undo {
+    /// What takes `step` back, as the journal keeps it.
+    #[must_use]
+    pub fn of(step: &Step) -> Option<Self> {
+        match types::undo(step)? {
+            Step::RemoveUnfinished { image, volume } => {
+                Some(Self::RemoveUnfinished { image, volume })
+            }
+            Step::DetachLoop { image } => Some(Self::DetachLoop { image }),
+            Step::Unmount { target } => Some(Self::Unmount { target }),
+            Step::RemoveTarget { target } => Some(Self::RemoveTarget { target }),
+            // Nothing else is an undo; were it one day, forgetting it here must not run it.
+            Step::AllocateImage { .. }
+            | Step::SyncDir { .. }
+            | Step::WriteState { .. }
+            | Step::WriteLatch { .. }
+            | Step::WriteStage { .. }
+            | Step::GrowImage { .. }
+            | Step::AttachLoop { .. }
+            | Step::SetAutoclear { .. }
+            | Step::ResizeLoop { .. }
+            | Step::MakeFilesystem { .. }
+            | Step::CheckFilesystem { .. }
+            | Step::GrowOffline { .. }
+            | Step::MountFilesystem { .. }
+            | Step::MakeLayout { .. }
+            | Step::MakeTarget { .. }
+            | Step::BindMount { .. }
+            | Step::BindDevice { .. }
+            | Step::GrowFilesystem { .. }
+            | Step::ProveSize { .. }
+            | Step::MarkQuarantined { .. }
+            | Step::RenameToQuarantine { .. }
+            | Step::EraseImage { .. }
+            | Step::RemoveImage { .. }
+            | Step::WipeSignatures { .. }
+            | Step::MakePoolDirectory { .. }
+            | Step::WritePoolFile { .. } => None,
+        }
+    }
+
+    /// The step it stands for.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        match self.clone() {
+            Self::RemoveUnfinished { image, volume } => Step::RemoveUnfinished { image, volume },
+            Self::DetachLoop { image } => Step::DetachLoop { image },
+            Self::Unmount { target } => Step::Unmount { target },
+            Self::RemoveTarget { target } => Step::RemoveTarget { target },
+        }
+    }
+}
+
+impl Record {
+    /// A record of an operation about to begin.
+    #[must_use]
+    pub fn new(
+        id: OpId,
+        kind: OpKind,
+        subject: Subject,
+        steps: &[Step],
+        begun: jiff::Timestamp,
+    ) -> Self {
+        let undo = steps.iter().map(Undo::of).collect();
+        let steps = steps.iter().map(ToString::to_string).collect();
+        Self { id, kind, subject, steps, next: 0, undo, begun }
+    }
+
+    /// What takes back everything that may have happened, last first. The step at `next` is included:
+    /// it may have acted without the journal knowing.
+    #[must_use]
+    pub fn rollback(&self) -> Vec<Step> {
+        let begun = self.undo.iter().take(self.next + 1);
+        begun.rev().flatten().map(Undo::step).collect()
+    }
+}
+
+/// How the next start deals with an operation that an earlier run left half done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Takes it back; whoever wanted it asks again.
+    Undo,
+    /// Plans and runs it again.
+    Again,
+    /// Leaves it to the next pass over the object, which must first prove that it may.
+    NextPass,
+}
+
+impl OpKind {
+    /// How an interrupted operation of this kind is dealt with.
+    #[must_use]
+    pub const fn resume(self) -> Resume {
+        match self {
+            // The kubelet, or the next pass, asks again from the start.
+            Self::Create | Self::Stage | Self::Publish => Resume::Undo,
+            Self::Grow
+            | Self::Expand
+            | Self::Adopt
+            | Self::Retain
+            | Self::Unstage
+            | Self::Unpublish => Resume::Again,
+            // What destroys is proven anew, what takes a device is looked at anew.
+            Self::Delete | Self::PreparePool => Resume::NextPass,
+        }
+    }
+}
