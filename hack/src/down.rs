@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{major, minor};
+use serde_json::Value;
 
 use crate::holder::{Holder, cmdline, processes};
 use crate::init::{LOCK, cgroups};
@@ -78,24 +79,26 @@ done
 fn loop_devices(paths: &Paths) -> Result<Vec<String>> {
     let state = paths.state();
     let files = inodes(&state);
-    let list = output(&mut command(
-        "losetup",
-        ["--list", "--noheadings", "--raw", "--output", "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE"],
-    ))?;
+    let columns = "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE";
+    let text = output(&mut command("losetup", ["--list", "--json", "--output", columns]))?;
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let list: Value = serde_json::from_str(&text)?;
     let mut found = Vec::new();
-    for line in list.lines() {
-        let mut words = line.splitn(4, ' ');
-        let (Some(name), Some(device), Some(inode), file) =
-            (words.next(), words.next(), words.next(), words.next().unwrap_or_default())
-        else {
-            continue;
+    for device in list["loopdevices"].as_array().into_iter().flatten() {
+        let word = |column: &str| {
+            device[column]
+                .as_str()
+                .map_or_else(|| device[column].to_string(), |text| text.trim().to_owned())
         };
+        let file = word("back-file");
         let by_path =
             [state.as_path(), Path::new("/var/lib/terrace"), Path::new("/var/lib/kubelet")]
                 .iter()
-                .any(|dir| Path::new(file).starts_with(dir));
-        if by_path || files.contains(&(device.to_owned(), inode.to_owned())) {
-            found.push(name.to_owned());
+                .any(|dir| Path::new(&file).starts_with(dir));
+        if by_path || files.contains(&(word("back-maj:min"), word("back-ino"))) {
+            found.push(word("name"));
         }
     }
     Ok(found)

@@ -147,6 +147,10 @@ impl Part {
                 })
             }
             Self::Kubelet => {
+                // Its own answer first: after a restart the API still tells of the old Ready.
+                let mut health = kubectl(paths, tools)?;
+                health.args(["get", "--raw", &format!("/api/v1/nodes/{NODE_NAME}/proxy/healthz")]);
+                wait_for("the kubelet", limit, &self.log(paths), || succeeds(&mut health))?;
                 let mut ask = kubectl(paths, tools)?;
                 ask.args(["wait", "--for=condition=Ready", "--timeout=1s", "node", NODE_NAME]);
                 wait_for("the node", limit, &self.log(paths), || succeeds(&mut ask))
