@@ -66,7 +66,7 @@ const EMPTY_OUT: &str = r#"
 kill -s KILL -1
 for i in 1 2 3 4 5; do
   left=$(awk '$5 ~ "^/var/lib/(kubelet|terrace)/" {print $5}' /proc/self/mountinfo | tac)
-  [ -z "$left" ] && break
+  [ -z "$left" ] && break; sleep 0.1
   echo "$left" | while read -r point; do umount "$(printf '%b' "$point")"; done
 done 2>/dev/null
 losetup --list --noheadings --output NAME,BACK-FILE | while read -r device file; do

@@ -16,6 +16,9 @@ use crate::tools::Tools;
 /// Our programs, in /usr/bin of the image.
 pub(crate) const PROGRAMS: [&str; 3] = ["terrace-operator", "terrace-node", "kubectl-terrace"];
 
+/// The name of our image in the rig.
+pub(crate) const REFERENCE: &str = "localhost/terrace:dev";
+
 /// Debian packages of our image. xfsprogs wants python3 for one script; it is trimmed.
 const BASE_PACKAGES: &str = "btrfs-progs,coreutils,dash,e2fsprogs,mount,util-linux,xfsprogs";
 const BASE_SUITE: &str = "bookworm";
@@ -96,15 +99,15 @@ pub(crate) fn product_images(
     Ok(archives)
 }
 
-/// `localhost/terrace:dev` from the binaries that are in the target folder.
-pub(crate) fn terrace_image(paths: &Paths, progress: &Progress) -> Result<Archive> {
+/// Ours, from the binaries that are in the target folder.
+fn terrace_image(paths: &Paths, progress: &Progress) -> Result<Archive> {
     let base = ensure_base(paths, progress)?;
     let from: Vec<(String, PathBuf)> =
         PROGRAMS.iter().map(|name| (format!("usr/bin/{name}"), paths.ours(name))).collect();
     let items: Vec<Item<'_>> = from.iter().map(|(name, path)| Item::Program(name, path)).collect();
     let start =
         Start { entrypoint: &[], cmd: &["/usr/bin/terrace-node", "--help"], path: SYSTEM_PATH };
-    ensure(paths, progress, "localhost/terrace:dev", Some(base), &items, &start)
+    ensure(paths, progress, REFERENCE, Some(base), &items, &start)
 }
 
 /// Builds our programs in the one profile.

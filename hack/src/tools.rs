@@ -132,6 +132,7 @@ pub(crate) fn ensure_sidecars(paths: &Paths, progress: &Progress) -> Result<()> 
 /// Tools of the checks and tests. `cargo-nextest` and `cargo-deny` live in the cache, not in the user's cargo home.
 pub(crate) fn ensure_cargo_tools(paths: &Paths, progress: &Progress) -> Result<()> {
     let root = cargo_root(paths);
+    let target = paths.cache.join("tools-target");
     for (program, package, version) in CARGO_TOOLS {
         let stamp = root.join(format!("{program}-{version}"));
         if stamp.exists() && root.join("bin").join(program).exists() {
@@ -140,11 +141,9 @@ pub(crate) fn ensure_cargo_tools(paths: &Paths, progress: &Progress) -> Result<(
         progress.say(format!("cargo install {package} {version} (several minutes)"));
         let args =
             ["install", "--quiet", "--locked", "--force", "--version", version, package, "--root"];
-        run(command("cargo", args)
-            .arg(&root)
-            .current_dir("/")
-            .env("CARGO_TARGET_DIR", paths.cache.join("tools-target")))?;
+        run(command("cargo", args).arg(&root).current_dir("/").env("CARGO_TARGET_DIR", &target))?;
         fs::write(&stamp, "")?;
+        fs::remove_dir_all(&target)?;
     }
     Ok(())
 }
@@ -159,7 +158,7 @@ fn ensure_packages(progress: &Progress) -> Result<()> {
         return Ok(());
     }
     progress.say(format!("apt-get install {}", missing.join(" ")));
-    if !succeeds(&mut Command::new("apt-get").arg("update")) {
+    if !succeeds(Command::new("apt-get").arg("update")) {
         progress.say("apt-get update failed; trying with the lists that are here");
     }
     let args = ["install", "--yes", "--quiet", "--no-install-recommends"];

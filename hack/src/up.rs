@@ -6,13 +6,14 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde_json::Value;
 
 use crate::cluster::{self, Extent};
 use crate::down;
 use crate::image::{self, Archive};
 use crate::parts::kubectl;
 use crate::paths::Paths;
-use crate::run::{Progress, run, succeeds};
+use crate::run::{Progress, output, run, succeeds};
 use crate::tools::{self, Tools};
 
 const NAMESPACE: &str = "terrace-system";
@@ -65,7 +66,11 @@ impl Up {
         tools::ensure_cluster_tools(paths, progress)?;
         let tools = Tools::locate(paths)?;
         if let Some(context) = cluster {
-            return install(helm_command(&tools)?.args(["--kube-context", &context]), paths, &helm);
+            return install(
+                helm_command(paths, &tools)?.args(["--kube-context", &context]),
+                paths,
+                &helm,
+            );
         }
         let _lock = lock(paths)?;
         if api_only {
@@ -80,7 +85,9 @@ impl Up {
         }
         progress.say("installing the chart");
         kinds(paths, &tools)?;
-        install(helm_command(&tools)?.arg("--kubeconfig").arg(paths.kubeconfig()), paths, &helm)?;
+        let mut rig_helm = helm_command(paths, &tools)?;
+        rig_helm.arg("--kubeconfig").arg(paths.kubeconfig());
+        install(&mut rig_helm, paths, &[restart_on_new_image(&images), helm].concat())?;
         progress.say("Terrace is installed");
         if no_example {
             return tell(paths, "Terrace without the example");
@@ -99,7 +106,7 @@ impl Down {
         }
         if let Some(context) = cluster {
             let tools = Tools::locate(paths)?;
-            let mut helm = helm_command(&tools)?;
+            let mut helm = helm_command(paths, &tools)?;
             return run(helm.args([
                 "--kube-context",
                 &context,
@@ -139,8 +146,24 @@ fn lock(paths: &Paths) -> Result<File> {
     Ok(dir)
 }
 
-fn helm_command(tools: &Tools) -> Result<Command> {
-    Ok(Command::new(tools.path("helm")?))
+fn helm_command(paths: &Paths, tools: &Tools) -> Result<Command> {
+    let mut helm = Command::new(tools.path("helm")?);
+    for (variable, dir) in
+        [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
+    {
+        helm.env(variable, paths.cache.join("helm").join(dir));
+    }
+    Ok(helm)
+}
+
+/// The tag stays the same when the image changes, so the digest goes into an annotation of the Pods.
+fn restart_on_new_image(images: &[Archive]) -> Vec<String> {
+    let ours = images.iter().find(|image| image.reference == image::REFERENCE);
+    let set = |part: &str, digest: &str| {
+        ["--set-string".to_owned(), format!("{part}.podAnnotations.image={digest}")]
+    };
+    ours.map(|image| [set("operator", &image.digest), set("node", &image.digest)].concat())
+        .unwrap_or_default()
 }
 
 /// The kinds are applied apart: helm never updates what lies in a chart's crds folder.
@@ -164,15 +187,38 @@ fn install(helm: &mut Command, paths: &Paths, more: &[String]) -> Result<()> {
 fn example(paths: &Paths, tools: &Tools, progress: &Progress) -> Result<()> {
     let file = paths.repo.join(EXAMPLE);
     run(kubectl(paths, tools)?.args(["apply", "--filename"]).arg(&file))?;
-    progress.say("waiting for the example's Pod");
-    let wait = ["wait", "--for=condition=Ready", "--timeout=120s", "pod", "--all"];
-    if !succeeds(kubectl(paths, tools)?.args(wait)) {
-        run(kubectl(paths, tools)?.args(["describe", "pod,pvc"]))
-            .context("describe what is not ready")?;
-        bail!("the example's Pod is not ready");
+    for (namespace, name) in pods_of(&output(
+        kubectl(paths, tools)?.args(["get", "--output", "json", "--filename"]).arg(&file),
+    )?)? {
+        progress.say(format!("waiting for Pod {name}"));
+        let wait = [
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=120s",
+            "--namespace",
+            &namespace,
+            "pod",
+            &name,
+        ];
+        if !succeeds(kubectl(paths, tools)?.args(wait)) {
+            run(kubectl(paths, tools)?.args(["describe", "--namespace", &namespace, "pod,pvc"]))
+                .context("describe what is not ready")?;
+            bail!("the example's Pod {name} is not ready");
+        }
+        progress.say(format!("Pod {name} is ready"));
     }
-    run(kubectl(paths, tools)?.args(["get", "storagevolume,pvc,pod", "--output", "wide"]))?;
+    run(kubectl(paths, tools)?
+        .args(["get", "storagevolumes.terrace.storage,persistentvolumeclaims,pods"]))?;
     Ok(())
+}
+
+/// Namespace and name of each Pod of a list in JSON.
+fn pods_of(list: &str) -> Result<Vec<(String, String)>> {
+    let list: Value = serde_json::from_str(list)?;
+    let items = list["items"].as_array().context("the example is not a list of objects")?;
+    let text = |value: &Value| value.as_str().unwrap_or("default").to_owned();
+    let pods = items.iter().filter(|item| item["kind"] == "Pod").map(|item| &item["metadata"]);
+    Ok(pods.map(|meta| (text(&meta["namespace"]), text(&meta["name"]))).collect())
 }
 
 fn tell(paths: &Paths, what: &str) -> Result<()> {
