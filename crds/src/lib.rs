@@ -18,6 +18,7 @@ pub mod names;
 pub mod node;
 pub mod period;
 pub mod pool;
+pub mod rbac;
 pub mod size;
 pub mod snapshot;
 pub mod tiering;

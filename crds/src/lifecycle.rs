@@ -122,7 +122,8 @@ pub struct Match {
     pub age: Option<Age>,
     /// Fewer accesses a day than this, over the rule's age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.000_001, max = 1_000_000_000.0))]
+    #[schemars(range(max = 1_000_000_000.0))]
+    #[x_kube(validation = Rule::new("self > 0.0").message("a number of accesses a day must be above 0"))]
     pub accesses_per_day_below: Option<f64>,
     /// Least size.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -78,7 +78,7 @@ pub struct Tier {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_time: Option<Period>,
     /// Price of a GB for a month, for reports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "costPerGBMonth", default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub cost_per_gb_month: Option<f64>,
     /// An object store instead of pools.
@@ -221,10 +221,11 @@ pub struct When {
 }
 
 /// Accesses a day, averaged over a window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccessRate {
-    /// Accesses a day.
-    #[schemars(range(min = 0.000_001, max = 1_000_000_000.0))]
+    /// Accesses a day. The API server lets a whole 0 pass a fractional `minimum`, hence the rule.
+    #[schemars(range(max = 1_000_000_000.0))]
+    #[x_kube(validation = Rule::new("self > 0.0").message("a number of accesses a day must be above 0"))]
     pub value: f64,
     /// Window: at least 1/value days, else a single access could not be told from none.
     pub window: Period,

@@ -1,0 +1,52 @@
+{{/* Labels of every object. */}}
+{{- define "terrace.labels" -}}
+{{ include "terrace.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: terrace
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Labels that select Pods, without the component. */}}
+{{- define "terrace.selector" -}}
+app.kubernetes.io/name: terrace
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Name of the CSI driver. */}}
+{{- define "terrace.driver" -}}csi.terrace.storage{{- end }}
+
+{{/* User names of the two service accounts, as the API server sees them. */}}
+{{- define "terrace.operatorUser" -}}system:serviceaccount:{{ .Release.Namespace }}:terrace-operator{{- end }}
+{{- define "terrace.nodeUser" -}}system:serviceaccount:{{ .Release.Namespace }}:terrace-node{{- end }}
+
+{{/* Environment of Terrace's own programs. */}}
+{{- define "terrace.env" -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: TERRACE_LOG
+  value: {{ .Values.telemetry.logFilter | quote }}
+{{- with .Values.telemetry.otlpEndpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Container security that needs no reason: no root, no capabilities, nothing written. */}}
+{{- define "terrace.restricted" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+capabilities: {drop: [ALL]}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
