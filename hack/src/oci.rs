@@ -194,3 +194,54 @@ fn file_digest(path: &Path) -> Result<String> {
         sha.write_all(&buffer[..read])?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn entries(archive: &Path) -> BTreeMap<String, Vec<u8>> {
+        let mut tar = tar::Archive::new(File::open(archive).unwrap());
+        let read = |entry: io::Result<tar::Entry<'_, File>>| {
+            let (mut entry, mut bytes) = (entry.unwrap(), Vec::new());
+            entry.read_to_end(&mut bytes).unwrap();
+            (entry.path().unwrap().display().to_string(), bytes)
+        };
+        tar.entries().unwrap().map(read).collect()
+    }
+
+    fn build(dir: &Path) -> (PathBuf, String) {
+        fs::create_dir_all(dir).unwrap();
+        let items =
+            [Item::Dir("bin", 0o755), Item::Text("bin/a", "one"), Item::Link("bin/b".into(), "a")];
+        let layer = Layer::write(dir.join("layer.tar"), &items).unwrap();
+        let start = Start { entrypoint: &["/bin/a"], cmd: &[], path: "/bin" };
+        let digest =
+            write_archive(&dir.join("image.tar"), "localhost/a:1", &[layer], &start).unwrap();
+        (dir.join("image.tar"), digest)
+    }
+
+    #[test]
+    fn every_blob_bears_its_hash_and_the_index_leads_to_the_layer() {
+        let dir = std::env::temp_dir().join(format!("oci-test-{}", std::process::id()));
+        let (archive, digest_of_manifest) = build(&dir);
+        let files = entries(&archive);
+        for (name, bytes) in files.iter().filter(|(name, _)| name.starts_with("blobs/")) {
+            assert_eq!(*name, blob(&digest(bytes)));
+        }
+        let index: serde_json::Value = serde_json::from_slice(&files["index.json"]).unwrap();
+        assert_eq!(index["manifests"][0]["digest"], digest_of_manifest.as_str());
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&files[&blob(&digest_of_manifest)]).unwrap();
+        let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+        assert_eq!(manifest["layers"][0]["size"], files[&blob(layer)].len());
+        let config: serde_json::Value =
+            serde_json::from_slice(&files[&blob(manifest["config"]["digest"].as_str().unwrap())])
+                .unwrap();
+        assert_eq!(config["rootfs"]["diff_ids"][0], layer);
+        let again = build(&dir.join("again")).1;
+        assert_eq!(again, digest_of_manifest, "the same input gives the same image");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

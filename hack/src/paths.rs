@@ -21,9 +21,13 @@ pub(crate) struct Paths {
 impl Paths {
     /// Reads the environment (`XDG_CACHE_HOME`, `HOME`, `CARGO_TARGET_DIR`).
     pub(crate) fn from_env() -> Result<Self> {
-        let manifest = env::var("CARGO_MANIFEST_DIR")
+        // Also set, to another crate's folder, when a test calls this program.
+        let crate_dir = env::var("CARGO_MANIFEST_DIR")
             .map_or_else(|_| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let repo = manifest.parent().context("the crate has no parent folder")?.canonicalize()?;
+        let repo = crate_dir.ancestors().find(|dir| dir.join("hack/go").is_dir());
+        let repo = repo
+            .with_context(|| format!("{} is in no work tree of Terrace", crate_dir.display()))?
+            .canonicalize()?;
         let home_cache = || env::var("HOME").map(|home| Path::new(&home).join(".cache"));
         let cache = env::var("XDG_CACHE_HOME")
             .map_or_else(|_| home_cache(), |dir| Ok(PathBuf::from(dir)))?
