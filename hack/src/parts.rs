@@ -103,6 +103,9 @@ impl Part {
             return Ok(());
         }
         write_configs(paths)?;
+        if self.pid_file(paths).exists() {
+            fs::remove_file(self.pid_file(paths))?;
+        }
         let log = File::options().create(true).append(true).open(self.log(paths))?;
         let mut start = holder.enter();
         // Paths are arguments of the little script, so that they may hold any character.

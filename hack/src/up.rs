@@ -117,9 +117,6 @@ impl Down {
                 "--wait",
             ]));
         }
-        if !paths.rig.exists() {
-            fs::create_dir_all(&paths.rig)?;
-        }
         let _lock = lock(paths)?;
         down::main(paths, progress)
     }
@@ -138,6 +135,11 @@ pub(crate) fn images(paths: &Paths, progress: &Progress, content: Content) -> Re
 
 /// One `up` or `down` at a time in a work tree; the lock ends with this process.
 fn lock(paths: &Paths) -> Result<File> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "the rig makes namespaces, mounts and loop devices: run it as root, or use --cluster CONTEXT"
+        );
+    }
     fs::create_dir_all(&paths.rig)?;
     let dir = File::open(&paths.rig)?;
     if dir.try_lock().is_err() {
