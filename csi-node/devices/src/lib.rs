@@ -1,1 +1,47 @@
-//! terrace-devices
+//! terrace-devices: every look at the host and every effect on it.
+//!
+//! `observe_*` functions look and change nothing; [`execute`] carries out one [`Step`](terrace_device_types::Step). All of it blocks, none of it
+//! decides, and nothing here knows Kubernetes. Needs Linux 5.12 (`mount_setattr`), root and the capabilities of [`Capability`].
+//!
+//! # Invariants
+//! - I1: [`execute`] destroys only what its own tag calls quarantined, and marks as quarantined only with a proof, unstaged, detached and under a write lease
+//!   (`tests/destroy.rs`).
+//! - I2: mkfs runs only behind a guard that reads latch, stage record and signature again (`tests/format.rs`).
+//! - I4: a loop device is found by its file's device and inode, a disk by its number; a pool file is never replaced (`tests/life.rs`).
+//! - I8: without [`Probe::Look`] no command is run, [`observe_facilities`] excepted.
+//! - I10: tools are killed as a group at the deadline; system calls that can hang are given up.
+
+mod block;
+mod deadline;
+mod durable;
+mod erase;
+mod error;
+mod execute;
+mod facility;
+mod growth;
+mod host;
+mod image;
+mod kernel;
+mod looped;
+mod mkfs;
+mod mount;
+mod mountinfo;
+mod observe;
+mod pool;
+mod signature;
+mod superblock;
+mod tagged;
+mod tool;
+mod usage;
+
+pub use block::{observe_devices, probe_device};
+pub use deadline::Deadline;
+pub use durable::replace_file_durably;
+pub use error::DeviceError;
+pub use execute::execute;
+pub use facility::{Capability, Facilities, observe_facilities};
+pub use host::{Host, observe_boot};
+pub use mountinfo::observe_mounts;
+pub use observe::{Probe, observe_images, observe_unpublish, observe_volume};
+pub use pool::observe_pool;
+pub use usage::{Usage, block_size, observe_usage};

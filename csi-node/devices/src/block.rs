@@ -1,0 +1,221 @@
+//! The node's block devices, from /sys, /proc and /dev alone: no command, nothing opened. [`probe_device`] looks harder at one of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use terrace_device_types::{Bytes, DevT, DeviceKind, DeviceUse, DeviceView, MountPoint, Signature};
+
+use crate::host::Host;
+use crate::looped::{backing_file, is_unclaimed};
+use crate::mountinfo::{observe_mounts, observe_swaps, parse_dev_t};
+use crate::signature::probe_signature;
+use crate::{Deadline, DeviceError};
+
+/// Kernel names that are no storage of their own.
+const NOT_DISKS: [&str; 5] = ["ram", "zram", "fd", "sr", "nbd"];
+
+/// What all devices of one look share.
+struct Surroundings {
+    mounts: Vec<MountPoint>,
+    swaps: Vec<PathBuf>,
+    /// Link names of /dev/disk/by-id, each with the node it leads to.
+    by_id: Vec<(String, PathBuf)>,
+}
+
+/// Disks, their partitions, and loop devices that are not our volumes; sorted by kernel name. Without medium or size: left out.
+///
+/// # Errors
+/// When /sys or /proc can't be read.
+pub fn observe_devices(host: &Host) -> Result<Vec<DeviceView>, DeviceError> {
+    let around = Surroundings {
+        mounts: observe_mounts(host)?,
+        swaps: observe_swaps(host)?,
+        by_id: observe_by_id(host),
+    };
+    let block = host.sys.join("block");
+    let mut devices = Vec::new();
+    for name in sorted_names(&block)? {
+        if NOT_DISKS.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        let dir = block.join(&name);
+        let partitions: Vec<String> = sorted_names(&dir)?
+            .into_iter()
+            .filter(|entry| dir.join(entry).join("partition").exists())
+            .collect();
+        devices.extend(observe_disk(host, &around, &name, &partitions));
+        for partition in partitions {
+            let node = Node { dir: dir.join(&partition), disk: dir.clone(), name: partition };
+            devices.extend(observe_node(host, &around, &node, DeviceKind::Partition, Vec::new()));
+        }
+    }
+    Ok(devices)
+}
+
+/// The same device with its signature and with the word of `O_EXCL`.
+///
+/// # Errors
+/// When it can't be read, or the number behind its node has changed.
+pub fn probe_device(
+    host: &Host,
+    device: DeviceView,
+    deadline: Deadline,
+) -> Result<DeviceView, DeviceError> {
+    let now = observe_devices(host)?.into_iter().find(|found| found.dev_t == device.dev_t);
+    let Some(mut found) =
+        now.filter(|found| found.path == device.path && found.size == device.size)
+    else {
+        let (expected, found) = (device.dev_t.to_string(), "another device".to_owned());
+        return Err(DeviceError::Changed { path: device.path, expected, found });
+    };
+    if found.uses.is_empty() && !is_unclaimed(&found.path)? {
+        found.uses.push(DeviceUse::Claimed);
+    }
+    found.signature = probe_signature(&found.path, deadline)?;
+    Ok(found)
+}
+
+/// Where sysfs shows a device.
+struct Node {
+    name: String,
+    dir: PathBuf,
+    /// The disk it is, or is a partition of.
+    disk: PathBuf,
+}
+
+fn observe_disk(
+    host: &Host,
+    around: &Surroundings,
+    name: &str,
+    partitions: &[String],
+) -> Option<DeviceView> {
+    let dir = host.sys.join("block").join(name);
+    let node = Node { name: name.to_owned(), disk: dir.clone(), dir };
+    let mut uses: Vec<DeviceUse> =
+        partitions.iter().map(|name| DeviceUse::Partition { name: name.clone() }).collect();
+    if !name.starts_with("loop") {
+        uses.extend(holders(&node));
+        return observe_node(host, around, &node, DeviceKind::Disk, uses);
+    }
+    let file = backing_file(host, name)?;
+    let volume = file.file_name()?.to_string_lossy().into_owned();
+    if volume.starts_with("t-") || volume.starts_with("q-") {
+        return None;
+    }
+    uses.extend(holders(&node));
+    let view = observe_node(host, around, &node, DeviceKind::Loop, uses)?;
+    Some(DeviceView { id: format!("loop:{}", file.display()), ..view })
+}
+
+fn observe_node(
+    host: &Host,
+    around: &Surroundings,
+    node: &Node,
+    kind: DeviceKind,
+    uses: Vec<DeviceUse>,
+) -> Option<DeviceView> {
+    let Node { name, dir, disk } = node;
+    let size = number(&dir.join("size")).filter(|sectors| *sectors > 0)?;
+    let dev_t = parse_dev_t(&attribute(&dir.join("dev"))?)?;
+    // sysfs writes '!' for the '/' in names such as cciss/c0d0.
+    let path = host.dev.join(name.replace('!', "/"));
+    let serial = first_attribute(disk, &["device/serial", "serial"]);
+    let wwn = first_attribute(disk, &["wwid", "device/wwid"]);
+    let mut uses = uses;
+    if kind == DeviceKind::Partition {
+        uses.extend(holders(node));
+    }
+    uses.extend(used_by_system(around, &path, dev_t));
+    let view = DeviceView {
+        kind,
+        id: device_id(around, &path, kind, name, wwn.as_deref(), serial.as_deref()),
+        path,
+        dev_t,
+        // sysfs counts in 512-byte units whatever the sector size.
+        size: Bytes(size * 512),
+        model: first_attribute(disk, &["device/model"]),
+        serial,
+        wwn,
+        rotational: number(&disk.join("queue/rotational")) == Some(1),
+        logical_sector: sector(&disk.join("queue/logical_block_size")),
+        physical_sector: sector(&disk.join("queue/physical_block_size")),
+        read_only: number(&dir.join("ro")) == Some(1),
+        removable: number(&disk.join("removable")) == Some(1),
+        signature: Signature::NotProbed,
+        uses,
+    };
+    Some(view)
+}
+
+fn device_id(
+    around: &Surroundings,
+    path: &Path,
+    kind: DeviceKind,
+    name: &str,
+    wwn: Option<&str>,
+    serial: Option<&str>,
+) -> String {
+    let link = around.by_id.iter().find(|(_, node)| node == path).map(|(link, _)| link.clone());
+    let whole = kind == DeviceKind::Disk;
+    link.or_else(|| wwn.filter(|_| whole).map(|wwn| format!("wwn-{wwn}")))
+        .or_else(|| serial.filter(|_| whole).map(|serial| format!("serial-{serial}")))
+        .unwrap_or_else(|| name.to_owned())
+}
+
+fn used_by_system(around: &Surroundings, path: &Path, dev_t: DevT) -> Vec<DeviceUse> {
+    let mounted = around
+        .mounts
+        .iter()
+        .filter(|mount| mount.dev_t == dev_t || Path::new(&mount.source) == path)
+        .map(|mount| DeviceUse::Mounted { at: mount.at.clone() });
+    let swap = around.swaps.iter().filter(|swap| *swap == path).map(|_| DeviceUse::Swap);
+    mounted.chain(swap).collect()
+}
+
+fn holders(node: &Node) -> Vec<DeviceUse> {
+    let names = sorted_names(&node.dir.join("holders")).unwrap_or_default();
+    names.into_iter().map(|name| DeviceUse::Holder { name }).collect()
+}
+
+/// By-id links, sorted, so that "the first" is always the same one.
+fn observe_by_id(host: &Host) -> Vec<(String, PathBuf)> {
+    let dir = host.dev.join("disk/by-id");
+    let names = sorted_names(&dir).unwrap_or_default();
+    let leads_to = |name: String| {
+        let node = fs::canonicalize(dir.join(&name)).ok()?;
+        Some((name, host.dev.join(node.file_name()?)))
+    };
+    names.into_iter().filter_map(leads_to).collect()
+}
+
+fn sorted_names(dir: &Path) -> Result<Vec<String>, DeviceError> {
+    let fail = |source| DeviceError::io("list", dir, source);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(fail)? {
+        names.extend(entry.map_err(fail)?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn attribute(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn first_attribute(dir: &Path, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| attribute(&dir.join(name)))
+}
+
+fn number(path: &Path) -> Option<u64> {
+    attribute(path)?.parse().ok()
+}
+
+fn sector(path: &Path) -> u32 {
+    number(path).and_then(|size| u32::try_from(size).ok()).unwrap_or(512)
+}
+
+#[cfg(test)]
+#[path = "block_tests.rs"]
+mod tests;

@@ -1,0 +1,194 @@
+//! What can go wrong on the host, typed. One place says what to do about each: [`DeviceError::class`].
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use terrace_device_types::{Bytes, Class, TagError, Tool};
+
+/// What went wrong on the host.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// A system call failed.
+    #[error("{doing} {path}")]
+    Io {
+        /// What was being done: a present-tense verb.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The filesystem below is full.
+    #[error("no space left for {path}: {need} needed; delete volumes or add storage")]
+    NoSpace {
+        /// The file.
+        path: PathBuf,
+        /// How much was asked.
+        need: Bytes,
+    },
+    /// The process lacks a capability.
+    #[error(
+        "{doing} needs {capability}, which this process does not have: grant it to the csi-node container"
+    )]
+    CapabilityMissing {
+        /// Such as `CAP_SYS_RESOURCE`.
+        capability: &'static str,
+        /// What needs it.
+        doing: &'static str,
+    },
+    /// The host is not as the plan saw it. Observe and plan again.
+    #[error("{path} is not as planned: expected {expected}, found {found}")]
+    Changed {
+        /// What it is about.
+        path: PathBuf,
+        /// What the plan relied on.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Somebody uses it.
+    #[error("{path} is in use: {by}")]
+    Busy {
+        /// What it is about.
+        path: PathBuf,
+        /// By whom or how.
+        by: &'static str,
+    },
+    /// A tag that can't be read, or is not there.
+    #[error("the tag of {image} can't be used")]
+    Tag {
+        /// The image.
+        image: PathBuf,
+        /// Why.
+        source: TagError,
+    },
+    /// A file of the kernel's or ours that does not read as it must.
+    #[error("{path} can't be understood at {text:?}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The line or value.
+        text: String,
+    },
+    /// No loop device on the image.
+    #[error("no loop device is attached to {image}")]
+    NotAttached {
+        /// The image.
+        image: PathBuf,
+    },
+    /// The kernel refused to mount; its own words are in `said`.
+    #[error("mount {device} at {target}: {}", if .said.is_empty() { "the kernel gives no reason" } else { .said })]
+    Mount {
+        /// The device.
+        device: PathBuf,
+        /// Where.
+        target: PathBuf,
+        /// The log of the filesystem context.
+        said: String,
+        /// The error number.
+        source: io::Error,
+    },
+    /// The filesystem did not become as large as it must.
+    #[error("filesystem at {mount} spans {spans} and must span {least}")]
+    NotGrown {
+        /// Where.
+        mount: PathBuf,
+        /// What it spans.
+        spans: Bytes,
+        /// What it must.
+        least: Bytes,
+    },
+    /// A tool failed.
+    #[error("{tool} failed ({status}): {said}")]
+    Tool {
+        /// Which.
+        tool: Tool,
+        /// Exit code or signal.
+        status: String,
+        /// The end of what it wrote.
+        said: String,
+    },
+    /// A tool is not installed.
+    #[error("{tool} is not installed")]
+    ToolMissing {
+        /// Which.
+        tool: Tool,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The deadline passed.
+    #[error("{doing} did not end in time ({})", humanly(.waited))]
+    Deadline {
+        /// What was being done.
+        doing: &'static str,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// A value that must not get this far.
+    #[error("step can't be carried out: {why}")]
+    Bug {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+fn humanly(time: &Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+impl DeviceError {
+    /// An [`DeviceError::Io`], with ENOSPC and EDQUOT still inside; see [`DeviceError::class`].
+    pub(crate) fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io { doing, path: path.to_owned(), source: source.into() }
+    }
+
+    /// What the caller does about it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Io { source, .. } | Self::Mount { source, .. } => class_of(source),
+            Self::NoSpace { .. } => Class::Exhausted,
+            Self::CapabilityMissing { .. } | Self::ToolMissing { .. } | Self::Tag { .. } => {
+                Class::Wait
+            }
+            Self::Busy { .. } => Class::Wait,
+            Self::Changed { .. }
+            | Self::NotAttached { .. }
+            | Self::NotGrown { .. }
+            | Self::Tool { .. }
+            | Self::Deadline { .. } => Class::Retry,
+            Self::Parse { .. } | Self::Bug { .. } => Class::Bug,
+        }
+    }
+
+    /// A CamelCase word for a condition's reason and a metric's label.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Io { source, .. } if class_of(source) == Class::Exhausted => "NoSpace",
+            Self::Io { .. } => "IoError",
+            Self::NoSpace { .. } => "NoSpace",
+            Self::CapabilityMissing { .. } => "CapabilityMissing",
+            Self::Changed { .. } => "HostChanged",
+            Self::Busy { .. } => "InUse",
+            Self::Tag { .. } => "HostObjectRefused",
+            Self::Parse { .. } | Self::Bug { .. } => "Bug",
+            Self::NotAttached { .. } => "NotAttached",
+            Self::Mount { .. } => "MountFailed",
+            Self::NotGrown { .. } => "NotGrown",
+            Self::Tool { .. } => "ToolFailed",
+            Self::ToolMissing { .. } => "ToolMissing",
+            Self::Deadline { .. } => "DeadlineExceeded",
+        }
+    }
+}
+
+fn class_of(source: &io::Error) -> Class {
+    match source.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => Class::Exhausted,
+        Some(libc::EROFS | libc::EACCES | libc::EPERM | libc::ENODEV) => Class::Wait,
+        Some(libc::EINVAL | libc::ENAMETOOLONG) => Class::Invalid,
+        Some(_) | None => Class::Retry,
+    }
+}

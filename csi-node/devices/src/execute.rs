@@ -1,0 +1,101 @@
+//! The one match over [`Step`]. Each arm is a call of one small function; none decides anything, and each may be run twice.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use terrace_device_types::{DevT, DeviceRef, Step, StepDone};
+
+use crate::deadline::within;
+use crate::host::Host;
+use crate::looped::{self, Attachment};
+use crate::mount::{self, Mounting};
+use crate::tagged::{self, changed};
+use crate::{Deadline, DeviceError, durable, erase, growth, image, mkfs, pool};
+
+/// Carries out one step on this host, on a thread that is given up at the deadline: what hangs in the kernel can't be taken back, but nobody waits for it.
+///
+/// # Errors
+/// What went wrong. The step may have been done in part: observe and plan again.
+pub fn execute(step: &Step, deadline: Deadline) -> Result<StepDone, DeviceError> {
+    let step = step.clone();
+    within(deadline, "carry out a step", move || apply(&Host::real(), &step, deadline))
+}
+
+fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, DeviceError> {
+    let node = |device: &DeviceRef| resolve(host, device);
+    match step {
+        Step::AllocateImage { image, size, tag } => image::allocate_image(image, *size, tag),
+        Step::SyncDir { dir } => durable::sync_dir(dir),
+        Step::WriteState { image, volume, state } => tagged::write_state(image, *volume, state),
+        Step::WriteLatch { image, volume, latch } => tagged::write_latch(image, *volume, latch),
+        Step::WriteStage { image, volume, stage } => tagged::write_stage(image, *volume, stage),
+        Step::GrowImage { image, volume, to, allocation } => {
+            image::grow_image(image, *volume, *to, *allocation)
+        }
+        Step::AttachLoop { image, volume, sector, access, allocation } => {
+            let how = Attachment { sector: *sector, access: *access, allocation: *allocation };
+            tagged::open_volume(image, *volume)?;
+            looped::attach_loop(host, image, how, deadline)
+        }
+        Step::SetAutoclear { image } => looped::set_autoclear(host, image),
+        Step::ResizeLoop { image } => looped::resize_loop(host, image),
+        Step::DetachLoop { image } => looped::detach_loop(host, image),
+        Step::MakeFilesystem { device, fs, uuid, guard } => {
+            mkfs::make_filesystem(&node(device)?, *fs, *uuid, guard, deadline)
+        }
+        Step::CheckFilesystem { device, fs } => {
+            mkfs::check_filesystem(&node(device)?, *fs, deadline)
+        }
+        Step::GrowOffline { device } => mkfs::grow_offline(&node(device)?, deadline),
+        Step::MountFilesystem { device, fs, uuid, target, options } => {
+            let (device, fs, uuid) = (node(device)?, *fs, *uuid);
+            mount::mount_filesystem(host, &Mounting { device, fs, uuid, target, options })
+        }
+        Step::MakeLayout { mount } => mount::make_layout(mount),
+        Step::MakeTarget { target, mode } => mount::make_target(target, *mode),
+        Step::BindMount { from, to, access } => mount::bind(host, from, to, *access),
+        Step::BindDevice { device, to, access } => mount::bind(host, &node(device)?, to, *access),
+        Step::Unmount { target } => mount::unmount_all(target),
+        Step::RemoveTarget { target } => mount::remove_target(host, target),
+        Step::GrowFilesystem { mount, fs, device } => {
+            growth::grow_filesystem(mount, *fs, &node(device)?)
+        }
+        Step::ProveSize { mount, device, grown } => {
+            growth::prove_size(mount, &node(device)?, *grown)
+        }
+        Step::MarkQuarantined { image, proof } => image::mark_quarantined(host, image, proof),
+        Step::RenameToQuarantine { image, to, deletion } => {
+            image::rename_to_quarantine(image, to, deletion)
+        }
+        Step::EraseImage { image, deletion, erase } => {
+            erase::erase_image(image, deletion, *erase, deadline)
+        }
+        Step::RemoveImage { image, deletion } => image::remove_image(image, deletion),
+        Step::RemoveUnfinished { image, volume } => image::remove_unfinished(host, image, *volume),
+        Step::WipeSignatures { device, found } => {
+            mkfs::wipe_signatures(&node(device)?, found, deadline)
+        }
+        Step::MakePoolDirectory { dir } => durable::make_directory(dir, 0o700),
+        Step::WritePoolFile { dir, file } => pool::write_pool_file(dir, file),
+    }
+}
+
+/// The node of a device, at this moment.
+fn resolve(host: &Host, device: &DeviceRef) -> Result<PathBuf, DeviceError> {
+    match device {
+        DeviceRef::LoopOf { image } => Ok(looped::require_loop(host, image)?.device),
+        DeviceRef::Disk { path, dev_t } => {
+            let found = disk_number(path)?;
+            if found == *dev_t {
+                Ok(path.clone())
+            } else {
+                Err(changed(path, dev_t.to_string(), found.to_string()))
+            }
+        }
+    }
+}
+
+fn disk_number(path: &Path) -> Result<DevT, DeviceError> {
+    let open = File::open(path).map_err(|source| DeviceError::io("open", path, source))?;
+    looped::dev_t_of(&open, path)
+}

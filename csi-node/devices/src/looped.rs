@@ -1,0 +1,238 @@
+//! Loop devices of images. A device is found by its backing file's device and inode, never by number or name: numbers are re-used, names are renamed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use terrace_device_types::{
+    Access, Allocation, Bytes, DevT, FileId, LoopView, SectorSize, StepDone,
+};
+
+use crate::host::Host;
+use crate::kernel;
+use crate::{Deadline, DeviceError};
+
+/// How a loop device is to be attached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attachment {
+    pub(crate) sector: SectorSize,
+    pub(crate) access: Access,
+    pub(crate) allocation: Allocation,
+}
+
+/// Which file it is.
+pub(crate) fn file_id(path: &Path) -> Result<FileId, DeviceError> {
+    let status = fs::metadata(path).map_err(|source| DeviceError::io("stat", path, source))?;
+    Ok(FileId { dev: status.dev(), ino: status.ino() })
+}
+
+/// The loop device on that file, if there is one.
+pub(crate) fn find_loop(host: &Host, file: FileId) -> Result<Option<LoopView>, DeviceError> {
+    for name in bound_loops(host)? {
+        let device = host.dev.join(&name);
+        let Some(view) = observe_loop(host, &name, &device, file)? else { continue };
+        return Ok(Some(view));
+    }
+    Ok(None)
+}
+
+/// The loop device on that image, which must be attached.
+pub(crate) fn require_loop(host: &Host, image: &Path) -> Result<LoopView, DeviceError> {
+    let found = find_loop(host, file_id(image)?)?;
+    found.ok_or_else(|| DeviceError::NotAttached { image: image.to_owned() })
+}
+
+/// Names of the loop devices that have a backing file. `/sys/block/loopN/loop` is there exactly while one is attached.
+fn bound_loops(host: &Host) -> Result<Vec<String>, DeviceError> {
+    let dir = host.sys.join("block");
+    let entries = fs::read_dir(&dir).map_err(|source| DeviceError::io("list", &dir, source))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| DeviceError::io("list", &dir, source))?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if name.starts_with("loop") && entry.path().join("loop/backing_file").exists() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// `None`: detached meanwhile, or another's.
+fn observe_loop(
+    host: &Host,
+    name: &str,
+    device: &Path,
+    file: FileId,
+) -> Result<Option<LoopView>, DeviceError> {
+    let gone = |error: &io::Error| {
+        matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENOENT | libc::ENODEV))
+    };
+    let open = match File::open(device) {
+        Ok(open) => open,
+        Err(error) if gone(&error) => return Ok(None),
+        Err(source) => return Err(DeviceError::io("open", device, source)),
+    };
+    let status = kernel::get_status(&open)
+        .map_err(|source| DeviceError::io("read the loop status of", device, source))?;
+    let Some(status) = status else { return Ok(None) };
+    if (status.device, status.inode) != (file.dev, file.ino) {
+        return Ok(None);
+    }
+    let size = kernel::block_device_size(&open)
+        .map_err(|source| DeviceError::io("read the size of", device, source))?;
+    let dev_t = dev_t_of(&open, device)?;
+    let direct = host.sys.join("block").join(name).join("loop/dio");
+    let direct_io = fs::read_to_string(direct).is_ok_and(|text| text.trim() == "1");
+    Ok(Some(LoopView {
+        device: device.to_owned(),
+        dev_t,
+        size: Bytes(size),
+        offset: Bytes(status.offset),
+        autoclear: status.flags & kernel::AUTOCLEAR != 0,
+        read_only: status.flags & kernel::READ_ONLY != 0,
+        direct_io,
+    }))
+}
+
+/// The number of an open block device.
+pub(crate) fn dev_t_of(open: &File, path: &Path) -> Result<DevT, DeviceError> {
+    let status = open.metadata().map_err(|source| DeviceError::io("stat", path, source))?;
+    if !status.file_type().is_block_device() {
+        return Err(DeviceError::Parse {
+            path: path.to_owned(),
+            text: "no block device".to_owned(),
+        });
+    }
+    Ok(split_dev(status.rdev()))
+}
+
+/// `st_dev` or `st_rdev` as two numbers.
+pub(crate) fn split_dev(dev: u64) -> DevT {
+    DevT { major: rustix::fs::major(dev), minor: rustix::fs::minor(dev) }
+}
+
+/// Attaches a loop device to the whole image. Of two that try at once, the kernel lets one have a number: the other takes the next.
+pub(crate) fn attach_loop(
+    host: &Host,
+    image: &Path,
+    attachment: Attachment,
+    deadline: Deadline,
+) -> Result<StepDone, DeviceError> {
+    if find_loop(host, file_id(image)?)?.is_some() {
+        return Ok(StepDone::Already);
+    }
+    let Attachment { sector, access, allocation } = attachment;
+    let writable = access == Access::ReadWrite;
+    let open = |path: &Path| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(writable).custom_flags(libc::O_NOFOLLOW);
+        options.open(path).map_err(|source| DeviceError::io("open", path, source))
+    };
+    let file = open(image)?;
+    let flags = kernel::DIRECT_IO | if writable { 0 } else { kernel::READ_ONLY };
+    let backing = kernel::Backing { file: &file, block_size: sector.bytes(), flags };
+    let control_path = host.dev.join("loop-control");
+    let control = File::open(&control_path)
+        .map_err(|source| DeviceError::io("open", &control_path, source))?;
+    loop {
+        deadline.check("attach a loop device")?;
+        let number = kernel::free_number(&control).map_err(|source| {
+            DeviceError::io("find a free loop device in", &control_path, source)
+        })?;
+        let device = host.dev.join(format!("loop{number}"));
+        match kernel::configure(&open(&device)?, &backing) {
+            Ok(()) => return finish_attach(host, number, &device, allocation),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+            Err(source) => return Err(DeviceError::io("attach a loop device to", image, source)),
+        }
+    }
+}
+
+/// A reserved image takes no discards: each would punch a hole into it and give its space back to the pool.
+fn finish_attach(
+    host: &Host,
+    number: u32,
+    device: &Path,
+    allocation: Allocation,
+) -> Result<StepDone, DeviceError> {
+    match allocation {
+        Allocation::Sparse => {}
+        Allocation::Reserved => {
+            let queue = host.sys.join(format!("block/loop{number}/queue/discard_max_bytes"));
+            let set = fs::write(&queue, "0");
+            if let Err(source) = set {
+                detach(device)?;
+                return Err(DeviceError::io("switch discards off in", &queue, source));
+            }
+        }
+    }
+    Ok(StepDone::Changed)
+}
+
+/// Lets the device see the image's length.
+pub(crate) fn resize_loop(host: &Host, image: &Path) -> Result<StepDone, DeviceError> {
+    let found = require_loop(host, image)?;
+    let length = fs::metadata(image).map_err(|source| DeviceError::io("stat", image, source))?;
+    if found.size.0 >= length.len() {
+        return Ok(StepDone::Already);
+    }
+    let device = File::open(&found.device)
+        .map_err(|source| DeviceError::io("open", &found.device, source))?;
+    kernel::set_capacity(&device)
+        .map_err(|source| DeviceError::io("resize", &found.device, source))?;
+    Ok(StepDone::Changed)
+}
+
+/// Lets the device detach itself at its last close.
+pub(crate) fn set_autoclear(host: &Host, image: &Path) -> Result<StepDone, DeviceError> {
+    let found = require_loop(host, image)?;
+    if found.autoclear {
+        return Ok(StepDone::Already);
+    }
+    let fail = |source| DeviceError::io("set autoclear on", &found.device, source);
+    let device = File::open(&found.device).map_err(fail)?;
+    let Some(mut status) = kernel::get_status(&device).map_err(fail)? else {
+        return Err(DeviceError::NotAttached { image: image.to_owned() });
+    };
+    status.flags |= kernel::AUTOCLEAR;
+    kernel::set_status(&device, &status).map_err(fail)?;
+    Ok(StepDone::Changed)
+}
+
+/// Detaches, and looks whether it is: while somebody has it open, the kernel only promises.
+pub(crate) fn detach_loop(host: &Host, image: &Path) -> Result<StepDone, DeviceError> {
+    let file = match fs::metadata(image) {
+        Ok(status) => FileId { dev: status.dev(), ino: status.ino() },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(StepDone::Already),
+        Err(source) => return Err(DeviceError::io("stat", image, source)),
+    };
+    let Some(found) = find_loop(host, file)? else { return Ok(StepDone::Already) };
+    detach(&found.device)?;
+    match find_loop(host, file)? {
+        None => Ok(StepDone::Changed),
+        Some(still) => Err(DeviceError::Busy { path: still.device, by: "it is open or mounted" }),
+    }
+}
+
+fn detach(device: &Path) -> Result<(), DeviceError> {
+    let open = File::open(device).map_err(|source| DeviceError::io("open", device, source))?;
+    kernel::clear_fd(&open).map_err(|source| DeviceError::io("detach", device, source))
+}
+
+/// Whether nobody has claimed the block device: neither a mount nor another exclusive opener, on any path, in any namespace.
+pub(crate) fn is_unclaimed(device: &Path) -> Result<bool, DeviceError> {
+    match OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(device) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(false),
+        Err(source) => Err(DeviceError::io("open exclusively", device, source)),
+    }
+}
+
+/// The sysfs path of a loop device's backing file, as text.
+pub(crate) fn backing_file(host: &Host, name: &str) -> Option<PathBuf> {
+    let path = host.sys.join("block").join(name).join("loop/backing_file");
+    let text = fs::read_to_string(path).ok()?;
+    Some(PathBuf::from(text.trim_end_matches('\n')))
+}

@@ -1,0 +1,212 @@
+//! One look at a volume: its image, tag, loop device, mounts, filesystem, and whether it is open. Changes nothing.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use terrace_device_types::{
+    Bytes, FileId, FilesystemView, FsType, ImageView, LayoutView, LoopView, MountPoint, Opened,
+    PoolFileReading, PoolView, Signature, TagReading, View, VolumeUuid, VolumeView, image_name,
+};
+
+use crate::growth::filesystem_span;
+use crate::host::{Host, observe_boot};
+use crate::looped::{find_loop, is_unclaimed, split_dev};
+use crate::mountinfo::observe_mounts;
+use crate::pool::observe_pool;
+use crate::signature::probe_signature;
+use crate::superblock::read_superblock;
+use crate::tagged::read_tag;
+use crate::{Deadline, DeviceError, kernel};
+
+/// How hard to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// No command is run and nothing is opened exclusively: for lists and figures (I8).
+    Skip,
+    /// blkid, the exclusive open and the lease too: before a plan that may format or destroy.
+    Look,
+}
+
+/// Everything a plan for that volume looks at.
+///
+/// # Errors
+/// When the host can't be read. That something is missing is no error but part of the view.
+pub fn observe_volume(
+    host: &Host,
+    pool_dir: &Path,
+    volume: VolumeUuid,
+    probe: Probe,
+    deadline: Deadline,
+) -> Result<View, DeviceError> {
+    let pool = observe_pool(host, pool_dir)?;
+    let boot = observe_boot(host)?;
+    let mounts = observe_mounts(host)?;
+    let Some(image) = find_image(pool_dir, volume)? else {
+        return Ok(View { pool, volume: VolumeView::default(), boot, mounts });
+    };
+    let attached = find_loop(host, image.id)?;
+    let of_volume = match &attached {
+        Some(attached) => mounts_of(attached, &mounts),
+        None => Vec::new(),
+    };
+    let device = attached.as_ref().map_or(&image.path, |attached| &attached.device);
+    let (signature, opened) = match probe {
+        Probe::Skip => (Signature::NotProbed, Opened::NotLooked),
+        Probe::Look => {
+            (probe_signature(device, deadline)?, observe_opened(&image, attached.as_ref())?)
+        }
+    };
+    let filesystem = observe_filesystem(device, &mounts, &of_volume)?;
+    let volume = VolumeView {
+        image: Some(image),
+        attached,
+        signature,
+        mounts: of_volume,
+        filesystem,
+        opened,
+    };
+    Ok(View { pool, volume, boot, mounts })
+}
+
+/// The node's mounts only: enough for [`Intent::Unpublish`](terrace_device_types::Intent::Unpublish), and for unstaging what has no pool any more.
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub fn observe_unpublish(host: &Host) -> Result<View, DeviceError> {
+    let pool = PoolView {
+        dir: PathBuf::new(),
+        exists: false,
+        id: None,
+        dev_t: None,
+        fs: String::new(),
+        total: Bytes::ZERO,
+        free: Bytes::ZERO,
+        inodes_total: 0,
+        inodes_free: 0,
+        file: PoolFileReading::Absent,
+        writable: false,
+        xattrs: false,
+        reflink: false,
+        strangers: Vec::new(),
+    };
+    let (boot, mounts) = (observe_boot(host)?, observe_mounts(host)?);
+    Ok(View { pool, volume: VolumeView::default(), boot, mounts })
+}
+
+/// Every image of a pool: `t-…` and `q-…`, sorted by path, each with what its tag says.
+///
+/// # Errors
+/// When the directory or an image can't be read.
+pub fn observe_images(pool_dir: &Path) -> Result<Vec<ImageView>, DeviceError> {
+    let fail = |source| DeviceError::io("list", pool_dir, source);
+    let mut images = Vec::new();
+    for entry in fs::read_dir(pool_dir).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let named = name.starts_with("t-") || name.starts_with("q-");
+        if named && entry.file_type().map_err(fail)?.is_file() {
+            images.extend(observe_image(&entry.path())?);
+        }
+    }
+    images.sort_by(|one, two| one.path.cmp(&two.path));
+    Ok(images)
+}
+
+/// The image by its name; else, since a deletion may have renamed it, by its tag among the quarantined.
+fn find_image(pool_dir: &Path, volume: VolumeUuid) -> Result<Option<ImageView>, DeviceError> {
+    if let Some(image) = observe_image(&pool_dir.join(image_name(volume)))? {
+        return Ok(Some(image));
+    }
+    if !pool_dir.is_dir() {
+        return Ok(None);
+    }
+    let is_ours =
+        |image: &ImageView| matches!(&image.tag, TagReading::Read(tag) if tag.volume == volume);
+    let renamed = |image: &ImageView| {
+        image.path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("q-"))
+    };
+    let images = observe_images(pool_dir)?;
+    Ok(images.into_iter().find(|image| renamed(image) && is_ours(image)))
+}
+
+fn observe_image(path: &Path) -> Result<Option<ImageView>, DeviceError> {
+    let status = match fs::symlink_metadata(path) {
+        Ok(status) if status.is_file() => status,
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(DeviceError::io("stat", path, source)),
+    };
+    let file = File::open(path).map_err(|source| DeviceError::io("open", path, source))?;
+    Ok(Some(ImageView {
+        path: path.to_owned(),
+        id: FileId { dev: status.dev(), ino: status.ino() },
+        apparent: Bytes(status.len()),
+        allocated: Bytes(status.blocks() * 512),
+        tag: read_tag(&file, path)?,
+    }))
+}
+
+/// Mounts of the filesystem on that device (btrfs hides it behind a number of its own: then by source), and binds of its node.
+fn mounts_of(attached: &LoopView, mounts: &[MountPoint]) -> Vec<u64> {
+    let node = attached.device.file_name();
+    let is_filesystem = |mount: &MountPoint| {
+        mount.dev_t == attached.dev_t
+            || (mount.fs == "btrfs" && Path::new(&mount.source) == attached.device)
+    };
+    let is_node = |mount: &MountPoint| {
+        mount.root.file_name() == node
+            && fs::metadata(&mount.at).is_ok_and(|status| {
+                status.file_type().is_block_device() && split_dev(status.rdev()) == attached.dev_t
+            })
+    };
+    let ours = mounts.iter().filter(|mount| is_filesystem(mount) || is_node(mount));
+    ours.map(|mount| mount.id).collect()
+}
+
+fn observe_opened(image: &ImageView, attached: Option<&LoopView>) -> Result<Opened, DeviceError> {
+    let alone = match attached {
+        Some(attached) => is_unclaimed(&attached.device)?,
+        None => {
+            let path = &image.path;
+            let file = File::open(path).map_err(|source| DeviceError::io("open", path, source))?;
+            kernel::is_open_only_here(&file)
+                .map_err(|source| DeviceError::io("take a lease on", path, source))?
+        }
+    };
+    Ok(if alone { Opened::ByNobody } else { Opened::BySomebody })
+}
+
+/// Figures of the filesystem where its root is mounted, else of the superblock on the device or image.
+fn observe_filesystem(
+    device: &Path,
+    mounts: &[MountPoint],
+    of_volume: &[u64],
+) -> Result<Option<FilesystemView>, DeviceError> {
+    let root = mounts
+        .iter()
+        .rev()
+        .find(|mount| of_volume.contains(&mount.id) && mount.root == Path::new("/"));
+    if let Some(mount) = root
+        && let Ok(fs) = mount.fs.parse::<FsType>()
+    {
+        let spans = filesystem_span(&mount.at, fs, device)?;
+        let layout = observe_layout(&mount.at);
+        return Ok(Some(FilesystemView { fs, mounted: Some(mount.at.clone()), spans, layout }));
+    }
+    let file = File::open(device).map_err(|source| DeviceError::io("open", device, source))?;
+    let found = read_superblock(&file, device)?.filter(|superblock| !superblock.unfinished);
+    Ok(found.map(|superblock| FilesystemView {
+        fs: superblock.fs,
+        mounted: None,
+        spans: superblock.spans,
+        layout: LayoutView::Unknown,
+    }))
+}
+
+fn observe_layout(mount: &Path) -> LayoutView {
+    let laid_out = mount.join("data").is_dir() && mount.join(".terrace").is_dir();
+    if laid_out { LayoutView::Present } else { LayoutView::Missing }
+}
