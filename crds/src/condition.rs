@@ -115,6 +115,8 @@ names! {
         PartlyReady,
         /// The node has not been heard of.
         NodeGone,
+        /// The volume is not of the size asked for: the message says why.
+        SizeRounded,
     }
 }
 

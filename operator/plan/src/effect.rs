@@ -36,6 +36,12 @@ impl ObjectRef {
     }
 }
 
+/// The finalizers of an object without one of them.
+pub(crate) fn finalizers_without(metadata: &ObjectMeta, ours: &str) -> Vec<String> {
+    let all = metadata.finalizers.iter().flatten();
+    all.filter(|finalizer| *finalizer != ours).cloned().collect()
+}
+
 /// How much an Event asks of its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
@@ -87,6 +93,8 @@ pub enum Effect {
     ReleaseVolume {
         /// Which volume.
         volume: ObjectRef,
+        /// Finalizers that stay: those of others.
+        finalizers: Vec<String>,
     },
     /// Write what the operator knows about a volume.
     ReportVolume {
@@ -101,11 +109,15 @@ pub enum Effect {
     HoldPool {
         /// Which pool.
         pool: ObjectRef,
+        /// Every finalizer it has then.
+        finalizers: Vec<String>,
     },
     /// Let a pool without volumes go.
     ReleasePool {
         /// Which pool.
         pool: ObjectRef,
+        /// Finalizers that stay: those of others.
+        finalizers: Vec<String>,
     },
     /// Write a pool's sums.
     ReportPool {
@@ -159,15 +171,15 @@ impl fmt::Display for Effect {
                 write!(f, "stamp volume {} for deletion {}", volume.name, deletion.id)
             }
             Self::DeleteVolume { volume } => write!(f, "delete volume {}", volume.name),
-            Self::ReleaseVolume { volume } => {
+            Self::ReleaseVolume { volume, .. } => {
                 write!(f, "release volume {}: no node ever had it", volume.name)
             }
             Self::ReportVolume { volume, claim, conditions } => {
                 let claim = claim.as_deref().unwrap_or("none");
                 write!(f, "report volume {}: claim {claim}{}", volume.name, words(conditions))
             }
-            Self::HoldPool { pool } => write!(f, "hold pool {}: it has volumes", pool.name),
-            Self::ReleasePool { pool } => write!(f, "release pool {}: it has no volume", pool.name),
+            Self::HoldPool { pool, .. } => write!(f, "hold pool {}: it has volumes", pool.name),
+            Self::ReleasePool { pool, .. } => write!(f, "release pool {}: it has no volume", pool.name),
             Self::ReportPool { pool, status } => {
                 let size = |size: &Option<terrace_crds::Size>| {
                     size.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string)

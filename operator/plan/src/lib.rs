@@ -8,15 +8,26 @@
 //! - No pool is promised beyond its limit (`tests/laws.rs`).
 //! - No effect deletes a volume that carries no stamp, unless no node ever had it (`tests/laws.rs`).
 
+pub mod age;
 pub mod capability;
+pub mod capacity;
 pub mod class;
+pub mod create;
+pub mod delete;
 pub mod effect;
+pub mod explain;
+pub mod grow;
+pub mod meaning;
+pub mod lifecycle;
+pub mod observe;
 pub mod parameters;
 pub mod placement;
 pub mod plan;
+pub mod policy;
 pub mod pool;
 pub mod size;
 pub mod space;
+pub mod tiering;
 pub mod topology;
 pub mod volume;
 pub mod world;

@@ -30,6 +30,8 @@ pub enum Target {
     Pool(String),
     /// Any StoragePool of this tier.
     Tier(String),
+    /// Any StoragePool: only GetCapacity may ask so.
+    Any,
 }
 
 /// What happens to the bytes before they are given back.

@@ -119,44 +119,62 @@ pub struct NoPlace {
     pub rejected: Vec<Rejected>,
 }
 
+/// Every pool that was looked at.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judged {
+    /// Pools of the right name or tier, wherever they are.
+    pub pools: Vec<String>,
+    /// Where the volume could go, by node, then pool.
+    pub possible: Vec<Space>,
+    /// Where it could not.
+    pub rejected: Vec<Rejected>,
+}
+
 /// Chooses.
 ///
 /// # Errors
 /// [`NoPlace`], which reads as the reason of each pool on each node.
 pub fn plan_placement(world: &World, ask: &Ask) -> Result<Placed, NoPlace> {
-    let pools: Vec<&str> = world
-        .pools
-        .iter()
-        .filter(|pool| matches(&ask.target, pool))
-        .map(|pool| name_of(&pool.metadata))
-        .collect();
-    let mut rejected = Vec::new();
-    let mut best: Option<Space> = None;
-    for space in observe_spaces(world).into_iter().filter(|s| pools.contains(&s.pool.name.as_str())) {
+    let Judged { pools, possible, rejected } = judge_all(world, ask);
+    // Of equals the first stays, and they come in the order of their names.
+    let best = possible.into_iter().reduce(|best, space| {
+        if is_better(&ask.topology, &space, &best) { space } else { best }
+    });
+    best.map(placed).ok_or_else(|| no_place(ask, pools, rejected))
+}
+
+/// Looks at every pool on every node.
+#[must_use]
+pub fn judge_all(world: &World, ask: &Ask) -> Judged {
+    let mut judged = Judged::default();
+    for pool in world.pools.iter().filter(|pool| matches(&ask.target, pool)) {
+        judged.pools.push(name_of(&pool.metadata).to_owned());
+    }
+    judged.pools.sort();
+    for space in observe_spaces(world) {
+        if !judged.pools.contains(&space.pool.name) {
+            continue;
+        }
         match judge(world, ask, &space) {
-            Some(why) => rejected.push(Rejected { node: space.node, pool: space.pool.name, why }),
-            None if best.as_ref().is_none_or(|best| is_better(&ask.topology, &space, best)) => {
-                best = Some(space);
+            Some(why) => {
+                judged.rejected.push(Rejected { node: space.node, pool: space.pool.name, why });
             }
-            None => {}
+            None => judged.possible.push(space),
         }
     }
-    match best {
-        Some(space) => Ok(placed(space)),
-        None => Err(no_place(ask, &pools, rejected)),
-    }
+    judged
 }
 
 fn matches(target: &Target, pool: &StoragePool) -> bool {
     match target {
         Target::Pool(name) => name == name_of(&pool.metadata),
         Target::Tier(tier) => *tier == pool.spec.tier,
+        Target::Any => true,
     }
 }
 
 fn is_better(topology: &Topology, a: &Space, b: &Space) -> bool {
     let key = |space: &Space| (topology.rank(&space.node), std::cmp::Reverse(space.free()));
-    // Spaces come in the order of their names, so an equal one that comes later is no better.
     key(a) < key(b)
 }
 
@@ -233,7 +251,7 @@ fn fault(
     (ready.status == Truth::False.as_str()).then(|| ready.message.clone())
 }
 
-fn no_place(ask: &Ask, pools: &[&str], rejected: Vec<Rejected>) -> NoPlace {
+fn no_place(ask: &Ask, pools: Vec<String>, rejected: Vec<Rejected>) -> NoPlace {
     let lacks_space = |why: &Why| matches!(why, Why::NoSpace { .. } | Why::Watermark { .. });
     let reason = if pools.is_empty() {
         Reason::NoMatchingPool
@@ -242,8 +260,6 @@ fn no_place(ask: &Ask, pools: &[&str], rejected: Vec<Rejected>) -> NoPlace {
     } else {
         Reason::NoNode
     };
-    let mut pools: Vec<String> = pools.iter().map(ToString::to_string).collect();
-    pools.sort();
     NoPlace { reason, target: ask.target.clone(), pools, rejected }
 }
 
@@ -253,6 +269,7 @@ impl fmt::Display for NoPlace {
             return match &self.target {
                 Target::Pool(name) => write!(f, "there is no StoragePool {name:?}: make it, or name another"),
                 Target::Tier(tier) => write!(f, "there is no StoragePool of tier {tier:?}: make one, or name another tier"),
+                Target::Any => f.write_str("there is no StoragePool: make one"),
             };
         }
         if self.rejected.is_empty() {

@@ -6,7 +6,7 @@ use terrace_crds::names::FINALIZER_POOL;
 use terrace_crds::pool::{PoolOnNode, PoolState, StoragePoolStatus};
 use terrace_crds::{Size, StoragePool};
 
-use crate::effect::{Effect, ObjectRef};
+use crate::effect::{Effect, ObjectRef, finalizers_without};
 use crate::plan::{Next, Plan};
 use crate::space::{Space, observe_spaces};
 use crate::world::{World, name_of};
@@ -92,10 +92,14 @@ fn plan_finalizer(pool: &StoragePool, volumes: u32) -> Vec<Effect> {
     let finalizers = pool.metadata.finalizers.as_deref().unwrap_or_default();
     let held = finalizers.iter().any(|finalizer| finalizer == FINALIZER_POOL);
     let at = || ObjectRef::of(&pool.metadata);
+    let others = finalizers_without(&pool.metadata, FINALIZER_POOL);
     let leaving = pool.metadata.deletion_timestamp.is_some();
     match (volumes > 0, held) {
-        (true, false) if !leaving => vec![Effect::HoldPool { pool: at() }],
-        (false, true) => vec![Effect::ReleasePool { pool: at() }],
+        (true, false) if !leaving => {
+            let finalizers = others.into_iter().chain([FINALIZER_POOL.to_owned()]).collect();
+            vec![Effect::HoldPool { pool: at(), finalizers }]
+        }
+        (false, true) => vec![Effect::ReleasePool { pool: at(), finalizers: others }],
         (true, _) | (false, false) => Vec::new(),
     }
 }

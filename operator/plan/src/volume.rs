@@ -11,7 +11,7 @@ use terrace_crds::node::{HostVolume, HostVolumeState};
 use terrace_crds::volume::{Assignment, ClaimRef, Origin, VolumeMode};
 use terrace_crds::{StorageNode, StorageVolume};
 
-use crate::effect::{Effect, ObjectRef, Tone};
+use crate::effect::{Effect, ObjectRef, Tone, finalizers_without};
 use crate::parameters::Target;
 use crate::placement::{Ask, plan_placement};
 use crate::plan::{Next, Plan};
@@ -102,7 +102,10 @@ fn plan_unassigned_leaving(
     let held = finalizers.iter().any(|finalizer| finalizer == FINALIZER_NODE);
     let effects = match found.first() {
         Some((node, host)) => vec![adopt(world, volume, node, host)],
-        None if held => vec![Effect::ReleaseVolume { volume: ObjectRef::of(&volume.metadata) }],
+        None if held => {
+            let finalizers = finalizers_without(&volume.metadata, FINALIZER_NODE);
+            vec![Effect::ReleaseVolume { volume: ObjectRef::of(&volume.metadata), finalizers }]
+        }
         None => Vec::new(),
     };
     Plan { effects, verdicts: Vec::new(), said: Vec::new(), next: Next::Change }

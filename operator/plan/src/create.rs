@@ -1,0 +1,311 @@
+//! CreateVolume: from what the CSI caller asked to the StorageVolume that is written, or the sentence that
+//! refuses it; and whether a volume that is there already is the one asked for. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use terrace_crds::names::{
+    ANNOTATION_TOPOLOGY, ANNOTATION_TRACEPARENT, FINALIZER_NODE, VolumeName, volume_name,
+    volume_uuid,
+};
+use terrace_crds::volume::{FsType, Origin, VolumeMode};
+use terrace_crds::{Size, StorageVolume, StorageVolumeSpec};
+use uuid::Uuid;
+
+use crate::capability::{Capability, CapabilityError, validate_capabilities};
+use crate::class::Class;
+use crate::parameters::{
+    Erase, ParameterError, Target, ValidParameters, parse_parameters, refuse_mutable,
+};
+use crate::size::{Asked, Content, Granted, SizeError, plan_size, words};
+use crate::space::bytes;
+use crate::topology::Topology;
+use crate::world::csi_name_of;
+
+/// Longest name, in bytes, as CSI demands of every driver.
+const NAME_MAX: usize = 128;
+
+/// What the new volume is to be a copy of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nothing: it starts empty.
+    Empty,
+    /// A snapshot.
+    Snapshot,
+    /// Another volume.
+    Volume,
+}
+
+/// A CreateVolume call, read off the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateAsked {
+    /// The name by which the caller knows the volume.
+    pub name: String,
+    /// How large.
+    pub size: Asked,
+    /// What it must be usable as.
+    pub capabilities: Vec<Capability>,
+    /// Parameters of the StorageClass.
+    pub parameters: BTreeMap<String, String>,
+    /// Parameters of the VolumeAttributesClass.
+    pub mutable: BTreeMap<String, String>,
+    /// Where from.
+    pub topology: Topology,
+    /// Of what.
+    pub source: Source,
+}
+
+/// A CreateVolume call that can be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidCreate {
+    /// Its name in the cluster.
+    pub name: VolumeName,
+    /// What it holds.
+    pub content: Content,
+    /// Options for mount(2).
+    pub mount_flags: Vec<String>,
+    /// How large it becomes.
+    pub granted: Granted,
+    /// How large it was asked to be.
+    pub asked: Asked,
+    /// What the class says.
+    pub parameters: ValidParameters,
+    /// Where it may lie.
+    pub topology: Topology,
+}
+
+/// Why a volume cannot be made as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreateError {
+    /// Empty, too long, or with characters that nobody can read.
+    #[error("a volume's name has 1 to {NAME_MAX} bytes and no control characters")]
+    Name,
+    /// Copies have no engine yet.
+    #[error("a volume cannot be made from {what} in this release: leave its data source out")]
+    Source {
+        /// Of what.
+        what: &'static str,
+    },
+    /// See the source.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    /// See the source.
+    #[error(transparent)]
+    Capability(#[from] CapabilityError),
+    /// See the source.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// A volume of this name is there, and is another one.
+    #[error("volume {name} exists with {has}, asked for is {asked}")]
+    Exists {
+        /// Its CSI name.
+        name: String,
+        /// What it is.
+        has: String,
+        /// What was asked for.
+        asked: String,
+    },
+}
+
+impl CreateError {
+    /// Nobody but the caller can help.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Name | Self::Source { .. } | Self::Exists { .. } => Class::Invalid,
+            Self::Size(error) => error.class(),
+            Self::Capability(error) => error.class(),
+            Self::Parameter(error) => error.class(),
+        }
+    }
+}
+
+/// Checks a call once; nothing after this checks again.
+///
+/// # Errors
+/// [`CreateError`], with a sentence for the caller.
+pub fn validate_create(asked: CreateAsked) -> Result<ValidCreate, CreateError> {
+    let CreateAsked { name, size, capabilities, parameters, mutable, topology, source } = asked;
+    if name.is_empty() || name.len() > NAME_MAX || name.chars().any(char::is_control) {
+        return Err(CreateError::Name);
+    }
+    match source {
+        Source::Empty => {}
+        Source::Snapshot => return Err(CreateError::Source { what: "a snapshot" }),
+        Source::Volume => return Err(CreateError::Source { what: "another volume" }),
+    }
+    refuse_mutable(&mutable)?;
+    let parameters = parse_parameters(&parameters)?;
+    let valid = validate_capabilities(&capabilities, parameters.fs_type)?;
+    Ok(ValidCreate {
+        name: volume_name(&name),
+        granted: plan_size(size, valid.content)?,
+        content: valid.content,
+        mount_flags: valid.mount_flags,
+        asked: size,
+        parameters,
+        topology,
+    })
+}
+
+impl ValidCreate {
+    /// The intent, as it is written. `cluster` is the UID of the namespace kube-system.
+    #[must_use]
+    pub fn volume(&self, cluster: Uuid, traceparent: Option<String>) -> StorageVolume {
+        let VolumeName { name, csi_name } = &self.name;
+        let uuid = volume_uuid(cluster, csi_name.as_deref().unwrap_or(name));
+        let (pool, tier) = match &self.parameters.target {
+            Target::Pool(pool) => (Some(pool.clone()), None),
+            Target::Tier(tier) => (None, Some(tier.clone())),
+            Target::Any => (None, None),
+        };
+        let (volume_mode, fs_type) = mode_of(self.content);
+        let notes = [
+            (ANNOTATION_TOPOLOGY, self.topology.to_annotation()),
+            (ANNOTATION_TRACEPARENT, traceparent),
+        ];
+        let notes: BTreeMap<String, String> =
+            notes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        let spec = StorageVolumeSpec {
+            volume_uuid: Some(uuid.to_string()),
+            csi_name: csi_name.clone(),
+            origin: Origin::Csi,
+            claim_ref: self.parameters.claim.clone(),
+            capacity: Size::from_bytes(self.granted.bytes),
+            volume_mode,
+            fs_type,
+            mount_options: self.mount_flags.clone(),
+            pool,
+            tier,
+            erase_on_delete: erase_of(self.parameters.erase),
+            deletion: None,
+            assignment: None,
+        };
+        let metadata = ObjectMeta {
+            name: Some(name.clone()),
+            annotations: (!notes.is_empty()).then_some(notes),
+            finalizers: Some(vec![FINALIZER_NODE.to_owned()]),
+            ..ObjectMeta::default()
+        };
+        StorageVolume { metadata, spec, status: None }
+    }
+
+    /// Whether the volume that is there is the one asked for.
+    ///
+    /// # Errors
+    /// [`CreateError::Exists`], naming both.
+    pub fn check_same(&self, there: &StorageVolume) -> Result<(), CreateError> {
+        let (volume_mode, fs_type) = mode_of(self.content);
+        let asked_name = self.name.csi_name.as_deref().unwrap_or(&self.name.name);
+        let target = match (&there.spec.pool, &there.spec.tier) {
+            (Some(pool), _) => Target::Pool(pool.clone()),
+            (None, tier) => Target::Tier(tier.clone().unwrap_or_default()),
+        };
+        let same = csi_name_of(there) == asked_name
+            && self.asked.admits(bytes(&there.spec.capacity))
+            && (there.spec.volume_mode, there.spec.fs_type) == (volume_mode, fs_type)
+            && target == self.parameters.target;
+        if same {
+            return Ok(());
+        }
+        let has_content = there.spec.fs_type.map_or(Content::Block, Content::Filesystem);
+        let has = describe(bytes(&there.spec.capacity), has_content, &target);
+        let asked = describe(self.granted.bytes, self.content, &self.parameters.target);
+        Err(CreateError::Exists { name: csi_name_of(there).to_owned(), has, asked })
+    }
+}
+
+fn mode_of(content: Content) -> (VolumeMode, Option<FsType>) {
+    match content {
+        Content::Filesystem(fs) => (VolumeMode::Filesystem, Some(fs)),
+        Content::Block => (VolumeMode::Block, None),
+    }
+}
+
+fn erase_of(erase: Erase) -> Option<bool> {
+    match erase {
+        Erase::Overwrite => Some(true),
+        Erase::Leave => None,
+    }
+}
+
+fn describe(size: u64, content: Content, target: &Target) -> String {
+    let size = words(size);
+    match target {
+        Target::Pool(pool) => format!("{size} of {content} on pool {pool}"),
+        Target::Tier(tier) => format!("{size} of {content} on tier {tier}"),
+        Target::Any => format!("{size} of {content}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Asked, BTreeMap, CreateAsked, CreateError, Source, Topology, Uuid, validate_create};
+    use crate::capability::{Access, AccessMode, Capability};
+
+    fn asked(name: &str, required: u64) -> CreateAsked {
+        let access = Access::Mount { fs_type: String::new(), flags: Vec::new() };
+        CreateAsked {
+            name: name.to_owned(),
+            size: Asked { required, limit: 0 },
+            capabilities: vec![Capability { mode: AccessMode::SingleNodeWriter, access }],
+            parameters: BTreeMap::from([("terrace.storage/tier".into(), "ssd".into())]),
+            mutable: BTreeMap::new(),
+            topology: Topology::default(),
+            source: Source::Empty,
+        }
+    }
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn a_name_of_128_characters_and_upper_case_hex_get_an_object_name() {
+        for name in ["A".repeat(128), "0B7DAA".to_owned()] {
+            let valid = validate_create(asked(&name, GIB)).unwrap();
+            let volume = valid.volume(Uuid::from_u128(7), None);
+            assert_eq!(volume.spec.csi_name, Some(name));
+            assert!(volume.metadata.name.unwrap().starts_with("sv-"));
+        }
+        for name in [String::new(), "a".repeat(129), "a\nb".to_owned()] {
+            assert_eq!(validate_create(asked(&name, GIB)), Err(CreateError::Name));
+        }
+    }
+
+    #[test]
+    fn the_same_name_with_another_size_or_class_exists_already() {
+        let there = validate_create(asked("a", GIB)).unwrap().volume(Uuid::nil(), None);
+        let same = |asked| validate_create(asked).unwrap().check_same(&there);
+        assert_eq!(same(asked("a", GIB)), Ok(()));
+        let said = same(asked("a", 2 * GIB)).unwrap_err().to_string();
+        let want = "volume a exists with 1Gi of xfs on tier ssd, asked for is 2Gi of xfs on tier ssd";
+        assert_eq!(said, want);
+        let mut other = asked("a", GIB);
+        other.parameters = BTreeMap::from([("terrace.storage/pool".into(), "p".into())]);
+        assert!(same(other).is_err());
+    }
+
+    #[test]
+    fn a_retry_of_a_rounded_size_finds_its_own_volume() {
+        let small = || validate_create(asked("a", 1)).unwrap();
+        assert_eq!(small().check_same(&small().volume(Uuid::nil(), None)), Ok(()));
+    }
+
+    #[test]
+    fn a_volume_lost_with_its_object_comes_back_under_the_same_uuid() {
+        let uuid = |cluster| {
+            let valid = validate_create(asked("a", GIB)).unwrap();
+            valid.volume(Uuid::from_u128(cluster), None).spec.volume_uuid
+        };
+        assert_eq!(uuid(1), uuid(1));
+        assert_ne!(uuid(1), uuid(2));
+    }
+
+    #[test]
+    fn copies_and_attribute_classes_are_refused() {
+        let copy = CreateAsked { source: Source::Snapshot, ..asked("a", GIB) };
+        assert_eq!(validate_create(copy), Err(CreateError::Source { what: "a snapshot" }));
+        let mut classed = asked("a", GIB);
+        classed.mutable.insert("terrace.storage/tier".into(), "hdd".into());
+        assert!(matches!(validate_create(classed), Err(CreateError::Parameter(_))));
+    }
+}

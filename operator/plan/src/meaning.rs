@@ -1,0 +1,119 @@
+//! What each reason of a condition means to a storage admin, and what to do: one sentence or two each. Pure.
+
+use terrace_crds::condition::{ConditionType, Reason};
+
+/// The reason of this name on the wire; `None` where another release wrote it.
+#[must_use]
+pub fn parse_reason(text: &str) -> Option<Reason> {
+    Reason::ALL.iter().copied().find(|reason| reason.as_str() == text)
+}
+
+/// What a condition is about.
+#[must_use]
+pub fn question(kind: ConditionType) -> &'static str {
+    match kind {
+        ConditionType::Ready => "does it do what it was asked for?",
+        ConditionType::Healthy => "is all well below it?",
+        ConditionType::LatencyHigh => "is it slower than its target?",
+        ConditionType::Resizing => "is it growing?",
+        ConditionType::Moving => "is it moving?",
+        ConditionType::CapacityPressure => "is it nearly full?",
+        ConditionType::Missing => "are its bytes gone from the node's list?",
+        ConditionType::Accepted => "is its text sound?",
+        ConditionType::Enforced => "is it carried out?",
+    }
+}
+
+/// What the reason means and what to do.
+#[must_use]
+pub fn meaning(reason: Reason) -> &'static str {
+    match reason {
+        Reason::AsExpected => "All is as asked for.",
+        Reason::WaitingForPlacement => {
+            "The operator chooses a node and pool next. If this stays, see the terrace-operator Pod."
+        }
+        Reason::NoCapacity => {
+            "Every pool that would do is too full. Add or grow a pool, delete volumes, or ask for less; it is placed as soon as there is room."
+        }
+        Reason::NoMatchingPool => {
+            "No StoragePool is what the StorageClass asks for. Make one, or use another class."
+        }
+        Reason::WaitingForNode => {
+            "The node's agent acts next. If this stays, see the terrace-node Pod of that node."
+        }
+        Reason::Creating => "The node is making the volume.",
+        Reason::Deleting => "The node is removing the volume.",
+        Reason::InUse => {
+            "Something still has the volume mounted or open, so its bytes stay. Delete the Pods that use it; the rest follows by itself."
+        }
+        Reason::NoProof => {
+            "There is no proof that the bytes may go, so they stay. Delete the PersistentVolumeClaim; with reclaim policy Retain, also decide about its PersistentVolume."
+        }
+        Reason::GrowingImage => "The node is growing the volume's device; the filesystem follows.",
+        Reason::FilesystemGrowPending => {
+            "The device has grown; the filesystem grows when the volume is next mounted, or by the kubelet's next call."
+        }
+        Reason::FacilityMissing => {
+            "The node's kernel or environment lacks what the message names. Provide it there, or use another filesystem or node."
+        }
+        Reason::Failed => {
+            "A step failed and is tried again, ever more rarely. The message says which and why."
+        }
+        Reason::Invalid => "It can never work as written. Change what the message names.",
+        Reason::NotSupported => "The engine for it is not part of this release. Nothing was made.",
+        Reason::EngineNotInstalled => {
+            "The policy is sound, but the engine that would carry it out is not part of this release: nothing acts on it."
+        }
+        Reason::BytesAboveThreshold => "Resize the volume or clean up data.",
+        Reason::InodesAboveThreshold => {
+            "Many small files use up the inodes, not the space. Clean up files, or resize the volume: a larger filesystem has more."
+        }
+        Reason::BelowThreshold => "There is room.",
+        Reason::PoolFull => {
+            "The disk below is full, whatever the volume's own size. Free space on it, or add a pool."
+        }
+        Reason::NoProbe => {
+            "Nobody measures it: the probe is not part of this release, or not installed."
+        }
+        Reason::Found => "A node lists the volume's bytes.",
+        Reason::NotFound => {
+            "No node lists the bytes, and they are never made anew. Bring back the node or disk that holds them; if they are lost, delete the claim."
+        }
+        Reason::Foreign => {
+            "It carries the mark of another cluster or pool and is left untouched. Use another folder or device."
+        }
+        Reason::Conflict => {
+            "Two objects ask for the same; the older one has it. Change or delete this one."
+        }
+        Reason::DeviceNotBlank => {
+            "The device holds data, and nothing is overwritten. Choose another, or wipe it by hand if the data may go."
+        }
+        Reason::Inconsistent => {
+            "What is on the host does not read as it should, so nothing is touched. See the message and the terrace-node Pod of that node."
+        }
+        Reason::NoNode => {
+            "No node offers it. Check the pool's nodeSelector, and that terrace-node runs there."
+        }
+        Reason::PartlyReady => {
+            "Some nodes offer it. kubectl terrace nodes tells what the others report."
+        }
+        Reason::NodeGone => "The node is not heard of. Bring it back; its bytes are on its disks.",
+        Reason::SizeRounded => {
+            "The volume has another size than asked for, for the reason that the message gives."
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reason, meaning, parse_reason};
+
+    #[test]
+    fn every_reason_is_explained_in_a_sentence() {
+        for reason in Reason::ALL {
+            assert_eq!(parse_reason(reason.as_str()), Some(*reason));
+            assert!(meaning(*reason).ends_with('.'), "{reason}");
+        }
+        assert_eq!(parse_reason("FromTheFuture"), None);
+    }
+}

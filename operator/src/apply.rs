@@ -1,0 +1,146 @@
+//! The only place that changes the world: one arm an effect. It chooses nothing; what is written is in the
+//! effect, and what changed since the plan was made is refused by the API server, not looked at here.
+
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client, Resource};
+use serde_json::{Value, json};
+use terrace_crds::names::manager;
+use terrace_crds::{LifecyclePolicy, Size, StoragePool, StorageVolume, TieringPolicy};
+use terrace_plan::effect::{Effect, ObjectRef};
+
+use crate::error::Error;
+use crate::events::Events;
+
+/// Carries out effects.
+#[derive(Clone)]
+pub struct Effects {
+    client: Client,
+    events: Events,
+}
+
+impl Effects {
+    /// Through this client.
+    #[must_use]
+    pub fn new(client: Client, events: Events) -> Self {
+        Self { client, events }
+    }
+
+    /// Carries out one effect. Doing it twice is doing it once.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] where the object is not the one planned for any more, [`Error::Api`] for the rest.
+    pub async fn apply(&self, effect: &Effect) -> Result<(), Error> {
+        tracing::debug!(%effect, "apply");
+        let volumes = || Api::<StorageVolume>::all(self.client.clone());
+        let pools = || Api::<StoragePool>::all(self.client.clone());
+        match effect {
+            Effect::CreateVolume { volume } => create(&volumes(), volume).await,
+            Effect::AssignVolume { volume, assignment, .. } => {
+                apply_spec(&volumes(), volume, &json!({ "assignment": assignment })).await
+            }
+            Effect::GrowVolume { volume, to } => {
+                let spec = json!({ "capacity": Size::from_bytes(*to) });
+                merge(&volumes(), volume, manager::CSI, json!({ "spec": spec })).await
+            }
+            Effect::StampDeletion { volume, deletion } => {
+                let spec = json!({ "deletion": deletion });
+                merge(&volumes(), volume, manager::CSI, json!({ "spec": spec })).await
+            }
+            Effect::DeleteVolume { volume } => delete(&volumes(), volume).await,
+            Effect::ReleaseVolume { volume, finalizers } => {
+                let metadata = json!({ "finalizers": finalizers });
+                merge(&volumes(), volume, manager::OPERATOR, json!({ "metadata": metadata })).await
+            }
+            Effect::ReportVolume { volume, claim, conditions } => {
+                let status = json!({ "claim": claim, "conditions": conditions });
+                apply_status(&volumes(), volume, &status).await
+            }
+            Effect::HoldPool { pool, finalizers } | Effect::ReleasePool { pool, finalizers } => {
+                let metadata = json!({ "finalizers": finalizers });
+                merge(&pools(), pool, manager::OPERATOR, json!({ "metadata": metadata })).await
+            }
+            Effect::ReportPool { pool, status } => {
+                apply_status(&pools(), pool, &json!(status)).await
+            }
+            Effect::ReportLifecycle { policy, conditions } => {
+                let namespace = policy.namespace.as_deref().unwrap_or_default();
+                let policies = Api::<LifecyclePolicy>::namespaced(self.client.clone(), namespace);
+                apply_status(&policies, policy, &json!({ "conditions": conditions })).await
+            }
+            Effect::ReportTiering { policy, conditions } => {
+                let policies = Api::<TieringPolicy>::all(self.client.clone());
+                apply_status(&policies, policy, &json!({ "conditions": conditions })).await
+            }
+            Effect::Tell { claim, tone, reason, note } => {
+                self.events.tell(claim, *tone, *reason, note).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn create(api: &Api<StorageVolume>, volume: &StorageVolume) -> Result<(), Error> {
+    let how = PostParams { field_manager: Some(manager::CSI.into()), ..PostParams::default() };
+    let name = volume.metadata.name.as_deref().unwrap_or_default();
+    api.create(&how, volume).await.map(drop).map_err(|error| Error::api("create", name, error))
+}
+
+/// Server-side apply of the operator's part of a spec, to this very version of the object.
+async fn apply_spec<K>(api: &Api<K>, at: &ObjectRef, spec: &Value) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let metadata =
+        json!({ "name": at.name, "uid": at.uid, "resourceVersion": at.resource_version });
+    let body = object::<K>(metadata, "spec", spec);
+    let how = PatchParams::apply(manager::OPERATOR);
+    let done = api.patch(&at.name, &how, &Patch::Apply(&body)).await;
+    done.map(drop).map_err(|error| Error::api("assign", &at.name, error))
+}
+
+/// Server-side apply of the operator's part of a status. No other writer has these fields, so it takes them.
+async fn apply_status<K>(api: &Api<K>, at: &ObjectRef, status: &Value) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let body = object::<K>(json!({ "name": at.name, "uid": at.uid }), "status", status);
+    let how = PatchParams::apply(manager::OPERATOR).force();
+    let done = api.patch_status(&at.name, &how, &Patch::Apply(&body)).await;
+    done.map(drop).map_err(|error| Error::api("report", &at.name, error))
+}
+
+/// A merge patch of this very version of the object.
+async fn merge<K>(
+    api: &Api<K>,
+    at: &ObjectRef,
+    manager: &str,
+    mut body: Value,
+) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    body["metadata"]["uid"] = json!(at.uid);
+    body["metadata"]["resourceVersion"] = json!(at.resource_version);
+    let how = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };
+    let done = api.patch(&at.name, &how, &Patch::Merge(&body)).await;
+    done.map(drop).map_err(|error| Error::api("change", &at.name, error))
+}
+
+/// Deletes this very version of the object: what changed since may be worth keeping.
+async fn delete(api: &Api<StorageVolume>, at: &ObjectRef) -> Result<(), Error> {
+    let (uid, resource_version) = (Some(at.uid.clone()), Some(at.resource_version.clone()));
+    let how = DeleteParams::default().preconditions(Preconditions { uid, resource_version });
+    match api.delete(&at.name, &how).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::api("delete", &at.name, error)).or_else(gone_is_done),
+    }
+}
+
+fn gone_is_done(error: Error) -> Result<(), Error> {
+    if error.is_gone() { Ok(()) } else { Err(error) }
+}
+
+fn object<K: Resource<DynamicType = ()>>(metadata: Value, part: &str, value: &Value) -> Value {
+    let (version, kind) = (K::api_version(&()), K::kind(&()));
+    json!({ "apiVersion": version, "kind": kind, "metadata": metadata, part: value })
+}

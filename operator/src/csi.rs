@@ -1,0 +1,62 @@
+//! The CSI Controller and Identity services: decode, plan, apply, wait, reply. A call writes intent and watches
+//! for the outcome; dropped anywhere, it leaves nothing that a retry does not find.
+
+pub mod calls;
+pub mod capacity;
+pub mod controller;
+pub mod create;
+pub mod deadline;
+pub mod delete;
+pub mod expand;
+pub mod identity;
+pub mod list;
+pub mod validate;
+pub mod wait;
+pub mod wire;
+
+use std::sync::Arc;
+
+use kube::{Api, Client};
+use terrace_crds::StorageVolume;
+use terrace_crds::names::is_dns_label;
+use uuid::Uuid;
+
+use crate::apply::Effects;
+use crate::cache::Caches;
+use crate::csi::calls::Calls;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::promises::Promises;
+
+/// What the methods share.
+#[derive(Clone)]
+pub struct Service {
+    /// To read volumes without a cache.
+    pub client: Client,
+    /// What was last told.
+    pub caches: Arc<Caches>,
+    /// The only way to change anything.
+    pub effects: Effects,
+    /// Space promised and not yet told.
+    pub promises: Arc<Promises>,
+    /// Calls under way.
+    pub calls: Arc<Calls>,
+    /// What happened.
+    pub metrics: Arc<Metrics>,
+    /// UID of the namespace kube-system.
+    pub cluster: Uuid,
+}
+
+impl Service {
+    /// The volume as the API server has it now: what exists is not decided on old news.
+    ///
+    /// # Errors
+    /// [`Error::Api`] where the API server does not answer.
+    pub async fn read(&self, name: &str) -> Result<Option<StorageVolume>, Error> {
+        if !is_dns_label(name) {
+            return Ok(None);
+        }
+        let volumes = Api::<StorageVolume>::all(self.client.clone());
+        volumes.get_opt(name).await.map_err(|error| Error::api("get StorageVolume", name, error))
+    }
+}

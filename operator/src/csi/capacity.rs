@@ -1,0 +1,54 @@
+//! GetCapacity: what a new volume of a class could take on a node, by the same judgement as its placement.
+
+use csi_proto_rs::csi::v1::{GetCapacityRequest, GetCapacityResponse};
+use terrace_plan::capability::validate_capabilities;
+use terrace_plan::capacity::plan_capacity;
+use terrace_plan::parameters::{ParameterError, Target, ValidParameters, parse_parameters};
+use terrace_plan::placement::Ask;
+use terrace_plan::size::Content;
+use terrace_plan::topology::Topology;
+
+use super::{Service, wire};
+use crate::error::Error;
+
+/// What could be taken now.
+///
+/// # Errors
+/// [`Error`] for parameters, capabilities or a topology that no volume could have.
+pub fn capacity(
+    service: &Service,
+    request: GetCapacityRequest,
+) -> Result<GetCapacityResponse, Error> {
+    let ask = parse(request)?;
+    let world = service.promises.overlay(service.caches.world());
+    let capacity = plan_capacity(&world, &ask);
+    let minimum = ask.fs_type.map_or(Content::Block, Content::Filesystem).minimum();
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    Ok(GetCapacityResponse {
+        available_capacity: signed(capacity.available),
+        maximum_volume_size: Some(signed(capacity.maximum)),
+        minimum_volume_size: Some(signed(minimum)),
+    })
+}
+
+fn parse(request: GetCapacityRequest) -> Result<Ask, Error> {
+    let GetCapacityRequest { volume_capabilities, parameters, accessible_topology } = request;
+    let (target, parameter) = match parse_parameters(&wire::sorted(parameters)) {
+        Ok(ValidParameters { target, fs_type, .. }) => (target, fs_type),
+        // Asked without a class: of all pools.
+        Err(ParameterError::NoTarget) => (Target::Any, None),
+        Err(error) => return Err(error.into()),
+    };
+    let fs_type = if volume_capabilities.is_empty() {
+        parameter
+    } else {
+        let asked = wire::parse_capabilities(volume_capabilities);
+        match validate_capabilities(&asked, parameter)?.content {
+            Content::Filesystem(fs) => Some(fs),
+            Content::Block => None,
+        }
+    };
+    let terms: Vec<_> = accessible_topology.into_iter().map(|term| wire::sorted(term.segments)).collect();
+    let topology = Topology::parse(&terms, &[])?;
+    Ok(Ask { bytes: 0, target, topology, fs_type })
+}

@@ -1,0 +1,131 @@
+//! CreateVolume: write the intent, wait until the node says Ready, reply. Where no place is found, the intent
+//! that came to nothing is taken back, so that the scheduler may try another node.
+
+use csi_proto_rs::csi::v1::{CreateVolumeRequest, CreateVolumeResponse};
+use jiff::Timestamp;
+use terrace_crds::StorageVolume;
+use terrace_crds::condition::{ConditionType, Reason, Truth, find};
+use terrace_plan::create::{ValidCreate, validate_create};
+use terrace_plan::delete::plan_delete;
+use terrace_plan::effect::{Effect, ObjectRef, Tone};
+use terrace_plan::volume::conditions_of;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::wait::{Sight, wait_for};
+use super::{Service, wire};
+use crate::error::Error;
+use crate::metrics::Method;
+
+/// Makes a volume, or finds the one that is there.
+///
+/// # Errors
+/// [`Error`], as CSI names them.
+pub async fn create(
+    service: &Service,
+    request: CreateVolumeRequest,
+    deadline: Instant,
+) -> Result<CreateVolumeResponse, Error> {
+    let valid = validate_create(wire::parse_create(request)?)?;
+    let name = &valid.name.name;
+    let _guard = service.calls.enter(name, Method::CreateVolume)?;
+    let there = intend(service, &valid).await?;
+    let uid = there.metadata.uid.as_deref().unwrap_or_default();
+    let made = wait_for(&service.caches.volumes, (name, uid), deadline, "its node", judge).await;
+    match made {
+        Ok(volume) => Ok(CreateVolumeResponse { volume: Some(wire::volume(&service.caches, &volume)) }),
+        Err(error) => Err(take_back(service, name, error).await),
+    }
+}
+
+/// The volume with this name, written if it is not there.
+async fn intend(service: &Service, valid: &ValidCreate) -> Result<StorageVolume, Error> {
+    let name = &valid.name.name;
+    if let Some(there) = service.read(name).await? {
+        valid.check_same(&there)?;
+        return if there.metadata.deletion_timestamp.is_some() {
+            Err(Error::Leaving { name: name.clone() })
+        } else {
+            Ok(there)
+        };
+    }
+    let volume = valid.volume(service.cluster, terrace_telemetry::inject());
+    service.effects.apply(&Effect::CreateVolume { volume: Box::new(volume) }).await?;
+    say_rounding(service, valid).await;
+    service.read(name).await?.ok_or_else(|| Error::Changed { name: name.clone() })
+}
+
+/// Tells the claim that its volume is larger than asked.
+async fn say_rounding(service: &Service, valid: &ValidCreate) {
+    let said: Vec<String> = valid.granted.said.iter().map(ToString::to_string).collect();
+    let Some(claim) = valid.parameters.claim.clone().filter(|_| !said.is_empty()) else { return };
+    let (tone, reason, note) = (Tone::Normal, Reason::SizeRounded, said.join("; "));
+    let tell = Effect::Tell { claim, tone, reason, note };
+    // The caller need not wait for it, nor hear that it could not be written.
+    let effects = service.effects.clone();
+    tokio::spawn(async move { effects.apply(&tell).await });
+}
+
+fn judge(sight: Sight) -> Option<Result<StorageVolume, Error>> {
+    let volume = match sight {
+        Sight::NotYet => return None,
+        Sight::Gone => return Some(Err(Error::Changed { name: "the volume".into() })),
+        Sight::Here(volume) => volume,
+    };
+    let name = || volume.metadata.name.clone().unwrap_or_default();
+    if volume.metadata.deletion_timestamp.is_some() {
+        return Some(Err(Error::Leaving { name: name() }));
+    }
+    let ready = find(conditions_of(&volume), ConditionType::Ready)?;
+    if ready.status == Truth::True.as_str() {
+        return volume.spec.assignment.is_some().then(|| Ok((*volume).clone()));
+    }
+    let reason = Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason)?;
+    let refused = is_final(*reason) && !was_touched(&volume);
+    refused.then(|| Err(Error::Refused { name: name(), reason: *reason, message: ready.message.clone() }))
+}
+
+/// Reasons that do not pass by waiting: another node, or another class, may do.
+fn is_final(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoCapacity
+            | Reason::NoMatchingPool
+            | Reason::NoNode
+            | Reason::PoolFull
+            | Reason::FacilityMissing
+            | Reason::Invalid
+            | Reason::NotSupported
+    )
+}
+
+/// Whether a node reported anything of it: then it is never taken back by a refusal.
+fn was_touched(volume: &StorageVolume) -> bool {
+    let status = volume.status.as_ref();
+    status.is_some_and(|status| status.capacity.is_some() || status.formatted.is_some())
+}
+
+/// Takes a volume back that was refused before anything of it was made. Whatever goes wrong here, the caller
+/// hears of the refusal, and its retry finds what is there.
+async fn take_back(service: &Service, name: &str, error: Error) -> Error {
+    if !matches!(error, Error::Refused { .. }) {
+        return error;
+    }
+    if let Err(fault) = try_take_back(service, name).await {
+        tracing::warn!(volume = name, %fault, "refused volume not taken back");
+    }
+    error
+}
+
+async fn try_take_back(service: &Service, name: &str) -> Result<(), Error> {
+    let Some(volume) = service.read(name).await? else { return Ok(()) };
+    if was_touched(&volume) {
+        return Ok(());
+    }
+    if volume.spec.assignment.is_none() {
+        let volume = ObjectRef::of(&volume.metadata);
+        return service.effects.apply(&Effect::DeleteVolume { volume }).await;
+    }
+    // Its node has it: the stamp lets the node remove what it may have begun.
+    super::delete::carry_out(service, volume, |volume| plan_delete(volume, Uuid::new_v4(), Timestamp::now())).await
+}

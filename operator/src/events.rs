@@ -1,0 +1,70 @@
+//! Events on the claim: where the owner of a volume looks first. An Event that cannot be written is logged and
+//! forgotten; conditions are the truth.
+
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client};
+use terrace_crds::condition::Reason;
+use terrace_crds::names::manager;
+use terrace_crds::volume::ClaimRef;
+use terrace_plan::effect::Tone;
+
+/// Longest note that the API server takes.
+const NOTE_MAX: usize = 1024;
+
+/// Writes Events.
+#[derive(Clone)]
+pub struct Events {
+    client: Client,
+    recorder: Recorder,
+}
+
+impl Events {
+    /// Events by the replica `identity`.
+    #[must_use]
+    pub fn new(client: Client, identity: &str) -> Self {
+        let reporter =
+            Reporter { controller: manager::OPERATOR.into(), instance: Some(identity.to_owned()) };
+        Self { recorder: Recorder::new(client.clone(), reporter), client }
+    }
+
+    /// Tells the claim.
+    pub async fn tell(&self, claim: &ClaimRef, tone: Tone, reason: Reason, note: &str) {
+        if let Err(error) = self.publish(claim, tone, reason, note).await {
+            tracing::warn!(%error, claim = %claim.name, namespace = %claim.namespace, "event not written");
+        }
+    }
+
+    async fn publish(
+        &self,
+        claim: &ClaimRef,
+        tone: Tone,
+        reason: Reason,
+        note: &str,
+    ) -> Result<(), kube::Error> {
+        let claims: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.client.clone(), &claim.namespace);
+        // Without the UID `kubectl describe pvc` does not find the Event; a claim that is gone needs none.
+        let Some(found) = claims.get_metadata_opt(&claim.name).await? else { return Ok(()) };
+        let reference = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("PersistentVolumeClaim".into()),
+            namespace: Some(claim.namespace.clone()),
+            name: Some(claim.name.clone()),
+            uid: found.metadata.uid,
+            ..ObjectReference::default()
+        };
+        let type_ = match tone {
+            Tone::Normal => EventType::Normal,
+            Tone::Warning => EventType::Warning,
+        };
+        let event = Event {
+            type_,
+            reason: reason.as_str().into(),
+            note: Some(note.chars().take(NOTE_MAX / 4).collect()),
+            action: "Provision".into(),
+            secondary: None,
+        };
+        self.recorder.publish(&event, &reference).await
+    }
+}
