@@ -73,7 +73,11 @@ mod tests {
     fn every_permission_is_rendered_with_its_reason() {
         let text = render();
         for permission in ROLES.iter().flat_map(|role| role.permissions) {
-            assert!(text.contains(&format!("  # {}\n", permission.reason)), "{}", permission.reason);
+            assert!(
+                text.contains(&format!("  # {}\n", permission.reason)),
+                "{}",
+                permission.reason
+            );
             assert!(text.contains(&format!("verbs: [{}]", permission.verbs.join(", "))));
         }
     }
