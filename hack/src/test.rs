@@ -1,7 +1,9 @@
 //! Every test in order of cost: checks, tests without a cluster, stories on the real node. Counts and times of each rung.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::path::Path;
+use std::process::{Child, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -11,12 +13,6 @@ use crate::check;
 use crate::paths::Paths;
 use crate::run::{Progress, command, run};
 use crate::tools::Tools;
-
-/// What needs no cluster: all but the integration tests of e2e, whose simulation (files `sim*`) needs none either.
-const WITHOUT_CLUSTER: &str =
-    "not (package(terrace-e2e) and kind(test)) or (package(terrace-e2e) and binary(/^sim/))";
-/// Integration tests of e2e on the real node. They share it, so one runs at a time.
-const ON_CLUSTER: &str = "package(terrace-e2e) and kind(test) and not binary(/^sim/)";
 
 /// Arguments of `hack/test`.
 #[derive(Args)]
@@ -32,6 +28,33 @@ pub(crate) struct Test {
     story: Option<String>,
 }
 
+/// Which tests need the cluster: the integration tests of e2e, but not its simulations. They share the cluster, so one
+/// of them runs at a time. nextest refuses a filter that names a test file that is not there.
+struct Filter {
+    without_cluster: String,
+    on_cluster: String,
+}
+
+impl Filter {
+    fn of(simulations: &[String]) -> Self {
+        let ids: Vec<String> =
+            simulations.iter().map(|name| format!(" or binary_id(=terrace-e2e::{name})")).collect();
+        let without_cluster = format!("not (package(terrace-e2e) and kind(test)){}", ids.concat());
+        Self { on_cluster: format!("not ({without_cluster})"), without_cluster }
+    }
+}
+
+/// Names of the files `e2e/tests/sim*.rs`.
+fn simulations(paths: &Paths) -> Vec<String> {
+    let files = fs::read_dir(paths.repo.join("e2e/tests")).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| {
+        file.file_name().to_str().and_then(|name| name.strip_suffix(".rs")).map(str::to_owned)
+    });
+    let mut found: Vec<String> = names.filter(|name| name.starts_with("sim")).collect();
+    found.sort();
+    found
+}
+
 /// What one rung showed.
 struct Rung {
     name: &'static str,
@@ -40,27 +63,34 @@ struct Rung {
     seconds: f64,
 }
 
+/// What all rungs need.
+struct Runner<'a> {
+    paths: &'a Paths,
+    progress: &'a Progress,
+    tools: Tools,
+    filter: Filter,
+}
+
 impl Test {
     /// Fails if anything failed; the last line has the totals.
     pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
         let Self { quick, keep, story } = self;
-        let tools = Tools::locate(paths)?;
+        let filter = Filter::of(&simulations(paths));
+        let runner = Runner { paths, progress, tools: Tools::locate(paths)?, filter };
         let mut rungs = Vec::new();
         if story.is_none() {
-            rungs.push(checks(paths, progress)?);
-            rungs.push(nextest(
-                "tests without a cluster",
-                paths,
-                &tools,
-                progress,
+            rungs.push(runner.checks()?);
+            let name = "tests without a cluster";
+            rungs.push(runner.nextest(
+                name,
+                &["--workspace"],
+                &runner.filter.without_cluster,
                 &[],
-                |cargo| {
-                    cargo.args(["--workspace", "--filterset", WITHOUT_CLUSTER]);
-                },
             )?);
         }
         if !quick {
-            rungs.extend(stories(paths, &tools, progress, keep.then_some(()), story.as_deref())?);
+            let after = if keep { After::Keep } else { After::Clean };
+            rungs.extend(runner.on_cluster(after, story.as_deref())?);
         }
         for Rung { name, passed, failed, seconds } in &rungs {
             println!("{name:28} {passed:5} passed {failed:4} failed {seconds:8.1} s");
@@ -73,130 +103,109 @@ impl Test {
     }
 }
 
-fn checks(paths: &Paths, progress: &Progress) -> Result<Rung> {
-    let start = Instant::now();
-    let failed = check::failures(paths, progress)?;
-    Ok(Rung {
-        name: "checks",
-        passed: check::count() - failed,
-        failed,
-        seconds: start.elapsed().as_secs_f64(),
-    })
+/// What becomes of the cluster.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    Clean,
+    Keep,
 }
 
-/// The cluster up, the stories, the cluster down: a guard process takes it down however this one ends.
-fn stories(
-    paths: &Paths,
-    tools: &Tools,
-    progress: &Progress,
-    keep: Option<()>,
-    story: Option<&str>,
-) -> Result<Vec<Rung>> {
-    let program = std::env::current_exe()?;
-    let start = Instant::now();
-    let mut guard = None;
-    if keep.is_none() {
-        run(&mut command(&program, ["down"]))?;
-        guard = Some(guard_rig(&program)?);
+impl Rung {
+    /// A rung of one step.
+    fn of_step(name: &'static str, start: Instant, went_well: bool) -> Self {
+        let (passed, failed) = if went_well { (1, 0) } else { (0, 1) };
+        Self { name, passed, failed, seconds: start.elapsed().as_secs_f64() }
     }
-    let up = run(&mut command(&program, ["up", "--no-example"]));
-    let cluster = Rung {
-        name: "cluster with Terrace",
-        passed: usize::from(up.is_ok()),
-        failed: usize::from(up.is_err()),
-        seconds: start.elapsed().as_secs_f64(),
-    };
-    let mut rungs = vec![cluster];
-    match up {
-        Ok(()) => {
-            let kubeconfig = paths.kubeconfig().display().to_string();
-            let env = [
-                ("TERRACE_RIG", "1".to_owned()),
-                ("TERRACE_KUBECONFIG", kubeconfig),
-                ("TERRACE_XTASK", program.display().to_string()),
-            ];
-            rungs.push(nextest(
-                "stories on the real node",
-                paths,
-                tools,
-                progress,
-                &env,
-                |cargo| {
-                    cargo
-                        .args([
-                            "--package",
-                            "terrace-e2e",
-                            "--test-threads",
-                            "1",
-                            "--filterset",
-                            ON_CLUSTER,
-                        ])
-                        .args(story);
-                },
-            )?);
-        }
-        Err(error) => progress.say(format!("no cluster, so no stories: {error:#}")),
-    }
-    if let Some(mut guard) = guard {
+}
+
+impl Runner<'_> {
+    fn checks(&self) -> Result<Rung> {
         let start = Instant::now();
-        drop(guard.stdin.take());
-        let clean = guard.wait()?.success();
-        rungs.push(Rung {
-            name: "nothing left behind",
-            passed: usize::from(clean),
-            failed: usize::from(!clean),
-            seconds: start.elapsed().as_secs_f64(),
-        });
+        let failed = check::failures(self.paths, self.progress)?;
+        let passed = check::count() - failed;
+        Ok(Rung { name: "checks", passed, failed, seconds: start.elapsed().as_secs_f64() })
     }
-    Ok(rungs)
+
+    /// The cluster up, the stories, the cluster down: a guard takes it down however this process ends.
+    fn on_cluster(&self, after: After, story: Option<&str>) -> Result<Vec<Rung>> {
+        let program = std::env::current_exe()?;
+        let mut start = Instant::now();
+        let guard = match after {
+            After::Clean => {
+                run(&mut command(&program, ["down"]))?;
+                Some(guard_rig(&program)?)
+            }
+            After::Keep => None,
+        };
+        let up = run(&mut command(&program, ["up", "--no-example"]));
+        let mut rungs = vec![Rung::of_step("cluster with Terrace", start, up.is_ok())];
+        match up {
+            Ok(()) => rungs.push(self.stories(&program, story)?),
+            Err(error) => self.progress.say(format!("no cluster, so no stories: {error:#}")),
+        }
+        if let Some(mut guard) = guard {
+            start = Instant::now();
+            drop(guard.stdin.take());
+            let clean = guard.wait()?.success();
+            rungs.push(Rung::of_step("nothing left behind", start, clean));
+        }
+        Ok(rungs)
+    }
+
+    fn stories(&self, program: &Path, story: Option<&str>) -> Result<Rung> {
+        let kubeconfig = self.paths.kubeconfig().display().to_string();
+        let env = [
+            ("TERRACE_RIG", "1".to_owned()),
+            ("TERRACE_KUBECONFIG", kubeconfig),
+            ("TERRACE_XTASK", program.display().to_string()),
+        ];
+        let mut words = vec!["--package", "terrace-e2e", "--test-threads", "1"];
+        words.extend(story);
+        self.nextest("stories on the real node", &words, &self.filter.on_cluster, &env)
+    }
+
+    /// Runs cargo-nextest, shows what it says and counts by its last line.
+    fn nextest(
+        &self,
+        name: &'static str,
+        words: &[&str],
+        filter: &str,
+        env: &[(&str, String)],
+    ) -> Result<Rung> {
+        let start = Instant::now();
+        self.progress.say(name);
+        let fixed =
+            ["nextest", "run", "--cargo-profile", "ci", "--no-fail-fast", "--color", "never"];
+        let mut cargo = command("cargo", fixed);
+        cargo.args(["--filterset", filter]).args(words).current_dir(&self.paths.repo);
+        cargo.env("CARGO_TARGET_DIR", &self.paths.target).env("PATH", search_path(&self.tools));
+        let mut child = cargo
+            .envs(env.iter().cloned())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start nextest")?;
+        let stderr = child.stderr.take().context("nextest has no error stream")?;
+        let (mut passed, mut failed) = (0, 0);
+        for line in BufReader::new(stderr).lines() {
+            let line = line?;
+            if let Some(counts) = parse_summary(&line) {
+                (passed, failed) = counts;
+            }
+            eprintln!("{line}");
+        }
+        // A build that fails, or no test at all, is one failure.
+        if !child.wait()?.success() && failed == 0 {
+            failed = 1;
+        }
+        Ok(Rung { name, passed, failed, seconds: start.elapsed().as_secs_f64() })
+    }
 }
 
 /// Runs `down` when its standard input ends. A session of its own: an interrupt from the keyboard does not reach it.
-fn guard_rig(program: &std::path::Path) -> Result<Child> {
+fn guard_rig(program: &Path) -> Result<Child> {
     let mut guard = command("setsid", ["--wait"]);
     guard.arg(program).args(["down", "--after-stdin"]).stdin(Stdio::piped());
     guard.spawn().context("start the guard")
-}
-
-/// Runs cargo-nextest, shows what it says and counts by its last line.
-fn nextest(
-    name: &'static str,
-    paths: &Paths,
-    tools: &Tools,
-    progress: &Progress,
-    env: &[(&str, String)],
-    choose: impl FnOnce(&mut Command),
-) -> Result<Rung> {
-    let start = Instant::now();
-    progress.say(name);
-    let mut cargo = command(
-        "cargo",
-        ["nextest", "run", "--cargo-profile", "ci", "--no-fail-fast", "--color", "never"],
-    );
-    choose(&mut cargo);
-    cargo
-        .current_dir(&paths.repo)
-        .env("CARGO_TARGET_DIR", &paths.target)
-        .env("PATH", search_path(tools))
-        .envs(env.iter().cloned());
-    let mut child = cargo.stderr(Stdio::piped()).spawn().context("start cargo nextest")?;
-    let stderr = child.stderr.take().context("nextest has no error stream")?;
-    let (mut passed, mut failed) = (0, 0);
-    for line in BufReader::new(stderr).lines() {
-        let line = line?;
-        if let Some(counts) = parse_summary(&line) {
-            (passed, failed) = counts;
-        }
-        if !line.trim_start().starts_with("PASS") {
-            eprintln!("{line}");
-        }
-    }
-    let ended_well = child.wait()?.success();
-    // A build that fails, or no test at all, is one failure.
-    if !ended_well && failed == 0 {
-        failed = 1;
-    }
-    Ok(Rung { name, passed, failed, seconds: start.elapsed().as_secs_f64() })
 }
 
 /// Counts of a line such as `Summary [ 0.5s] 12 tests run: 9 passed (1 slow), 2 failed, 1 timed out, 3 skipped`.
@@ -222,7 +231,20 @@ fn search_path(tools: &Tools) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_summary;
+    use super::{Filter, parse_summary};
+
+    #[test]
+    fn a_simulation_needs_no_cluster() {
+        let filter = Filter::of(&["sim_life".to_owned()]);
+        assert_eq!(
+            filter.without_cluster,
+            "not (package(terrace-e2e) and kind(test)) or binary_id(=terrace-e2e::sim_life)"
+        );
+        assert_eq!(
+            filter.on_cluster,
+            "not (not (package(terrace-e2e) and kind(test)) or binary_id(=terrace-e2e::sim_life))"
+        );
+    }
 
     #[test]
     fn a_timed_out_test_counts_as_failed() {
