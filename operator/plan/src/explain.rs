@@ -10,7 +10,7 @@ use terrace_crds::condition::ConditionType;
 use terrace_crds::volume::{Origin, StorageVolumeStatus, Usage, VolumeMode};
 
 use crate::age::Age;
-use crate::meaning::{meaning, parse_reason, question};
+use crate::meaning::{meaning, parse_reason};
 use crate::placement::{Judged, judge_all};
 use crate::space::{Space, observe_spaces};
 use crate::volume::{ask_of, claim_of, conditions_of, plan_volume};
@@ -122,25 +122,31 @@ fn doing(volume: &StorageVolume, now: Timestamp) -> String {
 }
 
 fn conditions(volume: &StorageVolume, now: Timestamp) -> String {
-    let all = conditions_of(volume);
+    let mut all: Vec<&Condition> = conditions_of(volume).iter().collect();
     if all.is_empty() {
         return "\nNothing was reported about it yet.\n".to_owned();
     }
-    // In the order of the list of types; what another release knows comes last.
-    let known = ConditionType::ALL.iter().copied();
-    let ours = known.flat_map(|kind| {
-        all.iter().filter(move |c| c.type_ == kind.as_str()).map(move |c| (c, Some(kind)))
-    });
-    let is_ours = |c: &&Condition| ConditionType::ALL.iter().any(|kind| kind.as_str() == c.type_);
-    let others = all.iter().filter(|c| !is_ours(c)).map(|c| (c, None));
-    ours.chain(others).map(|(c, kind)| condition(c, kind, now)).collect()
+    all.sort_by_key(|condition| rank(&condition.type_));
+    all.into_iter().map(|one| condition(one, now)).collect()
 }
 
-fn condition(condition: &Condition, kind: Option<ConditionType>, now: Timestamp) -> String {
-    let Condition { type_, status, reason, message, last_transition_time, .. } = condition;
+/// The order of the list of types; what another release knows comes last.
+fn rank(kind: &str) -> usize {
+    let known = ConditionType::ALL.iter().position(|known| known.as_str() == kind);
+    known.unwrap_or(ConditionType::ALL.len())
+}
+
+fn condition(condition: &Condition, now: Timestamp) -> String {
+    let Condition {
+        type_,
+        status,
+        reason,
+        message,
+        last_transition_time,
+        observed_generation: _,
+    } = condition;
     let age = Age::between(last_transition_time.0, now);
-    let about = kind.map_or_else(String::new, |kind| format!(" ({})", question(kind)));
-    let mut text = format!("\n{type_}{about} {status} since {age}: {reason}\n");
+    let mut text = format!("\n{type_} is {status} for {age}, because {reason}.\n");
     if !message.is_empty() {
         let _ = writeln!(text, "  {message}");
     }

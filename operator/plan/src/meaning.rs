@@ -1,27 +1,11 @@
 //! What each reason of a condition means to a storage admin, and what to do: one sentence or two each. Pure.
 
-use terrace_crds::condition::{ConditionType, Reason};
+use terrace_crds::condition::Reason;
 
 /// The reason of this name on the wire; `None` where another release wrote it.
 #[must_use]
 pub fn parse_reason(text: &str) -> Option<Reason> {
     Reason::ALL.iter().copied().find(|reason| reason.as_str() == text)
-}
-
-/// What a condition is about.
-#[must_use]
-pub fn question(kind: ConditionType) -> &'static str {
-    match kind {
-        ConditionType::Ready => "does it do what it was asked for?",
-        ConditionType::Healthy => "is all well below it?",
-        ConditionType::LatencyHigh => "is it slower than its target?",
-        ConditionType::Resizing => "is it growing?",
-        ConditionType::Moving => "is it moving?",
-        ConditionType::CapacityPressure => "is it nearly full?",
-        ConditionType::Missing => "are its bytes gone from the node's list?",
-        ConditionType::Accepted => "is its text sound?",
-        ConditionType::Enforced => "is it carried out?",
-    }
 }
 
 /// What the reason means and what to do.

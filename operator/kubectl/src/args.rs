@@ -1,0 +1,135 @@
+//! The command line, and the help that teaches it. Parses, decides nothing.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+const ABOUT: &str = "\
+Terrace's volumes and nodes: what they are doing, and why.
+
+A PersistentVolumeClaim with a StorageClass of provisioner csi.terrace.storage becomes a StorageVolume on
+the disks of one node. This plugin reads the cluster and never changes it: claims are changed with kubectl.";
+
+const EXAMPLES: &str = "\
+Examples:
+  kubectl terrace volumes                        every volume: its claim, node, pool, size and use
+  kubectl terrace volumes --node node-a -o wide  those of a node, with the reason of each
+  kubectl terrace explain default/data           why the volume of claim `data` is as it is
+  kubectl terrace explain pvc-0b7d               the same by the name of the StorageVolume
+  kubectl terrace nodes                          pools and disks of each node, and what a node lacks
+  kubectl terrace volumes -o json                for programs
+
+Exit codes: 0 done, 1 the cluster did not answer as needed, 2 wrong usage, 3 no such volume, claim or node.";
+
+const EXPLAIN: &str = "\
+Examples:
+  kubectl terrace explain default/data     the volume of claim `data` in namespace `default`
+  kubectl terrace explain data -n default  the same
+  kubectl terrace explain pvc-0b7d         by the name of the StorageVolume
+
+What it prints: what was asked for, where the volume lies, how full it is, what goes on now, each condition
+with its message and what it means, which pools were looked at if it lies nowhere yet, and what the operator
+would do next: the plan is made here, from the cluster as it is, by the operator's own code.";
+
+/// `kubectl terrace`.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "kubectl terrace", bin_name = "kubectl terrace", version, about = ABOUT, after_help = EXAMPLES)]
+pub struct Args {
+    /// What to show.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Which cluster.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// Which cluster; as in kubectl.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct Connection {
+    /// Path of the kubeconfig; default: $KUBECONFIG, then ~/.kube/config.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context in the kubeconfig; default: the current one.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Namespace of a claim that is named without one; default: that of the context.
+    #[arg(long, short, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+}
+
+/// What to show.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Volumes as a table.
+    #[command(visible_alias = "volume")]
+    Volumes {
+        /// Only volumes on this node.
+        #[arg(long)]
+        node: Option<String>,
+        /// Only volumes on this pool.
+        #[arg(long)]
+        pool: Option<String>,
+        /// wide: more columns; json: for programs.
+        #[arg(long, short, value_enum)]
+        output: Option<Output>,
+    },
+    /// One volume in prose: where it lies, why it is as it is, what comes next.
+    #[command(after_help = EXPLAIN)]
+    Explain {
+        /// Name of a StorageVolume, or of a claim as NAMESPACE/NAME.
+        name: String,
+    },
+    /// Nodes: their pools, disks, and what they lack.
+    #[command(visible_alias = "node")]
+    Nodes {
+        /// Only this node.
+        name: Option<String>,
+        /// wide: every disk and facility; json: for programs.
+        #[arg(long, short, value_enum)]
+        output: Option<Output>,
+    },
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// More columns.
+    Wide,
+    /// The objects themselves, as a List.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Args, Command, Output, Parser};
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_the_cluster_may_stand_anywhere() {
+        let args =
+            Args::try_parse_from(["x", "explain", "data", "-n", "apps", "--context", "c"]).unwrap();
+        assert_eq!(args.connection.namespace.as_deref(), Some("apps"));
+        assert_eq!(args.connection.context.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn the_output_is_one_of_two() {
+        let args = Args::try_parse_from(["x", "volumes", "-o", "wide"]).unwrap();
+        assert!(matches!(args.command, Command::Volumes { output: Some(Output::Wide), .. }));
+        assert!(Args::try_parse_from(["x", "volumes", "-o", "yaml"]).is_err());
+    }
+
+    #[test]
+    fn the_help_of_every_command_ends_with_examples_of_it() {
+        let help = Args::command().render_help().to_string();
+        for command in ["volumes", "explain", "nodes"] {
+            assert!(help.contains(&format!("kubectl terrace {command}")), "{command}");
+        }
+    }
+}

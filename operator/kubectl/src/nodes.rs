@@ -1,0 +1,148 @@
+//! `kubectl terrace nodes`: what each node offers and what it lacks, as a short report. Pure.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use terrace_crds::condition::{ConditionType, find};
+use terrace_crds::node::{Device, Facility, HostVolume, HostVolumeState, NodePool};
+use terrace_crds::{StorageNode, StorageNodeStatus};
+use terrace_plan::age::Age;
+
+use crate::table::Table;
+use crate::volumes::Width;
+
+/// Every node, one after the other.
+#[must_use]
+pub fn report(nodes: &[StorageNode], width: Width, now: Timestamp) -> String {
+    let mut sorted: Vec<&StorageNode> = nodes.iter().collect();
+    sorted.sort_by_key(|node| node.metadata.name.clone());
+    let texts: Vec<String> = sorted.into_iter().map(|node| one(node, width, now)).collect();
+    texts.join("\n")
+}
+
+fn one(node: &StorageNode, width: Width, now: Timestamp) -> String {
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    let Some(status) = &node.status else {
+        return format!("{name}: its agent has reported nothing yet\n");
+    };
+    let mut text = head(name, status, now);
+    text.push_str(&section(
+        "Pools",
+        &pools(&status.pools),
+        "none: make a StoragePool that selects this node",
+    ));
+    let shown: Vec<&Device> =
+        status.devices.iter().filter(|device| width == Width::Wide || is_free(device)).collect();
+    let (title, none) = match width {
+        Width::Narrow => ("Devices that are free", "none (all of them: -o wide)"),
+        Width::Wide => ("Devices", "none"),
+    };
+    text.push_str(&section(title, &devices(&shown), none));
+    let lacking: Vec<&Facility> = status
+        .facilities
+        .iter()
+        .filter(|facility| width == Width::Wide || !facility.available)
+        .collect();
+    let (title, none) = match width {
+        Width::Narrow => ("Missing", "nothing"),
+        Width::Wide => ("Facilities", "none reported"),
+    };
+    text.push_str(&section(title, &facilities(&lacking), none));
+    text.push_str(&odd(&status.volumes));
+    text
+}
+
+fn head(name: &str, status: &StorageNodeStatus, now: Timestamp) -> String {
+    let kernel = status.kernel.as_deref().unwrap_or("unknown");
+    let mut text = format!("{name}: {} volumes, kernel {kernel}\n", status.volumes.len());
+    match find(&status.conditions, ConditionType::Ready) {
+        Some(ready) => {
+            let age = Age::between(ready.last_transition_time.0, now);
+            let _ = write!(text, "  Ready {} since {age}: {}", ready.status, ready.reason);
+            if !ready.message.is_empty() {
+                let _ = write!(text, ": {}", ready.message);
+            }
+            text.push('\n');
+        }
+        None => text.push_str("  Ready Unknown: its agent has not said\n"),
+    }
+    text
+}
+
+fn section(title: &str, table: &Table, none: &str) -> String {
+    if table.is_empty() {
+        return format!("  {title}: {none}\n");
+    }
+    let rows: String = table.render().lines().map(|line| format!("    {line}\n")).collect();
+    format!("  {title}\n{rows}")
+}
+
+fn pools(pools: &[NodePool]) -> Table {
+    let mut table = Table::new(vec!["NAME", "STATE", "TIER", "BACKEND", "SIZE", "FREE", "MESSAGE"]);
+    for pool in pools {
+        let NodePool { name, uuid: _, tier, backend, state, capacity, free, message } = pool;
+        let size = |size: &Option<terrace_crds::Size>| {
+            let bytes = size.as_ref().and_then(|size| size.bytes().ok());
+            bytes.map(|bytes| terrace_crds::Size::rounded(bytes).to_string()).unwrap_or_default()
+        };
+        table.push(vec![
+            name.clone(),
+            format!("{state:?}"),
+            tier.clone(),
+            backend.clone(),
+            size(capacity),
+            size(free),
+            message.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+/// A device that a StoragePool could take.
+fn is_free(device: &Device) -> bool {
+    device.signature.is_none() && device.in_use_by.is_none()
+}
+
+fn devices(devices: &[&Device]) -> Table {
+    let mut table = Table::new(vec!["ID", "PATH", "SIZE", "KIND", "MODEL", "HOLDS", "USED-BY"]);
+    for device in devices {
+        let Device { id, path, size, model, serial: _, rotational, signature, in_use_by } = device;
+        let bytes = size.bytes().unwrap_or(0);
+        table.push(vec![
+            id.clone(),
+            path.clone(),
+            terrace_crds::Size::rounded(bytes).to_string(),
+            if *rotational { "spinning".to_owned() } else { "solid".to_owned() },
+            model.clone().unwrap_or_default(),
+            signature.clone().unwrap_or_default(),
+            in_use_by.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+fn facilities(facilities: &[&Facility]) -> Table {
+    let mut table = Table::new(vec!["NAME", "THERE", "DETAIL"]);
+    for facility in facilities {
+        let Facility { name, available, detail } = facility;
+        let there = if *available { "yes" } else { "no" };
+        table.push(vec![name.clone(), there.to_owned(), detail.clone().unwrap_or_default()]);
+    }
+    table
+}
+
+/// Host objects that nobody uses: kept, going, or unreadable.
+fn odd(volumes: &[HostVolume]) -> String {
+    let is_odd = |volume: &&HostVolume| match volume.state {
+        HostVolumeState::Retained | HostVolumeState::Quarantined | HostVolumeState::Unreadable => {
+            true
+        }
+        HostVolumeState::Creating | HostVolumeState::Ready => false,
+    };
+    let mut table = Table::new(vec!["UUID", "NAME", "SIZE", "STATE"]);
+    for volume in volumes.iter().filter(is_odd) {
+        let HostVolume { uuid, name, pool_uuid: _, size, state } = volume;
+        table.push(vec![uuid.clone(), name.clone(), size.to_string(), format!("{state:?}")]);
+    }
+    if table.is_empty() { String::new() } else { section("Bytes without a volume", &table, "") }
+}

@@ -1,0 +1,124 @@
+//! From a command to the text it prints: connect, read, hand over to the pure functions.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::Resource;
+use serde::Serialize;
+use serde_json::json;
+use terrace_crds::{StorageNode, StorageVolume};
+use terrace_plan::explain::explain_volume;
+
+use crate::args::{Args, Command, Output};
+use crate::cluster::Cluster;
+use crate::fault::{Fault, Missing};
+use crate::find::{Meant, find, parse_name};
+use crate::volumes::{Only, Width};
+use crate::{nodes, volumes};
+
+/// Runs one command.
+///
+/// # Errors
+/// [`Fault`], which reads as what to do about it.
+pub async fn run(args: Args) -> Result<String, Fault> {
+    let Args { command, connection } = args;
+    let cluster = Cluster::connect(connection).await?;
+    match command {
+        Command::Volumes { node, pool, output } => {
+            show_volumes(&cluster, &Only { node, pool }, output).await
+        }
+        Command::Explain { name } => explain(&cluster, &name).await,
+        Command::Nodes { name, output } => show_nodes(&cluster, name, output).await,
+    }
+}
+
+async fn show_volumes(
+    cluster: &Cluster,
+    only: &Only,
+    output: Option<Output>,
+) -> Result<String, Fault> {
+    let mut found: Vec<StorageVolume> = cluster.list().await?;
+    found.retain(|volume| only.admits(volume));
+    let width = match output {
+        Some(Output::Json) => return json_list(&found),
+        Some(Output::Wide) => Width::Wide,
+        None => Width::Narrow,
+    };
+    if found.is_empty() {
+        return Ok(
+            "No volumes. Make one with a PersistentVolumeClaim: kubectl explain pvc.spec\n".into()
+        );
+    }
+    Ok(volumes::table(&found, width, Timestamp::now()).render())
+}
+
+async fn show_nodes(
+    cluster: &Cluster,
+    name: Option<String>,
+    output: Option<Output>,
+) -> Result<String, Fault> {
+    let mut found: Vec<StorageNode> = cluster.list().await?;
+    if let Some(name) = name {
+        found.retain(|node| node.metadata.name.as_ref() == Some(&name));
+        if found.is_empty() {
+            return Err(Fault::Missing(Missing::Node { name }));
+        }
+    }
+    let width = match output {
+        Some(Output::Json) => return json_list(&found),
+        Some(Output::Wide) => Width::Wide,
+        None => Width::Narrow,
+    };
+    if found.is_empty() {
+        return Ok("No node has reported: does terrace-node run?\n  kubectl get pods -A -l app.kubernetes.io/component=node -o wide\n".into());
+    }
+    Ok(nodes::report(&found, width, Timestamp::now()))
+}
+
+async fn explain(cluster: &Cluster, name: &str) -> Result<String, Fault> {
+    let meant = parse_name(name, &cluster.namespace);
+    let world = cluster.world().await?;
+    let all: Vec<StorageVolume> = world.volumes.iter().map(|volume| (**volume).clone()).collect();
+    if let Some(volume) = find(&all, &meant) {
+        return Ok(explain_volume(&world, volume, Timestamp::now()));
+    }
+    let claim = meant.claim();
+    match cluster.claim(claim).await? {
+        Some(claim) => Ok(claim_without_volume(&claim)),
+        None => Err(Fault::Missing(missing(meant))),
+    }
+}
+
+fn missing(meant: Meant) -> Missing {
+    match meant {
+        Meant::Claim(claim) => Missing::Claim { namespace: claim.namespace, name: claim.name },
+        Meant::Either { volume, claim } => {
+            Missing::Volume { name: volume, namespace: claim.namespace }
+        }
+    }
+}
+
+/// A claim for which no StorageVolume was made.
+fn claim_without_volume(claim: &PersistentVolumeClaim) -> String {
+    let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
+    let namespace = text(claim.metadata.namespace.as_deref());
+    let name = text(claim.metadata.name.as_deref());
+    let spec = claim.spec.as_ref();
+    let class = text(spec.and_then(|spec| spec.storage_class_name.as_deref()));
+    let phase = text(claim.status.as_ref().and_then(|status| status.phase.as_deref()));
+    format!(
+        "Claim {namespace}/{name} is {phase} and has no StorageVolume.\n\
+         Its class is {class:?}. A class with volumeBindingMode WaitForFirstConsumer makes the volume when a Pod uses the claim;\n\
+         a class of another provisioner never makes one here.\n\
+         \x20 kubectl get storageclass {class}\n\
+         \x20 kubectl describe pvc -n {namespace} {name}\n"
+    )
+}
+
+/// The objects as kubectl prints them.
+fn json_list<K>(objects: &[K]) -> Result<String, Fault>
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    Ok(serde_json::to_string_pretty(&list)? + "\n")
+}
