@@ -65,6 +65,7 @@ fn row(volume: &StorageVolume, width: Width, now: Timestamp) -> Vec<String> {
         status.and_then(|status| pick(status).clone()).unwrap_or_default()
     };
     let ready = status.and_then(|status| find(&status.conditions, ConditionType::Ready));
+    let attention = attention(volume);
     let born = volume.metadata.creation_timestamp.as_ref();
     let mut cells = vec![
         volume.metadata.name.clone().unwrap_or_default(),
@@ -76,7 +77,7 @@ fn row(volume: &StorageVolume, width: Width, now: Timestamp) -> Vec<String> {
         spec.capacity.to_string(),
         status.and_then(|status| status.usage.as_ref()).map(used).unwrap_or_default(),
         born.map(|born| Age::between(born.0, now).to_string()).unwrap_or_default(),
-        reason(volume, ready),
+        attention.map_or_else(|| "NotReported".to_owned(), |condition| condition.reason.clone()),
     ];
     match width {
         Width::Narrow => {}
@@ -88,7 +89,7 @@ fn row(volume: &StorageVolume, width: Width, now: Timestamp) -> Vec<String> {
                 .map(|phase| format!("{phase:?}"))
                 .unwrap_or_default(),
             said(|status| &status.device),
-            ready.map(|ready| ready.message.clone()).unwrap_or_default(),
+            attention.map(|condition| condition.message.clone()).unwrap_or_default(),
         ]),
     }
     cells
@@ -126,15 +127,15 @@ fn used(usage: &Usage) -> String {
     format!("{} ({percent}%)", Size::rounded(used))
 }
 
-/// What needs attention first: not ready, then pressure, then nothing.
-fn reason(volume: &StorageVolume, ready: Option<&Condition>) -> String {
+/// What needs attention first: not ready, then gone, full or slow, then that all is well.
+fn attention(volume: &StorageVolume) -> Option<&Condition> {
     let conditions = volume.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let holds = |kind| find(conditions, kind).filter(|condition| condition.status == "True");
-    match ready {
-        Some(ready) if ready.status != "True" => return ready.reason.clone(),
-        Some(_) | None => {}
+    let ready = find(conditions, ConditionType::Ready);
+    if ready.is_some_and(|ready| ready.status != "True") {
+        return ready;
     }
-    let alarm = holds(ConditionType::Missing).or_else(|| holds(ConditionType::CapacityPressure));
-    let alarm = alarm.or_else(|| holds(ConditionType::LatencyHigh));
-    alarm.or(ready).map_or_else(|| "NotReported".to_owned(), |condition| condition.reason.clone())
+    let alarms =
+        [ConditionType::Missing, ConditionType::CapacityPressure, ConditionType::LatencyHigh];
+    alarms.into_iter().find_map(holds).or(ready)
 }
