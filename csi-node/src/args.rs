@@ -45,6 +45,9 @@ pub struct Args {
     /// Address of the node's HTTP API; loopback of the Pod only.
     #[arg(long, default_value = "127.0.0.1:9808")]
     pub http: SocketAddr,
+    /// Address of health and metrics, for the kubelet and Prometheus; names no volume.
+    #[arg(long, default_value = "0.0.0.0:9809")]
+    pub health: SocketAddr,
     /// How log lines look.
     #[arg(long, value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,

@@ -117,7 +117,27 @@ impl Journal {
         }
     }
 
-    /// Remembers an operation, or where it stands now.
+    /// Remembers an operation that begins. An older one on the same volume (or pool) is forgotten: who
+    /// begins holds the locks, so the older is over and the new plan has met what it left.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing is changed.
+    pub fn begin(&self, record: &Record) -> Result<(), Error> {
+        let older = self.open_operations()?;
+        let older = older.iter().filter(|older| older.subject.is_same_object(&record.subject));
+        let older: Vec<String> = older.map(|older| older.id.to_string()).collect();
+        let json = serde_json::to_vec(record).map_err(Error::Encode)?;
+        self.write(|transaction| {
+            let mut table = transaction.open_table(OPERATIONS)?;
+            for key in &older {
+                table.remove(key.as_str())?;
+            }
+            table.insert(record.id.to_string().as_str(), json.as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Remembers where an operation stands now.
     ///
     /// # Errors
     /// [`Error::Write`], [`Error::Encode`].

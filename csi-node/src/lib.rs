@@ -13,11 +13,20 @@
 //! - I8: an idle node writes nothing: every writer compares with what it wrote last.
 //! - I10: no wait without a deadline: `queue` has patience, `runner` a deadline for each step.
 
+pub mod agent;
 pub mod args;
+pub mod context;
+pub mod csi;
 pub mod fault;
+pub mod host;
 pub mod host_lock;
+pub mod http;
+pub mod inventory;
 pub mod journal;
 pub mod metrics;
 pub mod operation;
+pub mod pools;
 pub mod queue;
 pub mod registration;
+pub mod run;
+pub mod runner;

@@ -25,6 +25,18 @@ pub struct Subject {
     pub to: Option<Bytes>,
 }
 
+impl Subject {
+    /// Whether both are about one volume, or about one pool and no volume.
+    #[must_use]
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        let known = self.volume.is_some() || self.pool.is_some();
+        match (self.volume, other.volume) {
+            (None, None) => known && self.pool == other.pool,
+            (one, two) => one == two,
+        }
+    }
+}
+
 /// One operation that has begun and is not over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

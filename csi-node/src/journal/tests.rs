@@ -49,6 +49,19 @@ fn what_was_begun_is_known_after_a_restart_until_it_is_over() {
 }
 
 #[test]
+fn a_new_operation_on_a_volume_replaces_what_was_left_of_an_older_one() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (journal, _) = open(&dir.path().join("journal.redb"));
+    journal.begin(&record(1, 2)).expect("written");
+    journal.begin(&record(2, 0)).expect("written");
+    let again = Record { id: OpId(Uuid::from_u128(77)), ..record(1, 0) };
+    journal.begin(&again).expect("written");
+    let mut ids: Vec<_> = journal.open_operations().expect("read").iter().map(|r| r.id).collect();
+    ids.sort();
+    assert_eq!(ids, [OpId(Uuid::from_u128(2)), again.id]);
+}
+
+#[test]
 fn pools_are_known_after_a_restart() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("journal.redb");

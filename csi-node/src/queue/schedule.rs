@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
+use terrace_device_types::OperationId;
 use uuid::Uuid;
 
 /// What an operation may not share with others.
@@ -70,6 +71,12 @@ pub struct OpId(pub Uuid);
 impl fmt::Display for OpId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl From<OpId> for OperationId {
+    fn from(OpId(uuid): OpId) -> Self {
+        uuid.to_string().parse().expect("a UUID has only characters that an operation id may have")
     }
 }
 

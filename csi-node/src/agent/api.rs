@@ -1,0 +1,216 @@
+//! The agent's writes to the API server, each between its fault points and each compared with what is
+//! there: an idle node writes nothing (I8). Server-side apply under one field manager.
+
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::json;
+use terrace_crds::names::{FINALIZER_NODE, manager};
+use terrace_crds::volume::StorageVolumeStatus;
+use terrace_crds::{GROUP, StorageNode, StorageNodeStatus, StorageVolume, VERSION};
+use terrace_device_types::{ClusterUid, PvReading};
+
+use crate::fault::{ApiWrite, Edge, Faults, Point, Stopped};
+use crate::metrics::Metrics;
+
+/// Why the API server did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It refused, or did not answer.
+    #[error("{doing} {name}")]
+    Kube {
+        /// What was being done: a verb.
+        doing: &'static str,
+        /// With what.
+        name: String,
+        /// What it said.
+        source: Box<kube::Error>,
+    },
+    /// The namespace that names the cluster has no usable UID.
+    #[error("namespace kube-system has no usable UID: {0:?}")]
+    NoCluster(Option<String>),
+    /// A test ended the process here.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl Error {
+    /// Whether the object, or its version, is not what we took it for: a fresh look mends it.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Self::Kube { source, .. } => match &**source {
+                kube::Error::Api(status) => status.code == 404 || status.code == 409,
+                _ => false,
+            },
+            Self::NoCluster(_) | Self::Stopped(_) => false,
+        }
+    }
+}
+
+/// The API server as the agent uses it.
+#[derive(Clone)]
+pub struct ApiServer {
+    client: Client,
+    faults: std::sync::Arc<dyn Faults>,
+    metrics: Metrics,
+}
+
+impl std::fmt::Debug for ApiServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ApiServer")
+    }
+}
+
+impl ApiServer {
+    /// Through this client.
+    #[must_use]
+    pub fn new(client: Client, faults: std::sync::Arc<dyn Faults>, metrics: Metrics) -> Self {
+        Self { client, faults, metrics }
+    }
+
+    /// The client, for watches.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Who this cluster is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn cluster(&self) -> Result<ClusterUid, Error> {
+        let namespaces: Api<Namespace> = Api::all(self.client());
+        let found = namespaces.get("kube-system").await;
+        let uid = found.map_err(kube_error("read", "namespace kube-system"))?.metadata.uid;
+        let parsed = uid.as_deref().and_then(|uid| uid.parse().ok());
+        parsed.ok_or(Error::NoCluster(uid))
+    }
+
+    /// The labels of this node.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn labels(
+        &self,
+        node: &str,
+    ) -> Result<std::collections::BTreeMap<String, String>, Error> {
+        let nodes: Api<Node> = Api::all(self.client());
+        let found = nodes.get(node).await.map_err(kube_error("read node", node))?;
+        Ok(found.metadata.labels.unwrap_or_default())
+    }
+
+    /// A volume's PersistentVolume by a quorum read (no resourceVersion is given, so no cache answers).
+    ///
+    /// # Errors
+    /// [`Error`]: anything but "it is there" and "it is not".
+    pub async fn persistent_volume(
+        &self,
+        name: &str,
+    ) -> Result<(PvReading, Option<PersistentVolume>), Error> {
+        let volumes: Api<PersistentVolume> = Api::all(self.client());
+        let found = volumes.get_opt(name).await;
+        let found = found.map_err(kube_error("read persistent volume", name))?;
+        let reading = match &found {
+            None => PvReading::NotFound,
+            Some(volume) => {
+                let status = volume.status.as_ref();
+                let spec = volume.spec.as_ref();
+                let reclaim = spec.and_then(|spec| spec.persistent_volume_reclaim_policy.clone());
+                PvReading::Found {
+                    phase: status.and_then(|status| status.phase.clone()).unwrap_or_default(),
+                    reclaim: reclaim.unwrap_or_default(),
+                }
+            }
+        };
+        Ok((reading, found))
+    }
+
+    /// Writes the node's part of a volume's status.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn apply_volume_status(
+        &self,
+        name: &str,
+        status: &StorageVolumeStatus,
+    ) -> Result<StorageVolume, Error> {
+        let body = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "StorageVolume",
+            "metadata": { "name": name }, "status": status,
+        });
+        let volumes: Api<StorageVolume> = Api::all(self.client());
+        let parameters = PatchParams::apply(manager::NODE).force();
+        let patch = Patch::Apply(&body);
+        self.faults.reach(Point::ApiWrite(ApiWrite::VolumeStatus, Edge::Before))?;
+        let written = volumes.patch_status(name, &parameters, &patch).await;
+        self.metrics.api_write();
+        let written = written.map_err(kube_error("write status of volume", name))?;
+        self.faults.reach(Point::ApiWrite(ApiWrite::VolumeStatus, Edge::After))?;
+        Ok(written)
+    }
+
+    /// Sets or drops the node's finalizer, at exactly the version that was looked at.
+    ///
+    /// # Errors
+    /// [`Error`]; a conflict is [`Error::is_stale`].
+    pub async fn write_finalizer(
+        &self,
+        volume: &StorageVolume,
+        write: ApiWrite,
+    ) -> Result<(), Error> {
+        let name = volume.metadata.name.clone().unwrap_or_default();
+        let mut finalizers = volume.metadata.finalizers.clone().unwrap_or_default();
+        finalizers.retain(|finalizer| finalizer != FINALIZER_NODE);
+        if write == ApiWrite::AddFinalizer {
+            finalizers.push(FINALIZER_NODE.to_owned());
+        }
+        let body = json!({ "metadata": {
+            "resourceVersion": volume.metadata.resource_version, "finalizers": finalizers,
+        } });
+        let volumes: Api<StorageVolume> = Api::all(self.client());
+        let parameters =
+            PatchParams { field_manager: Some(manager::NODE.into()), ..PatchParams::default() };
+        self.faults.reach(Point::ApiWrite(write, Edge::Before))?;
+        let written = volumes.patch(&name, &parameters, &Patch::Merge(&body)).await;
+        self.metrics.api_write();
+        written.map_err(kube_error("write finalizer of volume", &name))?;
+        self.faults.reach(Point::ApiWrite(write, Edge::After))?;
+        Ok(())
+    }
+
+    /// Writes the StorageNode of this node, which is made if it is missing.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn apply_node_status(
+        &self,
+        node: &str,
+        status: &StorageNodeStatus,
+    ) -> Result<(), Error> {
+        let nodes: Api<StorageNode> = Api::all(self.client());
+        let parameters = PatchParams::apply(manager::NODE).force();
+        let head = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "StorageNode",
+            "metadata": { "name": node },
+        });
+        let mut body = head.clone();
+        body["status"] = json!(status);
+        self.faults.reach(Point::ApiWrite(ApiWrite::NodeStatus, Edge::Before))?;
+        let mut written = nodes.patch_status(node, &parameters, &Patch::Apply(&body)).await;
+        if matches!(&written, Err(kube::Error::Api(status)) if status.code == 404) {
+            let made = nodes.patch(node, &parameters, &Patch::Apply(&head)).await;
+            made.map_err(kube_error("make storage node", node))?;
+            self.metrics.api_write();
+            written = nodes.patch_status(node, &parameters, &Patch::Apply(&body)).await;
+        }
+        self.metrics.api_write();
+        written.map_err(kube_error("write status of storage node", node))?;
+        self.faults.reach(Point::ApiWrite(ApiWrite::NodeStatus, Edge::After))?;
+        Ok(())
+    }
+}
+
+fn kube_error<'a>(doing: &'static str, name: &'a str) -> impl FnOnce(kube::Error) -> Error + 'a {
+    move |source| Error::Kube { doing, name: name.to_owned(), source: Box::new(source) }
+}

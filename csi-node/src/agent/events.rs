@@ -1,0 +1,118 @@
+//! Events on the claim, for its owner: what happened to the volume, in words. Best effort: conditions are
+//! the truth, and no operation fails because an Event was not taken.
+
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume};
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use terrace_crds::StorageVolume;
+use terrace_crds::volume::ClaimRef;
+
+/// What is worth telling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The host object was made.
+    Created(String),
+    /// It was grown.
+    Grown(String),
+    /// It cannot be made, grown or removed; the text says why and what helps.
+    Failed(String),
+    /// The volume is nearly full.
+    CapacityPressure(String),
+    /// It is kept on the node without its object.
+    Retained(String),
+}
+
+impl Notice {
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Created(_) => "VolumeCreated",
+            Self::Grown(_) => "VolumeGrown",
+            Self::Failed(_) => "VolumeFailed",
+            Self::CapacityPressure(_) => "CapacityPressure",
+            Self::Retained(_) => "VolumeRetained",
+        }
+    }
+
+    const fn event_type(&self) -> EventType {
+        match self {
+            Self::Created(_) | Self::Grown(_) => EventType::Normal,
+            Self::Failed(_) | Self::CapacityPressure(_) | Self::Retained(_) => EventType::Warning,
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::Created(text)
+            | Self::Grown(text)
+            | Self::Failed(text)
+            | Self::CapacityPressure(text)
+            | Self::Retained(text) => text,
+        }
+    }
+}
+
+/// Tells claims.
+#[derive(Clone)]
+pub struct Events {
+    recorder: Recorder,
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Events")
+    }
+}
+
+impl Events {
+    /// In the name of the agent on `node`.
+    #[must_use]
+    pub fn new(client: Client, node: &str) -> Self {
+        let reporter = Reporter {
+            controller: terrace_crds::names::manager::NODE.to_owned(),
+            instance: Some(node.to_owned()),
+        };
+        Self { recorder: Recorder::new(client, reporter) }
+    }
+
+    /// Publishes `notice` on the claim of `volume`, if it has one.
+    pub async fn tell(
+        &self,
+        volume: &StorageVolume,
+        persistent: Option<&PersistentVolume>,
+        notice: &Notice,
+    ) {
+        let Some(claim) = claim_of(volume, persistent) else { return };
+        // The API takes at most 1 kB; a cause at the end of a long chain is worth less than its start.
+        let note = notice.text().chars().take(1000).collect();
+        let event = Event {
+            type_: notice.event_type(),
+            reason: notice.reason().to_owned(),
+            note: Some(note),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &claim).await {
+            tracing::warn!(%error, reason = notice.reason(), "an event was not taken");
+        }
+    }
+}
+
+/// The claim with its UID, without which `kubectl describe` does not show the Event. The UID is in the
+/// PersistentVolume, and in the name that the provisioner makes (`pvc-<uid>`).
+fn claim_of(
+    volume: &StorageVolume,
+    persistent: Option<&PersistentVolume>,
+) -> Option<ObjectReference> {
+    let ClaimRef { namespace, name } = volume.spec.claim_ref.clone()?;
+    let bound = persistent.and_then(|volume| volume.spec.as_ref()?.claim_ref.clone()?.uid);
+    let named = volume.metadata.name.as_deref().and_then(|name| name.strip_prefix("pvc-"));
+    let uid = bound.or_else(|| named.filter(|uid| uid.len() == 36).map(str::to_owned));
+    Some(ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("PersistentVolumeClaim".to_owned()),
+        namespace: Some(namespace),
+        name: Some(name),
+        uid,
+        ..ObjectReference::default()
+    })
+}

@@ -1,0 +1,190 @@
+//! The pass over the node itself: pools, devices, host objects, and the StorageNode that shows them. Runs
+//! when a StoragePool or a volume changed, when a disk came or went, and now and then to look at figures.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use jiff::Timestamp;
+use kube::Api;
+use kube::runtime::reflector::Store;
+use terrace_crds::{StorageNode, StorageNodeStatus, StoragePool};
+use terrace_device_types::{DeviceView, Signature};
+use tokio::sync::watch;
+
+use super::node_status::{Facts, plan_node_status};
+use super::pool::{self, Allowed};
+use super::{Agent, report};
+use crate::host::{Facilities, Host};
+use crate::inventory::{self, Listing};
+
+/// Changes that come together are taken together.
+const SETTLE: Duration = Duration::from_millis(150);
+/// Figures are looked at so often; nothing is written unless they moved.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// What stays between passes.
+struct State {
+    facilities: Facilities,
+    /// Each as /sys shows it, and as a look at it showed.
+    devices: Vec<(DeviceView, DeviceView)>,
+    fingerprint: Vec<String>,
+    labels: BTreeMap<String, String>,
+    written: Option<StorageNodeStatus>,
+    journal_aside: Option<String>,
+}
+
+/// Runs passes until `end` turns true.
+pub async fn run(
+    agent: Arc<Agent>,
+    pools: (Store<StoragePool>, impl Stream<Item = ()> + Send + 'static),
+    allowed: Allowed,
+    journal_aside: Option<String>,
+    mut end: watch::Receiver<bool>,
+) {
+    let (store, changes) = pools;
+    let mut changes = pin!(changes);
+    let host = Arc::clone(&agent.context.runner.host);
+    let facilities = tokio::task::spawn_blocking(move || host.facilities()).await;
+    let Ok(facilities) = facilities else { return };
+    let mut state = State {
+        facilities,
+        devices: Vec::new(),
+        fingerprint: Vec::new(),
+        labels: BTreeMap::new(),
+        written: None,
+        journal_aside,
+    };
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = end.wait_for(|end| *end) => return,
+            changed = changes.next() => if changed.is_none() { return },
+            () = agent.dirty.notified() => {}
+            _ = ticks.tick() => {}
+        }
+        tokio::time::sleep(SETTLE).await;
+        // Before the first list every pool would look deleted.
+        if tokio::time::timeout(EVERY, store.wait_until_ready()).await.is_err() {
+            continue;
+        }
+        if let Err(error) = pass(&agent, &store, &allowed, &mut state).await {
+            tracing::warn!(
+                error = report::chain(&error),
+                "a pass over the node failed; it is tried again"
+            );
+        }
+    }
+}
+
+async fn pass(
+    agent: &Agent,
+    store: &Store<StoragePool>,
+    allowed: &Allowed,
+    state: &mut State,
+) -> Result<(), super::volume::Error> {
+    if state.written.is_none() {
+        state.written = Some(read_written(agent).await?);
+    }
+    state.labels = agent.api.labels(&agent.node).await?;
+    look_at_devices(agent, state).await?;
+    let there = state.written.clone().unwrap_or_default();
+    let pools = store.state();
+    let pools: Vec<&StoragePool> = pools.iter().map(|pool| &**pool).collect();
+    let devices: Vec<DeviceView> = state.devices.iter().map(|(_, probed)| probed.clone()).collect();
+    let reports = pool::pass(agent, &pools, &state.labels, allowed, &devices, &there.pools).await;
+    let Some(cluster) = agent.context.cluster() else { return Ok(()) };
+    let listing = list(agent).await?;
+    let facts = Facts {
+        cluster: &cluster,
+        facilities: &state.facilities,
+        devices: &devices,
+        pools: reports,
+        listing: &listing,
+        journal_aside: state.journal_aside.as_deref(),
+    };
+    let status = plan_node_status(&facts, &there, Timestamp::now());
+    if status == there {
+        return Ok(());
+    }
+    let ready_before = ready_pools(&there);
+    agent.api.apply_node_status(&agent.node, &status).await?;
+    if ready_pools(&status) != ready_before {
+        // Volumes that waited for a pool need not wait for their timer.
+        listing.ours.iter().for_each(|located| agent.context.tell_changed(&located.tag.name));
+    }
+    state.written = Some(status);
+    Ok(())
+}
+
+fn ready_pools(status: &StorageNodeStatus) -> Vec<String> {
+    use terrace_crds::pool::PoolState;
+    let ready = status.pools.iter().filter(|pool| pool.state == PoolState::Ready);
+    ready.map(|pool| pool.name.clone()).collect()
+}
+
+async fn read_written(agent: &Agent) -> Result<StorageNodeStatus, super::volume::Error> {
+    let nodes: Api<StorageNode> = Api::all(agent.api.client());
+    let found = nodes.get_opt(&agent.node).await.map_err(|source| super::api::Error::Kube {
+        doing: "read storage node",
+        name: agent.node.clone(),
+        source: Box::new(source),
+    })?;
+    Ok(found.and_then(|node| node.status).unwrap_or_default())
+}
+
+async fn list(agent: &Agent) -> Result<Listing, super::volume::Error> {
+    let (pools, cluster) = (agent.context.pools.clone(), agent.context.cluster());
+    let Some(cluster) = cluster else { return Ok(Listing::default()) };
+    Ok(agent.context.look(move |host| inventory::list(host, &pools, &cluster)).await?)
+}
+
+/// Looks at the disks; what is on them is asked of blkid only when a disk came, went or changed (I8).
+async fn look_at_devices(agent: &Agent, state: &mut State) -> Result<(), super::volume::Error> {
+    let fingerprint = fingerprint(Path::new("/sys/class/block"));
+    let before = std::mem::take(&mut state.devices);
+    let fresh = fingerprint != state.fingerprint;
+    let found = agent.context.look(move |host| look(host, before, fresh)).await?;
+    state.devices = found.map_err(super::volume::Error::Observe)?;
+    state.fingerprint = fingerprint;
+    Ok(())
+}
+
+fn look(
+    host: &dyn Host,
+    before: Vec<(DeviceView, DeviceView)>,
+    fresh: bool,
+) -> Result<Vec<(DeviceView, DeviceView)>, terrace_devices::DeviceError> {
+    let found = host.devices()?;
+    let probed = found.into_iter().map(|device| {
+        let same = before.iter().find(|(old, _)| *old == device).filter(|_| !fresh);
+        let probed = same.map(|(_, probed)| probed.clone()).unwrap_or_else(|| {
+            host.probe_device(device.clone()).unwrap_or_else(|error| {
+                let error = report::chain(&error);
+                tracing::warn!(device = device.id, error, "a device cannot be probed");
+                DeviceView { signature: Signature::NotProbed, ..device.clone() }
+            })
+        });
+        (device, probed)
+    });
+    Ok(probed.collect())
+}
+
+/// What changes when a disk comes, goes, grows or is another one under the old name. Loop devices come and
+/// go with our own volumes and are left out.
+fn fingerprint(block: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(block).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let line = |name: String| {
+        let read = |file: &str| std::fs::read_to_string(block.join(&name).join(file));
+        let fact = |file: &str| read(file).unwrap_or_default().trim().to_owned();
+        format!("{name} {} {} {}", fact("dev"), fact("size"), fact("diskseq"))
+    };
+    let mut lines: Vec<String> = names.filter(|name| !name.starts_with("loop")).map(line).collect();
+    lines.sort();
+    lines
+}

@@ -1,0 +1,182 @@
+//! What `StorageNode.status` says. Pure: what was found goes in, the whole status comes out.
+
+use jiff::Timestamp;
+use terrace_crds::condition::{Truth, Verdict};
+use terrace_crds::node::{
+    Counts, Device, Facility, HostVolume, HostVolumeState, NodePool, StorageNodeStatus,
+};
+use terrace_crds::pool::PoolState;
+use terrace_crds::{ConditionType, Reason, Size};
+use terrace_device_types::{ClusterUid, DeviceView, HostState, ImageView, Signature};
+
+use crate::host::{Capability, Facilities};
+use crate::inventory::{Listing, Located};
+use crate::journal::KnownPool;
+
+/// Everything the status is made of.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// The cluster.
+    pub cluster: &'a ClusterUid,
+    /// What kernel and tools can do.
+    pub facilities: &'a Facilities,
+    /// The disks.
+    pub devices: &'a [DeviceView],
+    /// What came of the pools.
+    pub pools: Vec<NodePool>,
+    /// The host objects.
+    pub listing: &'a Listing,
+    /// Where an unreadable journal was put aside in this run.
+    pub journal_aside: Option<&'a str>,
+}
+
+/// The whole status, beside what is there.
+#[must_use]
+pub fn plan_node_status(
+    facts: &Facts<'_>,
+    there: &StorageNodeStatus,
+    now: Timestamp,
+) -> StorageNodeStatus {
+    let devices: Vec<Device> =
+        facts.devices.iter().map(|view| device(view, &facts.pools, facts.listing)).collect();
+    let volumes = volumes(facts.listing);
+    let ready = facts.pools.iter().filter(|pool| pool.state == PoolState::Ready).count();
+    let counts = Counts {
+        pools: count(ready),
+        volumes: count(volumes.len()),
+        devices: count(devices.len()),
+    };
+    let generation = there.conditions.iter().find_map(|condition| condition.observed_generation);
+    let condition = verdict(facts).against(&there.conditions, generation.unwrap_or(1), now);
+    StorageNodeStatus {
+        cluster_uid: Some(facts.cluster.to_string()),
+        kernel: Some(facts.facilities.kernel.clone()),
+        counts: Some(counts),
+        devices,
+        pools: facts.pools.clone(),
+        volumes,
+        facilities: facilities(facts.facilities),
+        conditions: vec![condition],
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn verdict(facts: &Facts<'_>) -> Verdict {
+    let kind = ConditionType::Ready;
+    if let Some((pool, error)) = facts.listing.failed.first() {
+        let message =
+            format!("pool {} cannot be looked at: {}", pool.name, super::report::chain(error));
+        return Verdict::new(kind, Truth::False, Reason::Failed, message);
+    }
+    let aside = facts.journal_aside.map(|path| {
+        format!("the journal could not be read and lies at {path}; a new one was begun, no volume is touched")
+    });
+    match aside {
+        Some(message) => Verdict::new(kind, Truth::True, Reason::Inconsistent, message),
+        None => Verdict::new(kind, Truth::True, Reason::AsExpected, "the node serves its volumes"),
+    }
+}
+
+fn device(view: &DeviceView, pools: &[NodePool], listing: &Listing) -> Device {
+    let at = view.uses.first().map(ToString::to_string);
+    let of_pool = view.uses.iter().find_map(|by| match by {
+        terrace_device_types::DeviceUse::Mounted { at } => {
+            let uuid = at.file_name()?.to_string_lossy().into_owned();
+            let pool = pools.iter().find(|pool| pool.uuid.as_deref() == Some(&uuid))?;
+            Some(format!("pool {}", pool.name))
+        }
+        terrace_device_types::DeviceUse::Holder { .. }
+        | terrace_device_types::DeviceUse::Partition { .. }
+        | terrace_device_types::DeviceUse::Swap
+        | terrace_device_types::DeviceUse::Claimed => None,
+    });
+    let _ = listing;
+    Device {
+        id: view.id.clone(),
+        path: view.path.display().to_string(),
+        size: Size::from_bytes(view.size.0),
+        model: view.model.clone(),
+        serial: view.serial.clone(),
+        rotational: view.rotational,
+        signature: match &view.signature {
+            Signature::NotProbed | Signature::Blank => None,
+            found => Some(found.to_string()),
+        },
+        in_use_by: of_pool.or(at),
+    }
+}
+
+fn volumes(listing: &Listing) -> Vec<HostVolume> {
+    let ours = listing.ours.iter().map(readable);
+    let unreadable = listing.unreadable.iter().filter_map(|(pool, image)| unreadable(pool, image));
+    let mut volumes: Vec<HostVolume> = ours.chain(unreadable).collect();
+    volumes.sort_by(|one, two| (&one.uuid, &one.name).cmp(&(&two.uuid, &two.name)));
+    volumes
+}
+
+fn readable(located: &Located) -> HostVolume {
+    let Located { pool, image, tag } = located;
+    HostVolume {
+        uuid: tag.volume.to_string(),
+        name: tag.name.clone(),
+        pool_uuid: pool.uuid.to_string(),
+        size: Size::from_bytes(image.apparent.0),
+        state: match tag.state {
+            HostState::Creating => HostVolumeState::Creating,
+            HostState::Ready => HostVolumeState::Ready,
+            HostState::Retained => HostVolumeState::Retained,
+            HostState::Quarantined { .. } => HostVolumeState::Quarantined,
+        },
+    }
+}
+
+/// A file of our name without a readable tag: listed by the UUID in its name, never touched.
+fn unreadable(pool: &KnownPool, image: &ImageView) -> Option<HostVolume> {
+    let name = image.path.file_name()?.to_string_lossy().into_owned();
+    let uuid = name.strip_prefix("t-")?;
+    uuid.parse::<terrace_device_types::VolumeUuid>().ok()?;
+    Some(HostVolume {
+        uuid: uuid.to_owned(),
+        name: name.clone(),
+        pool_uuid: pool.uuid.to_string(),
+        size: Size::from_bytes(image.apparent.0),
+        state: HostVolumeState::Unreadable,
+    })
+}
+
+fn facilities(found: &Facilities) -> Vec<Facility> {
+    let Facilities { kernel: _, capabilities, filesystems, tools, loop_control } = found;
+    let filesystems = filesystems.iter().map(|(fs, loaded)| Facility {
+        name: fs.as_str().to_owned(),
+        available: *loaded,
+        detail: (!loaded)
+            .then(|| "not loaded; the kernel may load it at the first mount".to_owned()),
+    });
+    let capabilities = capabilities.iter().map(|(capability, there)| Facility {
+        name: capability.as_str().to_owned(),
+        available: *there,
+        detail: (!there).then(|| without(*capability).to_owned()),
+    });
+    let tools = tools.iter().map(|(tool, version)| Facility {
+        name: tool.program().to_owned(),
+        available: version.is_some(),
+        detail: version.clone(),
+    });
+    let loops = Facility { name: "loop".to_owned(), available: *loop_control, detail: None };
+    filesystems.chain(capabilities).chain(tools).chain([loops]).collect()
+}
+
+const fn without(capability: Capability) -> &'static str {
+    match capability {
+        Capability::SysAdmin => "nothing can be mounted",
+        Capability::SysResource => {
+            "a mounted ext4 cannot be grown: it grows when it is staged again"
+        }
+        Capability::Lease => {
+            "whether somebody has an image open cannot be told: nothing is deleted"
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Makes this node's pools what the StoragePools ask for, and says of each what came of it. What a pool
+//! gets is planned in [`super::pool_plan`], how it is made in terrace-backends.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use terrace_backends::{Backend, BackendKind, backend};
+use terrace_crds::node::NodePool;
+use terrace_crds::pool::PoolState;
+use terrace_crds::{Size, StoragePool};
+use terrace_device_types::{
+    Bytes, ClusterUid, DeviceView, ImageView, OperationId, PoolFile, PoolFileReading, PoolIntent,
+    PoolPlace, PoolRefusal, PoolUuid, PoolView, Refusal, Step, Wipe,
+};
+
+use super::pool_plan::{Claim, Place, Refused, World, plan_claims};
+use super::{Agent, PoolFacts};
+use crate::context::LookError;
+use crate::host::Host;
+use crate::journal::KnownPool;
+use crate::journal::record::Subject;
+use crate::operation::OpKind;
+use crate::queue::schedule::{LockKey, LockMode, Priority};
+use crate::runner::{self, AGENT_PATIENCE, Job, Outcome};
+
+/// A device takes two looks: made and mounted, then marked. One more proves that nothing is left.
+const ROUNDS: usize = 4;
+/// Kept free of volumes, so that the filesystem below has room for its own records: one part in so many.
+const SPARE_PART: u64 = 200;
+/// And at least so much.
+const SPARE_LEAST: u64 = 16 << 20;
+/// A change of size below one part in so many is not worth a write (I8).
+const MOVED_PART: u64 = 100;
+
+/// Where pools may lie on this node.
+#[derive(Clone, Debug)]
+pub struct Allowed {
+    /// Folders below which a pool may name its own.
+    pub roots: Vec<PathBuf>,
+    /// Where disks of pools are mounted.
+    pub mounts: PathBuf,
+}
+
+/// Makes every pool and says what came of it, in the order of their names.
+pub async fn pass(
+    agent: &Agent,
+    pools: &[&StoragePool],
+    labels: &BTreeMap<String, String>,
+    allowed: &Allowed,
+    devices: &[DeviceView],
+    before: &[NodePool],
+) -> Vec<NodePool> {
+    let Some(cluster) = agent.context.cluster() else { return before.to_vec() };
+    let known = agent.context.pools.all();
+    let world = World {
+        node: &agent.node,
+        labels,
+        cluster: &cluster,
+        roots: &allowed.roots,
+        mounts: &allowed.mounts,
+        devices,
+        known: &known,
+    };
+    let mut reports = Vec::new();
+    for claim in plan_claims(pools, &world) {
+        let there = before.iter().find(|pool| pool.name == claim.name);
+        reports.push(one(agent, claim, &cluster, &known, there).await);
+    }
+    reports.sort_by(|one, two| one.name.cmp(&two.name));
+    reports
+}
+
+/// Why a pool is not in service.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    /// It gets nothing here.
+    #[error(transparent)]
+    Claim(#[from] Refused),
+    /// It could not be made.
+    #[error(transparent)]
+    Run(#[from] runner::Error),
+    /// The host does not answer.
+    #[error(transparent)]
+    Look(#[from] LookError),
+    /// It was there and is not now.
+    #[error("{dir} was pool {uuid} and is not marked as one now: is its disk mounted?")]
+    Gone {
+        /// Where it was.
+        dir: String,
+        /// What it was.
+        uuid: PoolUuid,
+    },
+}
+
+impl Fault {
+    fn state(&self) -> PoolState {
+        match self {
+            Self::Gone { .. } => PoolState::Missing,
+            Self::Run(runner::Error::Refused(Refusal::Pool(PoolRefusal::Foreign { .. }))) => {
+                PoolState::Foreign
+            }
+            Self::Claim(_) | Self::Run(_) | Self::Look(_) => PoolState::Refused,
+        }
+    }
+}
+
+async fn one(
+    agent: &Agent,
+    claim: Claim,
+    cluster: &ClusterUid,
+    known: &[KnownPool],
+    there: Option<&NodePool>,
+) -> NodePool {
+    let Claim { name, tier, allocation, place, also } = claim;
+    let facts = PoolFacts { name: name.clone(), tier: tier.clone(), allocation };
+    let made = match place {
+        Ok((uuid, place)) => make(agent, &name, uuid, &place, cluster, known).await,
+        Err(refused) => Err(refused.into()),
+    };
+    let backend = BackendKind::File.as_str().to_owned();
+    match made {
+        Ok((uuid, view, images)) => {
+            agent.facts().insert(uuid, facts);
+            let (capacity, free) = room(&view, &images);
+            let settled = |now: u64, was: Option<&Size>| Some(settle(now, was));
+            NodePool {
+                name,
+                uuid: Some(uuid.to_string()),
+                tier,
+                backend,
+                state: PoolState::Ready,
+                capacity: settled(capacity, there.and_then(|pool| pool.capacity.as_ref())),
+                free: settled(free, there.and_then(|pool| pool.free.as_ref())),
+                message: also.map(|other| {
+                    format!(
+                        "pool {other} asks for the same place and is refused: this one is older"
+                    )
+                }),
+            }
+        }
+        Err(fault) => {
+            let message = super::report::chain(&fault);
+            if there.and_then(|pool| pool.message.as_ref()) != Some(&message) {
+                tracing::warn!(pool = name, message, "a pool is not in service");
+            }
+            let uuid = there.and_then(|pool| pool.uuid.clone());
+            let state = fault.state();
+            NodePool {
+                name,
+                uuid,
+                tier,
+                backend,
+                state,
+                capacity: None,
+                free: None,
+                message: Some(message),
+            }
+        }
+    }
+}
+
+async fn make(
+    agent: &Agent,
+    name: &str,
+    uuid: PoolUuid,
+    place: &Place,
+    cluster: &ClusterUid,
+    known: &[KnownPool],
+) -> Result<(PoolUuid, PoolView, Vec<ImageView>), Fault> {
+    let (dir, device) = match place {
+        Place::Directory(dir) => (dir.clone(), None),
+        Place::Device { device, dir } => (dir.clone(), Some(device.clone())),
+    };
+    let uuid = validate_known(agent, name, uuid, &dir, device.is_some(), cluster, known).await?;
+    let file = PoolFile { pool_uuid: uuid, cluster_uid: cluster.clone(), pool: name.to_owned() };
+    for _ in 0..ROUNDS {
+        if run(agent, &file, &dir, device.clone()).await? == Outcome::Already {
+            break;
+        }
+    }
+    let pool = KnownPool {
+        uuid,
+        name: name.to_owned(),
+        dir: dir.clone(),
+        device: device.map(|device| device.id),
+    };
+    if let Err(error) = agent.context.pools.put(pool, &agent.context.runner.journal) {
+        tracing::error!(%error, pool = name, "a pool is served but not remembered");
+    }
+    let look = agent.context.look(move |host| Ok((host.pool(&dir)?, host.images(&dir)?))).await?;
+    let (view, images) = look.map_err(runner::Error::Observe)?;
+    Ok((uuid, view, images))
+}
+
+/// The UUID in the pool file, if that is ours and of this name; a folder that was a pool and is not marked
+/// now is refused, never marked anew: its disk may not be mounted.
+async fn validate_known(
+    agent: &Agent,
+    name: &str,
+    uuid: PoolUuid,
+    dir: &Path,
+    has_device: bool,
+    cluster: &ClusterUid,
+    known: &[KnownPool],
+) -> Result<PoolUuid, Fault> {
+    let path = dir.to_owned();
+    let view = agent.context.look(move |host| host.pool(&path)).await?;
+    let view = view.map_err(runner::Error::Observe)?;
+    match &view.file {
+        PoolFileReading::Read(file) if file.cluster_uid == *cluster && file.pool == name => {
+            Ok(file.pool_uuid)
+        }
+        PoolFileReading::Absent
+            if !has_device && known.iter().any(|pool| pool.uuid == uuid && pool.dir == dir) =>
+        {
+            Err(Fault::Gone { dir: dir.display().to_string(), uuid })
+        }
+        PoolFileReading::Read(_) | PoolFileReading::Absent | PoolFileReading::Unreadable(_) => {
+            Ok(uuid)
+        }
+    }
+}
+
+async fn run(
+    agent: &Agent,
+    file: &PoolFile,
+    dir: &Path,
+    device: Option<Box<DeviceView>>,
+) -> Result<Outcome, runner::Error> {
+    let locks =
+        device.iter().map(|device| (LockKey::Device(device.id.clone()), LockMode::Exclusive));
+    let pool = (LockKey::Pool(file.pool_uuid.0), LockMode::Exclusive);
+    let subject =
+        Subject { pool: Some(file.pool_uuid), name: file.pool.clone(), ..Subject::default() };
+    let job = Job {
+        kind: OpKind::PreparePool,
+        subject,
+        locks: locks.chain([pool]).collect(),
+        priority: Priority::Agent,
+        patience: AGENT_PATIENCE,
+    };
+    let (file, dir) = (file.clone(), dir.to_owned());
+    // Most passes find nothing to do: that is looked up without the locks, so that volumes go on.
+    let (quick_file, quick_dir, quick_device) = (file.clone(), dir.clone(), device.clone());
+    let host = std::sync::Arc::clone(&agent.context.runner.host);
+    let idle = tokio::task::spawn_blocking(move || {
+        plan(&*host, &quick_file, &quick_dir, quick_device).is_ok_and(|steps| steps.is_empty())
+    });
+    if idle.await.unwrap_or(false) {
+        return Ok(Outcome::Already);
+    }
+    let steps = move |host: &dyn Host, _: &OperationId| plan(host, &file, &dir, device);
+    agent.context.runner.run(job, steps).await
+}
+
+fn plan(
+    host: &dyn Host,
+    file: &PoolFile,
+    dir: &Path,
+    device: Option<Box<DeviceView>>,
+) -> Result<Vec<Step>, runner::Error> {
+    let view = host.pool(dir).map_err(runner::Error::Observe)?;
+    let mounts = host.mounts().map_err(runner::Error::Observe)?.mounts;
+    let place = match device {
+        None => PoolPlace::Directory,
+        Some(device) => {
+            let mounted = mounts.iter().rev().find(|mount| mount.at == dir);
+            let ours = mounted.is_some_and(|mount| mount.dev_t == device.dev_t);
+            // What is mounted already needs no look at its signature (I8).
+            let device = if ours {
+                device
+            } else {
+                Box::new(host.probe_device(*device).map_err(runner::Error::Observe)?)
+            };
+            PoolPlace::Device { device, wipe: Wipe::Never }
+        }
+    };
+    let backend: &dyn Backend = backend(BackendKind::File);
+    let intent = PoolIntent::Make { file: file.clone(), place };
+    Ok(backend.plan_pool(&intent, &view, &mounts)?)
+}
+
+/// What volumes may take in all, and what is free now, in bytes.
+fn room(view: &PoolView, images: &[ImageView]) -> (u64, u64) {
+    let taken: u64 = images.iter().map(|image| image.allocated.0).sum();
+    let Bytes(free) = view.free;
+    let all = free + taken;
+    let spare = (all / SPARE_PART).max(SPARE_LEAST);
+    (all.saturating_sub(spare), free.saturating_sub(spare))
+}
+
+/// What is reported stays as it is until it has moved far enough.
+fn settle(now: u64, was: Option<&Size>) -> Size {
+    match was.and_then(|was| Some((was, was.bytes().ok()?))) {
+        Some((was, bytes)) if bytes.abs_diff(now) < (now / MOVED_PART).max(1) => was.clone(),
+        Some(_) | None => Size::from_bytes(now - now % (1 << 20)),
+    }
+}

@@ -1,0 +1,257 @@
+//! Which folder or device each StoragePool gets on this node. Pure: pools, labels, devices and what was
+//! known before go in; a claim or a refusal in words comes out. Of two pools that want one thing, the
+//! older has it and both say so.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use terrace_crds::StoragePool;
+use terrace_crds::pool::{DeviceChoice, DeviceSelector};
+use terrace_device_types::{Allocation, ClusterUid, DeviceKind, DeviceView, PoolUuid};
+use uuid::Uuid;
+
+use crate::journal::KnownPool;
+
+/// What a pool wants here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A folder.
+    Directory(PathBuf),
+    /// A disk of its own, mounted at the folder.
+    Device {
+        /// The disk.
+        device: Box<DeviceView>,
+        /// Its mount point.
+        dir: PathBuf,
+    },
+}
+
+/// One pool on this node, as planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// Its name.
+    pub name: String,
+    /// Its tier.
+    pub tier: String,
+    /// Whether images take their space at once.
+    pub allocation: Allocation,
+    /// What it gets, with its UUID here; or why it gets nothing.
+    pub place: Result<(PoolUuid, Place), Refused>,
+    /// Who else asks for the same.
+    pub also: Option<String>,
+}
+
+/// Why a pool gets nothing here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Only the file backend is there.
+    #[error("its backend is not part of this release: use spec.file")]
+    NoBackend,
+    /// Neither folder nor device.
+    #[error("it names neither a directory nor a device")]
+    NoPlace,
+    /// Outside of what the admin of the node allows.
+    #[error(
+        "directory {dir} is not below one of this node's pool directories ({roots}): choose another, or add it to node.poolDirectories"
+    )]
+    OutsideRoots {
+        /// What it names.
+        dir: String,
+        /// What is allowed.
+        roots: String,
+    },
+    /// No such device here.
+    #[error("no device of this node is {wanted}: see kubectl get snode -o yaml for what there is")]
+    NoDevice {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// An older pool has it.
+    #[error("{what} belongs to pool {older}, which is older: name another")]
+    Taken {
+        /// The device or directory.
+        what: String,
+        /// Who has it.
+        older: String,
+    },
+}
+
+/// What the plan looks at.
+#[derive(Debug)]
+pub struct World<'a> {
+    /// This node's name.
+    pub node: &'a str,
+    /// This node's labels.
+    pub labels: &'a BTreeMap<String, String>,
+    /// The cluster.
+    pub cluster: &'a ClusterUid,
+    /// Folders below which pools may lie.
+    pub roots: &'a [PathBuf],
+    /// Where disks of pools are mounted.
+    pub mounts: &'a Path,
+    /// The disks.
+    pub devices: &'a [DeviceView],
+    /// Pools that were made here before.
+    pub known: &'a [KnownPool],
+}
+
+/// A claim for every pool that takes part, older pools first.
+#[must_use]
+pub fn plan_claims(pools: &[&StoragePool], world: &World<'_>) -> Vec<Claim> {
+    let mut pools: Vec<&&StoragePool> =
+        pools.iter().filter(|pool| selects(pool, world.labels)).collect();
+    pools
+        .sort_by_key(|pool| (pool.metadata.creation_timestamp.clone(), pool.metadata.name.clone()));
+    let mut claims: Vec<Claim> = Vec::new();
+    for pool in pools {
+        let claim = plan_claim(pool, world, &claims);
+        if let Err(Refused::Taken { older, what: _ }) = &claim.place {
+            let both = claims.iter_mut().find(|other| other.name == *older);
+            both.into_iter().for_each(|other| other.also = Some(claim.name.clone()));
+        }
+        claims.push(claim);
+    }
+    claims
+}
+
+fn selects(pool: &StoragePool, labels: &BTreeMap<String, String>) -> bool {
+    let leaving = pool.metadata.deletion_timestamp.is_some();
+    !leaving && pool.spec.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+fn plan_claim(pool: &StoragePool, world: &World<'_>, older: &[Claim]) -> Claim {
+    let name = pool.metadata.name.clone().unwrap_or_default();
+    let overprovision = pool.spec.file.as_ref().and_then(|file| file.overprovision);
+    let sparse = overprovision.is_some_and(|factor| factor > 1.0);
+    let allocation = if sparse { Allocation::Sparse } else { Allocation::Reserved };
+    let place = plan_place(pool, &name, world, older);
+    Claim { name, tier: pool.spec.tier.clone(), allocation, place, also: None }
+}
+
+fn plan_place(
+    pool: &StoragePool,
+    name: &str,
+    world: &World<'_>,
+    older: &[Claim],
+) -> Result<(PoolUuid, Place), Refused> {
+    let file = pool.spec.file.as_ref().ok_or(Refused::NoBackend)?;
+    match (&file.directory, pool.spec.devices.first()) {
+        (Some(directory), _) => plan_directory(name, directory, world, older),
+        (None, Some(choice)) => plan_device(name, choice, world, older),
+        (None, None) => Err(Refused::NoPlace),
+    }
+}
+
+fn plan_directory(
+    name: &str,
+    directory: &str,
+    world: &World<'_>,
+    older: &[Claim],
+) -> Result<(PoolUuid, Place), Refused> {
+    let dir = normal(Path::new(directory));
+    if !world.roots.iter().any(|root| dir.starts_with(normal(root)) && dir != normal(root)) {
+        let roots: Vec<_> = world.roots.iter().map(|root| root.display().to_string()).collect();
+        return Err(Refused::OutsideRoots { dir: directory.to_owned(), roots: roots.join(", ") });
+    }
+    for claim in older {
+        let Ok((_, Place::Directory(taken))) = &claim.place else { continue };
+        if dir.starts_with(taken) || taken.starts_with(&dir) {
+            let what = format!("directory {}", dir.display());
+            return Err(Refused::Taken { what, older: claim.name.clone() });
+        }
+    }
+    let uuid = uuid_for(name, world, &dir.display().to_string());
+    Ok((uuid, Place::Directory(dir)))
+}
+
+fn plan_device(
+    name: &str,
+    choice: &DeviceChoice,
+    world: &World<'_>,
+    older: &[Claim],
+) -> Result<(PoolUuid, Place), Refused> {
+    let DeviceChoice { id, selector } = choice;
+    // A pool that has a device keeps it: a selector that fits more than one must not wander.
+    let kept = world.known.iter().find(|known| known.name == name);
+    let kept = kept.and_then(|known| known.device.as_deref());
+    let fits = |device: &&DeviceView| match (id, selector, kept) {
+        (Some(id), _, _) => device.id == *id,
+        (None, Some(_), Some(kept)) => device.id == kept,
+        (None, Some(selector), None) => {
+            // A loop device is taken only by who names it.
+            device.kind != DeviceKind::Loop && selected(device, selector) && device.uses.is_empty()
+        }
+        (None, None, _) => false,
+    };
+    let free = |device: &&DeviceView| owner(device, older).is_none();
+    let mut fitting: Vec<&DeviceView> = world.devices.iter().filter(fits).collect();
+    fitting.sort_by(|one, two| one.id.cmp(&two.id));
+    match (fitting.iter().copied().find(free), fitting.first()) {
+        (Some(device), _) => {
+            let uuid = uuid_for(name, world, &device.id);
+            let dir = world.mounts.join(uuid.to_string());
+            Ok((uuid, Place::Device { device: Box::new(device.clone()), dir }))
+        }
+        (None, Some(device)) => {
+            let older = owner(device, older).unwrap_or_default();
+            Err(Refused::Taken { what: format!("device {}", device.id), older })
+        }
+        (None, None) => Err(Refused::NoDevice { wanted: words(choice) }),
+    }
+}
+
+fn owner(device: &DeviceView, older: &[Claim]) -> Option<String> {
+    let has = |claim: &&Claim| match &claim.place {
+        Ok((_, Place::Device { device: other, dir: _ })) => other.id == device.id,
+        Ok((_, Place::Directory(_))) | Err(_) => false,
+    };
+    older.iter().find(has).map(|claim| claim.name.clone())
+}
+
+fn selected(device: &DeviceView, selector: &DeviceSelector) -> bool {
+    let DeviceSelector { model, rotational, min_size } = selector;
+    let least = min_size.as_ref().map_or(0, |size| size.bytes().unwrap_or(u64::MAX));
+    model.as_ref().is_none_or(|model| device.model.as_ref() == Some(model))
+        && rotational.is_none_or(|rotational| device.rotational == rotational)
+        && device.size.0 >= least
+}
+
+fn words(choice: &DeviceChoice) -> String {
+    let DeviceChoice { id, selector } = choice;
+    if let Some(id) = id {
+        return format!("{id:?}");
+    }
+    let Some(DeviceSelector { model, rotational, min_size }) = selector else {
+        return "named".to_owned();
+    };
+    let parts = [
+        model.as_ref().map(|model| format!("of model {model:?}")),
+        rotational.map(|turns| if turns { "rotational" } else { "not rotational" }.to_owned()),
+        min_size.as_ref().map(|size| format!("of at least {size}")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("unused and {}", parts.join(" and "))
+}
+
+/// The pool's UUID here: what it was before in the same place, else derived, so that a crash before it
+/// was written anywhere gives the same one again.
+fn uuid_for(name: &str, world: &World<'_>, place: &str) -> PoolUuid {
+    let same = |known: &&KnownPool| {
+        known.name == name
+            && (known.device.as_deref() == Some(place) || known.dir == Path::new(place))
+    };
+    if let Some(known) = world.known.iter().find(same) {
+        return known.uuid;
+    }
+    let text = [world.cluster.as_str(), world.node, name, place].join("\n");
+    PoolUuid(Uuid::new_v5(&Uuid::NAMESPACE_URL, text.as_bytes()))
+}
+
+/// The path without `.` and repeated `/`; `..` is refused by the API and kept here so that it fits no root.
+fn normal(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != Component::CurDir).collect()
+}
+
+#[cfg(test)]
+#[path = "pool_plan/tests.rs"]
+mod tests;

@@ -1,0 +1,183 @@
+//! Writes what a pass found: the node's part of the status, if it differs from what is there, and an
+//! Event where a person would want one. May not change the host.
+
+use std::future::Future;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use terrace_backends::BackendKind;
+use terrace_crds::volume::{Operation, StorageVolumeStatus};
+use terrace_crds::{ConditionType, StorageVolume, condition};
+use terrace_device_types::View;
+
+use super::Agent;
+use super::desired::ValidVolume;
+use super::events::Notice;
+use super::verdict::{Facts, Place, Standing, owned, plan_status};
+use super::volume::{Error, was_ready};
+use crate::journal::KnownPool;
+use crate::runner::{self, Outcome, Progress};
+
+/// An operation that takes longer is shown in the status while it runs.
+const SHOWN_AFTER: Duration = Duration::from_secs(2);
+
+/// What a pass came to.
+#[derive(Debug)]
+pub struct Outlook {
+    /// How the latest operation ended.
+    pub standing: Standing,
+    /// What the host shows.
+    pub view: Option<View>,
+    /// The pool.
+    pub pool: Option<KnownPool>,
+}
+
+impl Outlook {
+    /// Of a volume whose pool cannot be looked at.
+    #[must_use]
+    pub fn without_host(standing: Standing) -> Self {
+        Self { standing, view: None, pool: None }
+    }
+}
+
+/// An error and its causes in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    // `transparent` layers repeat the text of their cause.
+    texts.dedup();
+    texts.join(": ")
+}
+
+/// Writes the status if it differs, and tells the claim what changed.
+///
+/// # Errors
+/// If the API server does not take the status.
+pub async fn report(
+    agent: &Agent,
+    volume: &StorageVolume,
+    valid: &ValidVolume,
+    outlook: &Outlook,
+) -> Result<(), Error> {
+    let there = volume.status.clone().unwrap_or_default();
+    let place = place(agent, valid, outlook, &there);
+    let seen = agent.seen().get(&valid.name).cloned().unwrap_or_default();
+    let usage = seen.reported.map(|reported| reported.usage).or_else(|| there.usage.clone());
+    let facts = Facts {
+        volume: valid,
+        generation: volume.metadata.generation.unwrap_or_default(),
+        standing: &outlook.standing,
+        view: outlook.view.as_ref(),
+        place: &place,
+        usage: usage.as_ref(),
+        pressure: &seen.pressure,
+        operation: None,
+    };
+    let status = plan_status(&facts, &there, Timestamp::now());
+    if status == owned(&there) {
+        return Ok(());
+    }
+    agent.api.apply_volume_status(&valid.name, &status).await?;
+    for notice in notices(volume, &there, &status, &outlook.standing) {
+        agent.events.tell(volume, None, &notice).await;
+    }
+    Ok(())
+}
+
+fn place(
+    agent: &Agent,
+    valid: &ValidVolume,
+    outlook: &Outlook,
+    there: &StorageVolumeStatus,
+) -> Place {
+    let facts = agent.facts().get(&valid.pool).cloned();
+    let known = outlook.pool.as_ref().map(|pool| pool.name.clone());
+    Place {
+        pool: known.or_else(|| there.pool.clone()).unwrap_or_else(|| valid.pool.to_string()),
+        tier: facts.map(|facts| facts.tier),
+        backend: BackendKind::File.as_str().to_owned(),
+    }
+}
+
+fn notices(
+    volume: &StorageVolume,
+    there: &StorageVolumeStatus,
+    now: &StorageVolumeStatus,
+    standing: &Standing,
+) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let node = volume.spec.assignment.as_ref().map_or("", |assignment| assignment.node.as_str());
+    match standing {
+        Standing::Made if !was_ready(volume) && there.capacity.is_none() => {
+            let size = now.capacity.as_ref().map(ToString::to_string).unwrap_or_default();
+            let pool = now.pool.clone().unwrap_or_default();
+            notices.push(Notice::Created(format!("{size} on node {node}, pool {pool}")));
+        }
+        Standing::Made if there.capacity.is_some() && there.capacity != now.capacity => {
+            let size = now.capacity.as_ref().map(ToString::to_string).unwrap_or_default();
+            notices.push(Notice::Grown(format!("image on node {node} has {size} now")));
+        }
+        Standing::Made => {}
+        Standing::NotMade { message, .. } | Standing::Lingers { message, .. } => {
+            let changed = message_of(there, ConditionType::Ready) != Some(message);
+            notices.extend(changed.then(|| Notice::Failed(message.clone())));
+        }
+        Standing::NotGrown { message, .. } => {
+            let changed = message_of(there, ConditionType::Resizing) != Some(message);
+            notices.extend(changed.then(|| Notice::Failed(message.clone())));
+        }
+    }
+    let pressed = ConditionType::CapacityPressure;
+    if condition::is_true(&now.conditions, pressed)
+        && !condition::is_true(&there.conditions, pressed)
+    {
+        let message = message_of(now, pressed).cloned().unwrap_or_default();
+        notices.push(Notice::CapacityPressure(message));
+    }
+    notices
+}
+
+fn message_of(status: &StorageVolumeStatus, kind: ConditionType) -> Option<&String> {
+    condition::find(&status.conditions, kind).map(|condition| &condition.message)
+}
+
+/// Waits for an operation, and shows it in the status if it takes its time.
+///
+/// # Errors
+/// Those of the operation.
+pub async fn while_running(
+    agent: &Agent,
+    volume: &StorageVolume,
+    running: impl Future<Output = Result<Outcome, runner::Error>>,
+) -> Result<Outcome, runner::Error> {
+    tokio::pin!(running);
+    tokio::select! {
+        outcome = &mut running => return outcome,
+        () = tokio::time::sleep(SHOWN_AFTER) => {}
+    }
+    let name = volume.metadata.name.clone().unwrap_or_default();
+    let progress = agent.context.runner.progress();
+    if let Some(progress) = progress.iter().find(|progress| progress.subject.name == name) {
+        let there = volume.status.clone().unwrap_or_default();
+        let operation = Some(operation(progress));
+        let status = StorageVolumeStatus { operation, ..owned(&there) };
+        // The operation itself does not depend on it.
+        if let Err(error) = agent.api.apply_volume_status(&name, &status).await {
+            tracing::warn!(error = chain(&error), "progress was not written");
+        }
+    }
+    running.await
+}
+
+fn operation(progress: &Progress) -> Operation {
+    let Progress { id, kind, subject: _, step, since, attempts } = progress;
+    Operation {
+        id: id.to_string(),
+        kind: kind.as_str().to_owned(),
+        step: step.clone(),
+        since: Time(*since),
+        attempts: *attempts,
+    }
+}

@@ -1,0 +1,82 @@
+//! Looks at the use of every mounted volume and wakes the pass over those that moved. One `statvfs` each,
+//! no command, no write (I8).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use terrace_device_types::{StageState, VolumeMode};
+
+use super::Agent;
+use super::usage::{Pressure, Reported, is_worth_reporting, plan_pressure, to_wire};
+use crate::host::Usage;
+use crate::inventory;
+
+/// How often it looks: a volume that fills in less is full before anybody could act.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Looks until the end.
+pub async fn watch(agent: Arc<Agent>) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        look(&agent).await;
+    }
+}
+
+/// One look at all.
+pub async fn look(agent: &Agent) {
+    let Some(cluster) = agent.context.cluster() else { return };
+    let pools = agent.context.pools.clone();
+    let seen = agent.context.look(move |host| {
+        let mounted = inventory::list(host, &pools, &cluster).ours.into_iter();
+        let mounted = mounted.filter_map(|located| match (located.tag.mode, located.tag.stage) {
+            (VolumeMode::Filesystem { .. }, StageState::At { boot: _, target }) => {
+                Some((located.tag.name, target))
+            }
+            (VolumeMode::Filesystem { .. } | VolumeMode::Block, _) => None,
+        });
+        let mounts = host.mounts();
+        let is_mounted = |path: &std::path::Path| {
+            mounts.as_ref().is_ok_and(|view| view.mount_at(path).is_some())
+        };
+        let mounted = mounted.filter(|(_, target)| is_mounted(target));
+        mounted
+            .filter_map(|(name, target)| Some((name, host.usage(&target).ok()?)))
+            .collect::<Vec<_>>()
+    });
+    match seen.await {
+        Ok(seen) => take_in(agent, &seen, Timestamp::now()),
+        Err(error) => tracing::warn!(%error, "use of volumes is not known"),
+    }
+}
+
+fn take_in(agent: &Agent, all: &[(String, Usage)], now: Timestamp) {
+    let mut moved = Vec::new();
+    let mut seen = agent.seen();
+    for (name, usage) in all {
+        let entry = seen.entry(name.clone()).or_default();
+        let pressure = plan_pressure(usage, agent.pressure_percent, &entry.pressure);
+        let turned = pressure.is_high() != entry.pressure.is_high()
+            || (entry.pressure == Pressure::Unknown) != (pressure == Pressure::Unknown);
+        let worth = is_worth_reporting(usage, entry.reported.as_ref(), now);
+        if turned || worth {
+            // Both together: the message of a condition carries figures too.
+            entry.reported = Some(Reported { usage: to_wire(usage), at: now });
+            entry.pressure = pressure;
+            moved.push(name.clone());
+        }
+    }
+    for (name, entry) in seen.iter_mut() {
+        let mounted = all.iter().any(|(other, _)| other == name);
+        if !mounted && entry.pressure != Pressure::Unknown {
+            entry.pressure = Pressure::Unknown;
+            moved.push(name.clone());
+        }
+    }
+    drop(seen);
+    for name in moved {
+        agent.context.tell_changed(&name);
+    }
+}

@@ -1,0 +1,72 @@
+//! The watches: StorageVolumes assigned to this node (a field selector, so that a node never sees the
+//! others), and all StoragePools. They mend themselves when the API server comes back.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use futures::{FutureExt, Stream, StreamExt, stream};
+use kube::Api;
+use kube::runtime::controller::{Config, applier};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use terrace_crds::{StoragePool, StorageVolume};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use super::{Agent, volume};
+
+/// Volumes that are worked on at the same time; the queue has its own, lower limit.
+const CONCURRENCY: u16 = 16;
+
+/// Runs passes over this node's volumes until `end` turns true: over one that changed, and over one whose
+/// name comes in `told`.
+pub async fn volumes(
+    agent: Arc<Agent>,
+    told: mpsc::UnboundedReceiver<String>,
+    mut end: watch::Receiver<bool>,
+) {
+    let api: Api<StorageVolume> = Api::all(agent.api.client());
+    let mine = watcher::Config::default().fields(&format!("spec.assignment.node={}", agent.node));
+    let (store, writer) = reflector::store();
+    let changed = watcher(api, mine).default_backoff().reflect(writer).touched_objects();
+    let changed = changed.filter_map(|object| {
+        std::future::ready(match object {
+            Ok(volume) => Some(ObjectRef::from_obj(&volume)),
+            Err(error) => {
+                tracing::warn!(%error, "the watch of volumes broke off; it is begun again");
+                None
+            }
+        })
+    });
+    let told = UnboundedReceiverStream::new(told).map(|name| ObjectRef::new(&name));
+    let ended = async move {
+        // An error means that the sender is gone: the process ends either way.
+        let _ = end.wait_for(|end| *end).await;
+    };
+    let asked = stream::select(changed.boxed(), told).map(Ok::<_, Infallible>);
+    let asked = asked.take_until(ended.boxed());
+    let config = Config::default().concurrency(CONCURRENCY);
+    let pass = |volume, agent| volume::reconcile(volume, agent).boxed();
+    let passes = applier(pass, volume::error_policy, agent, store, asked, config);
+    passes.for_each(|_| std::future::ready(())).await;
+}
+
+/// The StoragePools, and a stream that yields whenever one changed.
+pub fn pools(agent: &Agent) -> (Store<StoragePool>, impl Stream<Item = ()> + Send + 'static) {
+    let api: Api<StoragePool> = Api::all(agent.api.client());
+    let (store, writer) = reflector::store();
+    let events = watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
+    let changes = events.filter_map(|event| {
+        std::future::ready(match event {
+            Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => {
+                Some(())
+            }
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
+            Err(error) => {
+                tracing::warn!(%error, "the watch of pools broke off; it is begun again");
+                None
+            }
+        })
+    });
+    (store, changes)
+}

@@ -1,0 +1,111 @@
+//! What the kubelet's calls and the agent share: the runner, the pools, who we are, and a way to tell the
+//! agent that a volume changed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use terrace_backends::{Backend, BackendKind, backend};
+use terrace_device_types::{ClusterUid, Intent, Step, VolumeUuid};
+use tokio::sync::{mpsc, watch};
+
+use crate::host::{Host, Probe};
+use crate::inventory::{self, Located, Wanted};
+use crate::pools::Pools;
+use crate::runner::{self, Runner};
+
+/// How long a look at the host may take before it is given up.
+pub const LOOK_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Shared by all parts of the node; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Runs operations.
+    pub runner: Runner,
+    /// Where pools lie.
+    pub pools: Pools,
+    /// UID of kube-system, once known.
+    pub cluster: watch::Receiver<Option<ClusterUid>>,
+    /// Names of volumes of which the kubelet changed something.
+    pub changed: mpsc::UnboundedSender<String>,
+    /// The kubelet's folder.
+    pub kubelet_dir: PathBuf,
+}
+
+/// Why a look at the host gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// It takes too long.
+    #[error("the host did not answer within {after_s} s")]
+    Hangs {
+        /// For how long, in seconds.
+        after_s: u64,
+    },
+    /// The code that looked panicked.
+    #[error("the look at the host panicked")]
+    Panicked,
+}
+
+impl Context {
+    /// The cluster, if it is known by now.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterUid> {
+        self.cluster.borrow().clone()
+    }
+
+    /// Tells the agent to look at a volume again.
+    pub fn tell_changed(&self, name: &str) {
+        // Without an agent (a test) nobody listens.
+        let _ = self.changed.send(name.to_owned());
+    }
+
+    /// Runs a blocking look at the host off the async threads.
+    ///
+    /// # Errors
+    /// [`LookError`].
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&dyn Host) -> T + Send + 'static,
+    ) -> Result<T, LookError> {
+        let host = Arc::clone(&self.runner.host);
+        let task = tokio::task::spawn_blocking(move || look(&*host));
+        match tokio::time::timeout(LOOK_DEADLINE, task).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(LookError::Panicked),
+            Err(_) => Err(LookError::Hangs { after_s: LOOK_DEADLINE.as_secs() }),
+        }
+    }
+
+    /// Finds a volume's host object.
+    ///
+    /// # Errors
+    /// The outer one if the host does not answer, the inner one if there is no such object.
+    pub async fn find(
+        &self,
+        cluster: &ClusterUid,
+        wanted: Wanted<'_>,
+    ) -> Result<Result<Located, inventory::Error>, LookError> {
+        let (pools, cluster, name) = (self.pools.clone(), cluster.clone(), wanted.name.to_owned());
+        let Wanted { name: _, uuid, scope } = wanted;
+        self.look(move |host| {
+            inventory::find(host, &pools, &cluster, &Wanted { name: &name, uuid, scope })
+        })
+        .await
+    }
+}
+
+/// Looks at a volume and plans; what every operation on a volume does first.
+///
+/// # Errors
+/// As [`Host::view`] and [`Backend::plan`].
+pub fn observe_and_plan(
+    host: &dyn Host,
+    pool_dir: &std::path::Path,
+    volume: VolumeUuid,
+    probe: Probe,
+    intent: &Intent,
+) -> Result<Vec<Step>, runner::Error> {
+    let view = host.volume(pool_dir, volume, probe).map_err(runner::Error::Observe)?;
+    let backend: &dyn Backend = backend(BackendKind::File);
+    Ok(backend.plan(intent, &view)?)
+}

@@ -1,0 +1,146 @@
+//! CSI Node: what the kubelet calls. Each call is checked, run and answered; what a call means for the
+//! host is planned in terrace-backends, never here.
+
+use csi_proto_rs::csi::v1::node_server::Node;
+use csi_proto_rs::csi::v1::node_service_capability::{Rpc as RpcCapability, Type, rpc};
+use csi_proto_rs::csi::v1::{
+    NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeGetCapabilitiesRequest,
+    NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse,
+    NodeGetStorageHealthRequest, NodeGetStorageHealthResponse, NodeGetVolumeHealthRequest,
+    NodeGetVolumeHealthResponse, NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse,
+    NodePublishVolumeRequest, NodePublishVolumeResponse, NodeServiceCapability,
+    NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnpublishVolumeRequest,
+    NodeUnpublishVolumeResponse, NodeUnstageVolumeRequest, NodeUnstageVolumeResponse, Topology,
+};
+use terrace_crds::names;
+use tonic::{Request, Response, Status};
+
+use super::{expand, publish, stage, stats};
+use crate::context::Context;
+use crate::fault::{Point, Rpc};
+use crate::runner;
+
+/// What the node can do; `VOLUME_MOUNT_GROUP` is not listed: fsGroup is the kubelet's work.
+const CAPABILITIES: [rpc::Type; 4] = [
+    rpc::Type::StageUnstageVolume,
+    rpc::Type::ExpandVolume,
+    rpc::Type::GetVolumeStats,
+    rpc::Type::SingleNodeMultiWriter,
+];
+
+/// Serves one node.
+#[derive(Clone, Debug)]
+pub struct NodeService {
+    context: Context,
+    node_name: String,
+    volume_limit: u64,
+}
+
+impl NodeService {
+    /// For the node of this name, which takes at most `volume_limit` volumes.
+    #[must_use]
+    pub fn new(context: Context, node_name: String, volume_limit: u64) -> Self {
+        Self { context, node_name, volume_limit }
+    }
+
+    /// The answer, unless a test ends the process before it is sent.
+    fn reply<T>(&self, rpc: Rpc, answer: T) -> Result<Response<T>, Status> {
+        let reached = self.context.runner.faults.reach(Point::Reply(rpc));
+        let reached =
+            reached.map_err(|stopped| super::status::Error::Run(runner::Error::Stopped(stopped)));
+        reached.map(|()| Response::new(answer)).map_err(Status::from)
+    }
+}
+
+#[tonic::async_trait]
+impl Node for NodeService {
+    #[tracing::instrument(name = "NodeStageVolume", skip_all, fields(volume = request.get_ref().volume_id), err)]
+    async fn node_stage_volume(
+        &self,
+        request: Request<NodeStageVolumeRequest>,
+    ) -> Result<Response<NodeStageVolumeResponse>, Status> {
+        stage::stage(&self.context, request.into_inner()).await?;
+        self.reply(Rpc::Stage, NodeStageVolumeResponse {})
+    }
+
+    #[tracing::instrument(name = "NodeUnstageVolume", skip_all, fields(volume = request.get_ref().volume_id), err)]
+    async fn node_unstage_volume(
+        &self,
+        request: Request<NodeUnstageVolumeRequest>,
+    ) -> Result<Response<NodeUnstageVolumeResponse>, Status> {
+        stage::unstage(&self.context, request.into_inner()).await?;
+        self.reply(Rpc::Unstage, NodeUnstageVolumeResponse {})
+    }
+
+    #[tracing::instrument(name = "NodePublishVolume", skip_all, fields(volume = request.get_ref().volume_id), err)]
+    async fn node_publish_volume(
+        &self,
+        request: Request<NodePublishVolumeRequest>,
+    ) -> Result<Response<NodePublishVolumeResponse>, Status> {
+        publish::publish(&self.context, request.into_inner()).await?;
+        self.reply(Rpc::Publish, NodePublishVolumeResponse {})
+    }
+
+    #[tracing::instrument(name = "NodeUnpublishVolume", skip_all, fields(volume = request.get_ref().volume_id), err)]
+    async fn node_unpublish_volume(
+        &self,
+        request: Request<NodeUnpublishVolumeRequest>,
+    ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
+        publish::unpublish(&self.context, request.into_inner()).await?;
+        self.reply(Rpc::Unpublish, NodeUnpublishVolumeResponse {})
+    }
+
+    async fn node_get_volume_stats(
+        &self,
+        request: Request<NodeGetVolumeStatsRequest>,
+    ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
+        let usage = stats::stats(&self.context, request.into_inner()).await?;
+        Ok(Response::new(NodeGetVolumeStatsResponse { usage }))
+    }
+
+    #[tracing::instrument(name = "NodeExpandVolume", skip_all, fields(volume = request.get_ref().volume_id), err)]
+    async fn node_expand_volume(
+        &self,
+        request: Request<NodeExpandVolumeRequest>,
+    ) -> Result<Response<NodeExpandVolumeResponse>, Status> {
+        let capacity_bytes = expand::expand(&self.context, request.into_inner()).await?;
+        self.reply(Rpc::Expand, NodeExpandVolumeResponse { capacity_bytes })
+    }
+
+    async fn node_get_volume_health(
+        &self,
+        _: Request<NodeGetVolumeHealthRequest>,
+    ) -> Result<Response<NodeGetVolumeHealthResponse>, Status> {
+        Err(Status::unimplemented("GET_VOLUME_HEALTH is not among this node's capabilities"))
+    }
+
+    async fn node_get_storage_health(
+        &self,
+        _: Request<NodeGetStorageHealthRequest>,
+    ) -> Result<Response<NodeGetStorageHealthResponse>, Status> {
+        Err(Status::unimplemented("GET_STORAGE_HEALTH is not among this node's capabilities"))
+    }
+
+    async fn node_get_capabilities(
+        &self,
+        _: Request<NodeGetCapabilitiesRequest>,
+    ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
+        let capability = |kind: rpc::Type| NodeServiceCapability {
+            r#type: Some(Type::Rpc(RpcCapability { r#type: kind.into() })),
+        };
+        let capabilities = CAPABILITIES.map(capability).to_vec();
+        Ok(Response::new(NodeGetCapabilitiesResponse { capabilities }))
+    }
+
+    async fn node_get_info(
+        &self,
+        _: Request<NodeGetInfoRequest>,
+    ) -> Result<Response<NodeGetInfoResponse>, Status> {
+        let segments = [(names::TOPOLOGY_NODE.to_owned(), self.node_name.clone())].into();
+        Ok(Response::new(NodeGetInfoResponse {
+            node_id: self.node_name.clone(),
+            max_volumes_per_node: i64::try_from(self.volume_limit).unwrap_or(i64::MAX),
+            accessible_topology: Some(Topology { segments }),
+        }))
+    }
+}

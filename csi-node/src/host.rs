@@ -1,0 +1,136 @@
+//! The host behind one trait: everything the node looks at and the one thing it does, [`Host::execute`].
+//! In service it is [`RealHost`]; a simulation puts a model in its place. All calls block.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use terrace_device_types::{DeviceView, ImageView, PoolView, Step, StepDone, View, VolumeUuid};
+pub use terrace_devices::{Capability, Facilities, Probe, Usage};
+use terrace_devices::{Deadline, DeviceError};
+
+/// How long one look may take: blkid reads a device that may be slow.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// What the node asks of its host.
+pub trait Host: fmt::Debug + Send + Sync + 'static {
+    /// One volume, its pool and the mounts.
+    ///
+    /// # Errors
+    /// If the host cannot be looked at; a volume that is not there is no error.
+    fn volume(
+        &self,
+        pool_dir: &Path,
+        volume: VolumeUuid,
+        probe: Probe,
+    ) -> Result<View, DeviceError>;
+
+    /// The mounts alone, for a path whose volume is gone.
+    ///
+    /// # Errors
+    /// As [`Host::volume`].
+    fn mounts(&self) -> Result<View, DeviceError>;
+
+    /// A pool directory.
+    ///
+    /// # Errors
+    /// As [`Host::volume`].
+    fn pool(&self, dir: &Path) -> Result<PoolView, DeviceError>;
+
+    /// Every image of a pool directory, whatever its tag says.
+    ///
+    /// # Errors
+    /// As [`Host::volume`].
+    fn images(&self, dir: &Path) -> Result<Vec<ImageView>, DeviceError>;
+
+    /// Every disk and partition, without a look at what is on them.
+    ///
+    /// # Errors
+    /// As [`Host::volume`].
+    fn devices(&self) -> Result<Vec<DeviceView>, DeviceError>;
+
+    /// One disk, with a look at what is on it. Runs a command.
+    ///
+    /// # Errors
+    /// As [`Host::volume`].
+    fn probe_device(&self, device: DeviceView) -> Result<DeviceView, DeviceError>;
+
+    /// Use of the filesystem that `path` lies on.
+    ///
+    /// # Errors
+    /// As [`Host::volume`].
+    fn usage(&self, path: &Path) -> Result<Usage, DeviceError>;
+
+    /// What kernel and tools can do. Runs commands: for the start only.
+    fn facilities(&self) -> Facilities;
+
+    /// Does one step.
+    ///
+    /// # Errors
+    /// With the class that says whether to try again.
+    fn execute(&self, step: &Step, deadline: Duration) -> Result<StepDone, DeviceError>;
+}
+
+/// The host this process runs on.
+#[derive(Clone, Debug)]
+pub struct RealHost {
+    host: terrace_devices::Host,
+}
+
+impl RealHost {
+    /// This one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { host: terrace_devices::Host::real() }
+    }
+}
+
+impl Default for RealHost {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Host for RealHost {
+    fn volume(
+        &self,
+        pool_dir: &Path,
+        volume: VolumeUuid,
+        probe: Probe,
+    ) -> Result<View, DeviceError> {
+        let deadline = Deadline::after(LOOK);
+        terrace_devices::observe_volume(&self.host, pool_dir, volume, probe, deadline)
+    }
+
+    fn mounts(&self) -> Result<View, DeviceError> {
+        terrace_devices::observe_unpublish(&self.host)
+    }
+
+    fn pool(&self, dir: &Path) -> Result<PoolView, DeviceError> {
+        terrace_devices::observe_pool(&self.host, dir)
+    }
+
+    fn images(&self, dir: &Path) -> Result<Vec<ImageView>, DeviceError> {
+        terrace_devices::observe_images(dir)
+    }
+
+    fn devices(&self) -> Result<Vec<DeviceView>, DeviceError> {
+        terrace_devices::observe_devices(&self.host)
+    }
+
+    fn probe_device(&self, device: DeviceView) -> Result<DeviceView, DeviceError> {
+        terrace_devices::probe_device(&self.host, device, Deadline::after(LOOK))
+    }
+
+    fn usage(&self, path: &Path) -> Result<Usage, DeviceError> {
+        terrace_devices::observe_usage(path)
+    }
+
+    fn facilities(&self) -> Facilities {
+        terrace_devices::observe_facilities(&self.host, Deadline::after(LOOK))
+    }
+
+    fn execute(&self, step: &Step, deadline: Duration) -> Result<StepDone, DeviceError> {
+        terrace_devices::execute(step, Deadline::after(deadline))
+    }
+}

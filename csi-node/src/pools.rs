@@ -1,0 +1,88 @@
+//! Where this node's pools lie: what serves the kubelet while the API server is away. Fed by the agent,
+//! by the journal at start and, should both be missing, by the pool files below the pool roots.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use terrace_device_types::{ClusterUid, PoolFile, PoolFileReading, PoolUuid};
+
+use crate::host::Host;
+use crate::journal::{self, Journal, KnownPool};
+
+/// The pools of this node by their UUID. Cheap to clone: all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Pools {
+    known: Arc<RwLock<BTreeMap<PoolUuid, KnownPool>>>,
+}
+
+impl Pools {
+    /// Every pool.
+    #[must_use]
+    pub fn all(&self) -> Vec<KnownPool> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// One pool.
+    #[must_use]
+    pub fn get(&self, uuid: PoolUuid) -> Option<KnownPool> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(&uuid).cloned()
+    }
+
+    /// Takes a pool in, and into the journal if that does not know it so.
+    ///
+    /// # Errors
+    /// If the journal cannot be written; the pool is served all the same.
+    pub fn put(&self, pool: KnownPool, journal: &Journal) -> Result<(), journal::Error> {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.insert(pool.uuid, pool.clone()).as_ref() == Some(&pool) {
+            return Ok(());
+        }
+        drop(known);
+        journal.put_pool(&pool)
+    }
+
+    /// Takes in what the journal remembers and what lies below `roots`.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub fn load(
+        &self,
+        journal: &Journal,
+        host: &dyn Host,
+        roots: &[PathBuf],
+    ) -> Result<(), journal::Error> {
+        let remembered = journal.pools()?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for dir in roots.iter().flat_map(|root| children(root)) {
+            if let Some(file) = pool_file(host, &dir) {
+                let PoolFile { pool_uuid: uuid, cluster_uid: _, pool: name } = file;
+                known.insert(uuid, KnownPool { uuid, name, dir, device: None });
+            }
+        }
+        known.extend(remembered.into_iter().map(|pool| (pool.uuid, pool)));
+        Ok(())
+    }
+
+    /// The cluster that the pools were made for, if all say the same: who we are while the API server
+    /// cannot tell.
+    #[must_use]
+    pub fn cluster(&self, host: &dyn Host) -> Option<ClusterUid> {
+        let files = self.all().into_iter().filter_map(|pool| pool_file(host, &pool.dir));
+        let mut uids: Vec<_> = files.map(|file| file.cluster_uid).collect();
+        uids.dedup();
+        (uids.len() == 1).then(|| uids.pop()).flatten()
+    }
+}
+
+fn children(root: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect()
+}
+
+fn pool_file(host: &dyn Host, dir: &Path) -> Option<PoolFile> {
+    match host.pool(dir).ok()?.file {
+        PoolFileReading::Read(file) => Some(file),
+        PoolFileReading::Absent | PoolFileReading::Unreadable(_) => None,
+    }
+}

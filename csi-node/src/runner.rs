@@ -1,0 +1,420 @@
+//! Runs one operation from its turn in the queue to its end: observe, plan, journal, step by step. The
+//! only caller of [`Host::execute`]. An operation goes on when its caller goes away, and its locks are
+//! held until the last of its system calls has come back, however late.
+
+mod backoff;
+pub mod deadline;
+mod label;
+pub mod recovery;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use terrace_device_types::{Class, OperationId, Refusal, Step, StepDone};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::fault::{Edge, Faults, Point, Stopped};
+use crate::host::Host;
+use crate::journal::record::{Record, Resume, Subject};
+use crate::journal::{self, Journal};
+use crate::metrics::Metrics;
+use crate::operation::OpKind;
+use crate::queue::schedule::{LockKey, LockMode, OpId, Priority, Request};
+use crate::queue::{self, Patience, Permit, Queue};
+
+/// Why an operation did not reach its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its turn did not come.
+    #[error(transparent)]
+    Busy(#[from] queue::Error),
+    /// The plan refuses.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The host cannot be looked at.
+    #[error("look at the host")]
+    Observe(#[source] terrace_devices::DeviceError),
+    /// A step failed, as often as it was tried.
+    #[error("{step}")]
+    Step {
+        /// The step in prose.
+        step: String,
+        /// What happened.
+        source: terrace_devices::DeviceError,
+    },
+    /// A step did not come back in time; the operation holds its locks until it does.
+    #[error("{step}: no answer after {after_s} s")]
+    Hangs {
+        /// The step in prose.
+        step: String,
+        /// The deadline that passed, in seconds.
+        after_s: u64,
+    },
+    /// The journal cannot be written: nothing is done without it (I3).
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// A test ended the process here.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// The operation's own code failed.
+    #[error("operation {0} panicked")]
+    Panicked(OpId),
+}
+
+impl Error {
+    /// What the caller does about it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Busy(_) | Self::Hangs { .. } | Self::Stopped(_) => Class::Retry,
+            Self::Refused(refusal) => refusal.class(),
+            Self::Observe(source) | Self::Step { source, .. } => source.class(),
+            Self::Journal(source) => source.class(),
+            Self::Panicked(_) => Class::Bug,
+        }
+    }
+
+    /// The error and all its causes in one line, for a status or a condition.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let first: &dyn std::error::Error = self;
+        let causes = std::iter::successors(Some(first), |error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+}
+
+/// The label of a class in metrics.
+#[must_use]
+pub const fn class_label(class: Class) -> &'static str {
+    match class {
+        Class::Retry => "retry",
+        Class::Wait => "wait",
+        Class::Invalid => "invalid",
+        Class::Exhausted => "exhausted",
+        Class::Bug => "bug",
+    }
+}
+
+/// What an operation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The host was changed.
+    Changed,
+    /// It was already as asked for; nothing was journaled.
+    Already,
+}
+
+/// One operation to run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What it does.
+    pub kind: OpKind,
+    /// To what.
+    pub subject: Subject,
+    /// What it needs for itself.
+    pub locks: BTreeMap<LockKey, LockMode>,
+    /// Who goes first.
+    pub priority: Priority,
+    /// How long it waits for its turn.
+    pub patience: Patience,
+}
+
+impl Job {
+    /// A job on one volume: the volume alone, its pool shared.
+    #[must_use]
+    pub fn on_volume(
+        kind: OpKind,
+        subject: Subject,
+        priority: Priority,
+        patience: Patience,
+    ) -> Self {
+        let volume = subject.volume.map(|volume| (LockKey::Volume(volume.0), LockMode::Exclusive));
+        let pool = subject.pool.map(|pool| (LockKey::Pool(pool.0), LockMode::Shared));
+        let locks = volume.into_iter().chain(pool).collect();
+        Self { kind, subject, locks, priority, patience }
+    }
+}
+
+/// Where a running operation stands, for status and API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Its name.
+    pub id: OpId,
+    /// What it does.
+    pub kind: OpKind,
+    /// To what.
+    pub subject: Subject,
+    /// The step it is at, in prose.
+    pub step: String,
+    /// When it began.
+    pub since: jiff::Timestamp,
+    /// How often this step was tried.
+    pub attempts: u32,
+}
+
+/// The parts that every operation needs.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    /// The host.
+    pub host: Arc<dyn Host>,
+    /// Who may act.
+    pub queue: Queue,
+    /// What has begun.
+    pub journal: Arc<Journal>,
+    /// Where a test stops.
+    pub faults: Arc<dyn Faults>,
+    /// What is counted.
+    pub metrics: Metrics,
+    progress: Arc<Mutex<BTreeMap<OpId, Progress>>>,
+}
+
+/// The steps an operation needs now; called once, when the operation has its locks.
+pub trait Plan:
+    FnOnce(&dyn Host, &OperationId) -> Result<Vec<Step>, Error> + Send + 'static
+{
+}
+impl<F: FnOnce(&dyn Host, &OperationId) -> Result<Vec<Step>, Error> + Send + 'static> Plan for F {}
+
+impl Runner {
+    /// A runner of these parts.
+    #[must_use]
+    pub fn new(
+        host: Arc<dyn Host>,
+        queue: Queue,
+        journal: Arc<Journal>,
+        faults: Arc<dyn Faults>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { host, queue, journal, faults, metrics, progress: Arc::default() }
+    }
+
+    /// Runs `job` with the steps that `plan` makes once it has its locks.
+    ///
+    /// # Guarantees
+    /// Nothing acts on the host before the journal knows of it. On failure what `kind` says is undone is
+    /// undone. Dropping the future does not stop the operation.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn run(&self, job: Job, plan: impl Plan) -> Result<Outcome, Error> {
+        let (runner, kind) = (self.clone(), job.kind);
+        let id = OpId(Uuid::new_v4());
+        let span = tracing::info_span!("operation", %kind, name = job.subject.name, %id);
+        let task =
+            tokio::spawn(async move { runner.run_here(id, job, plan).await }.instrument(span));
+        let result = task.await.unwrap_or(Err(Error::Panicked(id)));
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(error) => class_label(error.class()),
+        };
+        self.metrics.operation(kind, outcome);
+        result
+    }
+
+    async fn run_here(&self, id: OpId, job: Job, plan: impl Plan) -> Result<Outcome, Error> {
+        let Job { kind, subject, locks, priority, patience } = job;
+        let request = Request { id, kind, locks, priority, after: BTreeSet::new() };
+        let permit = self.queue.acquire(request, patience).await?;
+        let host = Arc::clone(&self.host);
+        let name = OperationId::from(id);
+        let (permit, steps) = holding(permit, move || plan(&*host, &name)).await;
+        let steps = steps.unwrap_or(Err(Error::Panicked(id)))?;
+        if steps.is_empty() {
+            return Ok(Outcome::Already);
+        }
+        let record = Record::new(id, kind, subject, &steps, jiff::Timestamp::now());
+        let result = self.run_steps(permit, record, steps).await;
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        result
+    }
+
+    async fn run_steps(
+        &self,
+        mut permit: Permit,
+        mut record: Record,
+        steps: Vec<Step>,
+    ) -> Result<Outcome, Error> {
+        let kind = record.kind;
+        self.journaled(Point::JournalBegin, kind, |journal, record| journal.begin(record), &record)
+            .await?;
+        for (number, step) in steps.into_iter().enumerate() {
+            record.next = number;
+            self.show(&record, 1);
+            let (back, done) = self.run_step(permit, &record, step).await;
+            permit = match (back, done) {
+                (Some(permit), Ok(_)) => permit,
+                (Some(permit), Err(error)) => return Err(self.fail(permit, &record, error).await),
+                (None, Ok(_)) => return Err(Error::Panicked(record.id)),
+                (None, Err(error)) => return Err(error),
+            };
+            record.next = number + 1;
+            let advance = |kind, edge| Point::JournalAdvance(kind, number, edge);
+            self.journaled(advance, kind, |journal, record| journal.put(record), &record).await?;
+        }
+        let finish = |journal: &Journal, record: &Record| journal.remove(record.id);
+        self.journaled(Point::JournalFinish, kind, finish, &record).await?;
+        drop(permit);
+        Ok(Outcome::Changed)
+    }
+
+    /// One step, tried again while that may help. No permit comes back if a system call hangs: it
+    /// keeps the locks until it returns.
+    async fn run_step(
+        &self,
+        mut permit: Permit,
+        record: &Record,
+        step: Step,
+    ) -> (Option<Permit>, Result<StepDone, Error>) {
+        let point = |edge| Point::Step(record.kind, record.next, edge);
+        if let Err(stopped) = self.faults.reach(point(Edge::Before)) {
+            return (Some(permit), Err(stopped.into()));
+        }
+        let mut delays = backoff::delays();
+        for attempt in 1_u32.. {
+            self.show(record, attempt);
+            let (back, done) = self.execute(permit, step.clone()).await;
+            permit = match back {
+                Some(permit) => permit,
+                None => return (None, done),
+            };
+            let again = match &done {
+                Err(error) if error.class() == Class::Retry => delays.next(),
+                Err(_) | Ok(_) => None,
+            };
+            let Some(delay) = again else {
+                let after = done.is_ok().then(|| self.faults.reach(point(Edge::After)));
+                let done = match after {
+                    Some(Err(stopped)) => Err(stopped.into()),
+                    Some(Ok(())) | None => done,
+                };
+                return (Some(permit), done);
+            };
+            self.metrics.retry(label::of(&step));
+            tokio::time::sleep(delay).await;
+        }
+        (Some(permit), Err(Error::Panicked(record.id)))
+    }
+
+    async fn execute(
+        &self,
+        permit: Permit,
+        step: Step,
+    ) -> (Option<Permit>, Result<StepDone, Error>) {
+        let (host, prose, label) = (Arc::clone(&self.host), step.to_string(), label::of(&step));
+        let deadline = deadline::of(&step);
+        let id = permit.id();
+        let began = Instant::now();
+        let span = tracing::info_span!("step", step = prose);
+        let work =
+            tokio::spawn(holding(permit, move || span.in_scope(|| host.execute(&step, deadline))));
+        // The executor keeps the deadline itself where it can; this one is for system calls that hang.
+        let answer = tokio::time::timeout(deadline + deadline::GRACE, work).await;
+        self.metrics.step(label, began.elapsed());
+        match answer {
+            Ok(Ok((permit, Some(done)))) => {
+                (Some(permit), done.map_err(|source| Error::Step { step: prose, source }))
+            }
+            Ok(Ok((permit, None))) => (Some(permit), Err(Error::Panicked(id))),
+            Ok(Err(_)) => (None, Err(Error::Panicked(id))),
+            Err(_) => {
+                tracing::error!(
+                    step = prose,
+                    "a system call hangs; the volume stays locked until it returns"
+                );
+                (None, Err(Error::Hangs { step: prose, after_s: deadline.as_secs() }))
+            }
+        }
+    }
+
+    /// Takes back what this kind takes back, and forgets the operation: whoever asked asks again.
+    async fn fail(&self, mut permit: Permit, record: &Record, error: Error) -> Error {
+        if matches!(error, Error::Stopped(_)) {
+            return error;
+        }
+        tracing::warn!(error = error.chain(), "operation failed");
+        let undo = match record.kind.resume() {
+            Resume::Undo => record.rollback(),
+            Resume::Again | Resume::NextPass => Vec::new(),
+        };
+        for step in undo {
+            let prose = step.to_string();
+            let (back, done) = self.execute(permit, step).await;
+            if let Err(error) = done {
+                tracing::error!(
+                    step = prose,
+                    error = error.chain(),
+                    "undo failed; the next plan will meet it"
+                );
+            }
+            permit = match back {
+                Some(permit) => permit,
+                None => return error,
+            };
+        }
+        let finish = |journal: &Journal, record: &Record| journal.remove(record.id);
+        if let Err(late) = self.journaled(Point::JournalFinish, record.kind, finish, record).await {
+            tracing::error!(
+                error = late.chain(),
+                "the journal still knows an operation that is over"
+            );
+        }
+        error
+    }
+
+    /// One write to the journal, between its two fault points.
+    async fn journaled(
+        &self,
+        point: impl Fn(OpKind, Edge) -> Point,
+        kind: OpKind,
+        write: impl FnOnce(&Journal, &Record) -> Result<(), journal::Error> + Send + 'static,
+        record: &Record,
+    ) -> Result<(), Error> {
+        self.faults.reach(point(kind, Edge::Before))?;
+        let (journal, record, id) = (Arc::clone(&self.journal), record.clone(), record.id);
+        let written = tokio::task::spawn_blocking(move || write(&journal, &record)).await;
+        written.unwrap_or_else(|_| {
+            tracing::error!(%id, "the journal's code panicked");
+            Ok(())
+        })?;
+        self.faults.reach(point(kind, Edge::After))?;
+        Ok(())
+    }
+
+    fn show(&self, record: &Record, attempts: u32) {
+        let Record { id, kind, subject, steps, next, undo: _, begun } = record;
+        let step = steps.get(*next).cloned().unwrap_or_default();
+        let progress = Progress {
+            id: *id,
+            kind: *kind,
+            subject: subject.clone(),
+            step,
+            since: *begun,
+            attempts,
+        };
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).insert(*id, progress);
+    }
+
+    /// Where every running operation stands.
+    #[must_use]
+    pub fn progress(&self) -> Vec<Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+/// Runs blocking `work` while holding `permit`; both come back together, or neither. `None`: it panicked.
+async fn holding<T: Send + 'static>(
+    permit: Permit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> (Permit, Option<T>) {
+    (permit, tokio::task::spawn_blocking(work).await.ok())
+}
+
+/// The longest that an operation may wait for its turn when a Pod waits for it: shorter than the
+/// kubelet's own patience, so that the holder is named while somebody listens.
+pub const CALL_PATIENCE: Patience = Patience::Call(Duration::from_secs(10));
+/// The same when nobody waits.
+pub const AGENT_PATIENCE: Patience = Patience::Agent(Duration::from_secs(60));

@@ -1,0 +1,51 @@
+//! How long each step may take (I10). Generous for what the size of a volume decides, short for what
+//! is one system call.
+
+use std::time::Duration;
+
+use terrace_device_types::Step;
+
+/// What a step may overrun its own deadline before it is taken to hang.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// System calls that touch a few blocks.
+const CALL: Duration = Duration::from_secs(30);
+/// Allocating, formatting, growing, unmounting: bounded by metadata or write-back.
+const WORK: Duration = Duration::from_secs(180);
+/// Reading or writing every block.
+const WHOLE: Duration = Duration::from_secs(6 * 3600);
+
+/// The deadline of `step`.
+#[must_use]
+pub const fn of(step: &Step) -> Duration {
+    match step {
+        Step::SyncDir { .. }
+        | Step::WriteState { .. }
+        | Step::WriteLatch { .. }
+        | Step::WriteStage { .. }
+        | Step::AttachLoop { .. }
+        | Step::SetAutoclear { .. }
+        | Step::ResizeLoop { .. }
+        | Step::MakeLayout { .. }
+        | Step::MakeTarget { .. }
+        | Step::BindMount { .. }
+        | Step::BindDevice { .. }
+        | Step::ProveSize { .. }
+        | Step::RemoveTarget { .. }
+        | Step::DetachLoop { .. }
+        | Step::MarkQuarantined { .. }
+        | Step::RenameToQuarantine { .. }
+        | Step::MakePoolDirectory { .. }
+        | Step::WritePoolFile { .. } => CALL,
+        Step::AllocateImage { .. }
+        | Step::GrowImage { .. }
+        | Step::MakeFilesystem { .. }
+        | Step::MountFilesystem { .. }
+        | Step::GrowFilesystem { .. }
+        | Step::Unmount { .. }
+        | Step::RemoveImage { .. }
+        | Step::RemoveUnfinished { .. }
+        | Step::WipeSignatures { .. } => WORK,
+        Step::CheckFilesystem { .. } | Step::GrowOffline { .. } | Step::EraseImage { .. } => WHOLE,
+    }
+}

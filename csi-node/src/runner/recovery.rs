@@ -1,0 +1,110 @@
+//! The start after a crash: what the journal knows as not over is taken back, done again, or left to a
+//! pass that must first prove that it may. Runs before anything is served.
+
+use terrace_backends::{Backend, BackendKind, backend};
+use terrace_device_types::{ClusterUid, Intent, OperationId, Step};
+
+use super::{AGENT_PATIENCE, Error, Job, Runner};
+use crate::host::{Host, Probe};
+use crate::journal;
+use crate::journal::record::{Record, Resume, Subject};
+use crate::operation::OpKind;
+use crate::pools::Pools;
+use crate::queue::schedule::Priority;
+
+/// How one unfinished operation ended.
+#[derive(Debug)]
+pub struct Recovered {
+    /// What the journal knew.
+    pub record: Record,
+    /// What was done about it.
+    pub resume: Resume,
+    /// Why that failed, if it did: the next plan for the object meets what is left.
+    pub error: Option<Error>,
+}
+
+/// Deals with every unfinished operation, oldest first.
+///
+/// # Errors
+/// Only if the journal cannot be read.
+pub async fn recover(
+    runner: &Runner,
+    pools: &Pools,
+    cluster: &ClusterUid,
+) -> Result<Vec<Recovered>, journal::Error> {
+    let mut records = runner.journal.open_operations()?;
+    records.sort_by_key(|record| record.begun);
+    let mut recovered = Vec::new();
+    for record in records {
+        let resume = record.kind.resume();
+        let result = match resume {
+            Resume::NextPass => Ok(()),
+            Resume::Undo => undo(runner, &record).await,
+            Resume::Again => again(runner, pools, cluster, &record).await,
+        };
+        let error = result.err();
+        if matches!(error, Some(Error::Stopped(_))) {
+            recovered.push(Recovered { record, resume, error });
+            return Ok(recovered);
+        }
+        runner.journal.remove(record.id)?;
+        tracing::info!(
+            kind = %record.kind,
+            name = record.subject.name,
+            ?resume,
+            step = record.steps.get(record.next).map_or("", String::as_str),
+            error = error.as_ref().map(Error::chain),
+            "an operation was interrupted"
+        );
+        recovered.push(Recovered { record, resume, error });
+    }
+    Ok(recovered)
+}
+
+fn job(record: &Record) -> Job {
+    let (kind, subject) = (record.kind, record.subject.clone());
+    Job::on_volume(kind, subject, Priority::Recovery, AGENT_PATIENCE)
+}
+
+async fn undo(runner: &Runner, record: &Record) -> Result<(), Error> {
+    let steps = record.rollback();
+    runner.run(job(record), move |_: &dyn Host, _: &OperationId| Ok(steps)).await.map(|_| ())
+}
+
+async fn again(
+    runner: &Runner,
+    pools: &Pools,
+    cluster: &ClusterUid,
+    record: &Record,
+) -> Result<(), Error> {
+    let Subject { volume, pool, name: _, target, to } = record.subject.clone();
+    let known = pool.and_then(|uuid| pools.get(uuid));
+    let (Some(volume), Some(known)) = (volume, known) else { return Ok(()) };
+    let cluster = cluster.clone();
+    let intent = match (record.kind, target, to) {
+        (OpKind::Grow | OpKind::Expand, _, Some(to)) => Intent::Grow { volume, cluster, to },
+        (OpKind::Adopt, _, _) => Intent::Adopt { volume, cluster },
+        (OpKind::Retain, _, _) => Intent::Retain { volume, cluster },
+        (OpKind::Unstage, Some(target), _) => Intent::Unstage { volume, cluster, target },
+        (OpKind::Unpublish, Some(target), _) => Intent::Unpublish { target },
+        (
+            OpKind::PreparePool
+            | OpKind::Create
+            | OpKind::Grow
+            | OpKind::Delete
+            | OpKind::Stage
+            | OpKind::Unstage
+            | OpKind::Publish
+            | OpKind::Unpublish
+            | OpKind::Expand,
+            _,
+            _,
+        ) => return Ok(()),
+    };
+    let plan = move |host: &dyn Host, _: &OperationId| -> Result<Vec<Step>, Error> {
+        let view = host.volume(&known.dir, volume, Probe::Skip).map_err(Error::Observe)?;
+        let backend: &dyn Backend = backend(BackendKind::File);
+        Ok(backend.plan(&intent, &view)?)
+    };
+    runner.run(job(record), plan).await.map(|_| ())
+}
