@@ -29,7 +29,7 @@ struct Surroundings {
 pub fn observe_devices(host: &Host) -> Result<Vec<DeviceView>, DeviceError> {
     let around = Surroundings {
         mounts: observe_mounts(host)?,
-        swaps: observe_swaps(host)?,
+        swaps: observe_swaps(host)?.iter().map(|swap| node_of(host, swap)).collect(),
         by_id: observe_by_id(host),
     };
     let block = host.sys.join("block");
@@ -163,10 +163,12 @@ fn device_id(
 }
 
 fn used_by_system(around: &Surroundings, path: &Path, dev_t: DevT) -> Vec<DeviceUse> {
+    // btrfs shows a number of its own, so the source counts too.
+    let name = path.file_name().and_then(|name| name.to_str());
     let mounted = around
         .mounts
         .iter()
-        .filter(|mount| mount.dev_t == dev_t || Path::new(&mount.source) == path)
+        .filter(|mount| mount.dev_t == dev_t || mount.source.strip_prefix("/dev/") == name)
         .map(|mount| DeviceUse::Mounted { at: mount.at.clone() });
     let swap = around.swaps.iter().filter(|swap| *swap == path).map(|_| DeviceUse::Swap);
     mounted.chain(swap).collect()
@@ -175,6 +177,16 @@ fn used_by_system(around: &Surroundings, path: &Path, dev_t: DevT) -> Vec<Device
 fn holders(node: &Node) -> Vec<DeviceUse> {
     let names = sorted_names(&node.dir.join("holders")).unwrap_or_default();
     names.into_iter().map(|name| DeviceUse::Holder { name }).collect()
+}
+
+/// The device node behind a path such as /dev/mapper/swap, in this host's /dev.
+fn node_of(host: &Host, path: &Path) -> PathBuf {
+    let inside =
+        path.strip_prefix("/dev").map_or_else(|_| path.to_owned(), |rest| host.dev.join(rest));
+    match fs::canonicalize(&inside) {
+        Ok(node) if path.starts_with("/dev") => host.dev.join(node.file_name().unwrap_or_default()),
+        Ok(_) | Err(_) => inside,
+    }
 }
 
 /// By-id links, sorted, so that "the first" is always the same one.

@@ -152,8 +152,8 @@ impl DeviceError {
             Self::CapabilityMissing { .. } | Self::ToolMissing { .. } | Self::Tag { .. } => {
                 Class::Wait
             }
-            Self::Busy { .. } => Class::Wait,
-            Self::Changed { .. }
+            Self::Busy { .. }
+            | Self::Changed { .. }
             | Self::NotAttached { .. }
             | Self::NotGrown { .. }
             | Self::Tool { .. }

@@ -104,7 +104,7 @@ pub(crate) fn mark_quarantined(
 }
 
 fn refuse_if_open(host: &Host, image: &Path, tagged: &Tagged) -> Result<(), DeviceError> {
-    if find_loop(host, file_id(image)?)?.is_some() {
+    if find_loop(host, image, file_id(image)?)?.is_some() {
         return Err(DeviceError::Busy { path: image.to_owned(), by: "a loop device is attached" });
     }
     let alone = kernel::is_open_only_here(&tagged.file)

@@ -27,9 +27,18 @@ pub(crate) fn file_id(path: &Path) -> Result<FileId, DeviceError> {
     Ok(FileId { dev: status.dev(), ino: status.ino() })
 }
 
-/// The loop device on that file, if there is one.
-pub(crate) fn find_loop(host: &Host, file: FileId) -> Result<Option<LoopView>, DeviceError> {
+/// The loop device on that image, if there is one. Device and inode decide. The file's name, which sysfs follows through renames, only spares
+/// opening the devices of others: an open one can't be detached.
+pub(crate) fn find_loop(
+    host: &Host,
+    image: &Path,
+    file: FileId,
+) -> Result<Option<LoopView>, DeviceError> {
     for name in bound_loops(host)? {
+        let backing = backing_file(host, &name);
+        if backing.is_none_or(|backing| !has_name_of(&backing, image)) {
+            continue;
+        }
         let device = host.dev.join(&name);
         let Some(view) = observe_loop(host, &name, &device, file)? else { continue };
         return Ok(Some(view));
@@ -37,9 +46,18 @@ pub(crate) fn find_loop(host: &Host, file: FileId) -> Result<Option<LoopView>, D
     Ok(None)
 }
 
+/// The kernel marks an unlinked file by a suffix.
+fn has_name_of(backing: &Path, image: &Path) -> bool {
+    let (Some(backing), Some(image)) = (backing.file_name(), image.file_name()) else {
+        return false;
+    };
+    let backing = backing.as_encoded_bytes();
+    backing.strip_suffix(b" (deleted)").unwrap_or(backing) == image.as_encoded_bytes()
+}
+
 /// The loop device on that image, which must be attached.
 pub(crate) fn require_loop(host: &Host, image: &Path) -> Result<LoopView, DeviceError> {
-    let found = find_loop(host, file_id(image)?)?;
+    let found = find_loop(host, image, file_id(image)?)?;
     found.ok_or_else(|| DeviceError::NotAttached { image: image.to_owned() })
 }
 
@@ -120,7 +138,7 @@ pub(crate) fn attach_loop(
     attachment: Attachment,
     deadline: Deadline,
 ) -> Result<StepDone, DeviceError> {
-    if find_loop(host, file_id(image)?)?.is_some() {
+    if find_loop(host, image, file_id(image)?)?.is_some() {
         return Ok(StepDone::Already);
     }
     let Attachment { sector, access, allocation } = attachment;
@@ -208,9 +226,9 @@ pub(crate) fn detach_loop(host: &Host, image: &Path) -> Result<StepDone, DeviceE
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(StepDone::Already),
         Err(source) => return Err(DeviceError::io("stat", image, source)),
     };
-    let Some(found) = find_loop(host, file)? else { return Ok(StepDone::Already) };
+    let Some(found) = find_loop(host, image, file)? else { return Ok(StepDone::Already) };
     detach(&found.device)?;
-    match find_loop(host, file)? {
+    match find_loop(host, image, file)? {
         None => Ok(StepDone::Changed),
         Some(still) => Err(DeviceError::Busy { path: still.device, by: "it is open or mounted" }),
     }

@@ -46,7 +46,7 @@ pub fn observe_volume(
     let Some(image) = find_image(pool_dir, volume)? else {
         return Ok(View { pool, volume: VolumeView::default(), boot, mounts });
     };
-    let attached = find_loop(host, image.id)?;
+    let attached = find_loop(host, &image.path, image.id)?;
     let of_volume = match &attached {
         Some(attached) => mounts_of(attached, &mounts),
         None => Vec::new(),

@@ -102,7 +102,7 @@ impl Refusal {
             Self::Pool(why) => why.class(),
             Self::Tag(why) => why.class(),
             Self::Format(why) => why.class(),
-            Self::Use(_) => Class::Wait,
+            Self::Use(why) => why.class(),
             Self::Proof(why) => why.class(),
         }
     }

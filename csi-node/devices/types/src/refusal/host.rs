@@ -223,3 +223,22 @@ impl FormatRefusal {
         }
     }
 }
+
+impl UseRefusal {
+    /// An open file ends without anybody being told, so it is tried again; everything else shows in some watch.
+    pub(crate) const fn class(&self) -> Class {
+        match self {
+            Self::StillInUse { volume: _, by: InUse::Open } => Class::Retry,
+            Self::StillInUse { volume: _, by: InUse::NotLooked } => Class::Bug,
+            Self::StillInUse { volume: _, by: InUse::Staged { .. } | InUse::Mounted { .. } }
+            | Self::NotStaged { .. }
+            | Self::StagedElsewhere { .. }
+            | Self::PublishedElsewhere { .. }
+            | Self::TargetOccupied { .. }
+            | Self::OtherAccess { .. }
+            | Self::StillPublished { .. }
+            | Self::StrangeLoop { .. }
+            | Self::OtherFilesystem { .. } => Class::Wait,
+        }
+    }
+}

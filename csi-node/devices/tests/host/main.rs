@@ -1,0 +1,9 @@
+//! Plans carried out on this very host: real files, loop devices, filesystems. Needs root and the tools; each test cleans up after itself, also when it fails.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on must fail")]
+
+mod destroy;
+mod format;
+mod life;
+mod pool;
+mod rig;
