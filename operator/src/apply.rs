@@ -52,7 +52,9 @@ impl Effects {
                 merge(&volumes(), volume, manager::OPERATOR, json!({ "metadata": metadata })).await
             }
             Effect::ReportVolume { volume, claim, conditions } => {
-                let status = json!({ "claim": claim, "conditions": conditions });
+                let mut status = json!({ "conditions": conditions });
+                // A null would be kept as a value of its own.
+                claim.iter().for_each(|claim| status["claim"] = json!(claim));
                 apply_status(&volumes(), volume, &status).await
             }
             Effect::HoldPool { pool, finalizers } | Effect::ReleasePool { pool, finalizers } => {

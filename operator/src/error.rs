@@ -133,8 +133,8 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::Api { .. }
-            | Self::Changed { .. }
+            Self::Api { source, .. } => class_of_api(source),
+            Self::Changed { .. }
             | Self::Busy { .. }
             | Self::Deadline { .. }
             | Self::NotLeading
@@ -159,7 +159,11 @@ impl Error {
             Self::Grow(GrowError::Size(error)) => code_of_size(error),
             Self::Grow(GrowError::Leaving { .. }) => Code::FailedPrecondition,
             Self::Token { .. } => Code::Aborted,
-            Self::Api { .. } | Self::NotLeading => Code::Unavailable,
+            Self::NotLeading => Code::Unavailable,
+            Self::Api { source, .. } => match class_of_api(source) {
+                Class::Invalid => Code::InvalidArgument,
+                Class::Retry | Class::Wait | Class::Bug => Code::Unavailable,
+            },
             Self::Changed { .. }
             | Self::Busy { .. }
             | Self::Deadline { .. }
@@ -203,6 +207,14 @@ fn code_of(class: Class) -> Code {
         Class::Wait => Code::ResourceExhausted,
         Class::Invalid => Code::InvalidArgument,
         Class::Bug => Code::Internal,
+    }
+}
+
+/// What the API server finds wrong with an object stays wrong; everything else may pass.
+fn class_of_api(error: &kube::Error) -> Class {
+    match error {
+        kube::Error::Api(status) if status.code == 422 => Class::Invalid,
+        _ => Class::Retry,
     }
 }
 

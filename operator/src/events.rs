@@ -9,7 +9,7 @@ use terrace_crds::names::manager;
 use terrace_crds::volume::ClaimRef;
 use terrace_plan::effect::Tone;
 
-/// Longest note that the API server takes.
+/// Longest note that the API server takes, in bytes.
 const NOTE_MAX: usize = 1024;
 
 /// Writes Events.
@@ -61,10 +61,29 @@ impl Events {
         let event = Event {
             type_,
             reason: reason.as_str().into(),
-            note: Some(note.chars().take(NOTE_MAX / 4).collect()),
+            note: Some(cut(note).to_owned()),
             action: "Provision".into(),
             secondary: None,
         };
         self.recorder.publish(&event, &reference).await
+    }
+}
+
+/// As much of a note as fits.
+fn cut(note: &str) -> &str {
+    let fits = (0..=NOTE_MAX.min(note.len())).rev().find(|end| note.is_char_boundary(*end));
+    &note[..fits.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NOTE_MAX, cut};
+
+    #[test]
+    fn a_note_is_cut_between_characters() {
+        assert_eq!(cut("short"), "short");
+        let long = "é".repeat(NOTE_MAX);
+        assert_eq!(cut(&long).len(), NOTE_MAX);
+        assert_eq!(cut(&format!("a{long}")).len(), NOTE_MAX - 1);
     }
 }

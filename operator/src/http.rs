@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Router, serve};
 use tokio::net::TcpListener;
@@ -12,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cache::Caches;
 use crate::metrics::Metrics;
+
+/// The format of /metrics.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the answers are made of.
 #[derive(Clone, Debug)]
@@ -48,6 +53,7 @@ async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn metrics(State(health): State<Health>) -> Result<String, StatusCode> {
-    health.metrics.text().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+async fn metrics(State(health): State<Health>) -> Result<impl IntoResponse, StatusCode> {
+    let text = health.metrics.text().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(([(CONTENT_TYPE, OPEN_METRICS)], text))
 }

@@ -11,10 +11,13 @@ use terrace_crds::volume::FsType;
 use terrace_crds::{StorageNode, StoragePool};
 
 use crate::parameters::Target;
-use crate::size::words;
+use crate::size::{about, words};
 use crate::space::{Space, observe_spaces};
 use crate::topology::Topology;
 use crate::world::{HostState, World, name_of};
+
+/// Most reasons in one message.
+const REASONS_MAX: usize = 16;
 
 /// What is to be placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,13 +278,21 @@ impl fmt::Display for NoPlace {
         if self.rejected.is_empty() {
             return write!(f, "no node offers {} yet", self.pools.join(", "));
         }
-        for (place, rejected) in self.rejected.iter().enumerate() {
-            if place > 0 {
-                f.write_str("; ")?;
-            }
-            write!(f, "{rejected}")?;
-        }
-        Ok(())
+        f.write_str(&self.reasons().join("; "))
+    }
+}
+
+impl NoPlace {
+    /// The reasons that can be mended first; nodes that nobody asked for are only counted.
+    fn reasons(&self) -> Vec<String> {
+        let (others, asked): (Vec<&Rejected>, Vec<&Rejected>) =
+            self.rejected.iter().partition(|rejected| rejected.why == Why::NotAskedFor);
+        let shown = asked.iter().take(REASONS_MAX).map(ToString::to_string);
+        let more = asked.len().saturating_sub(REASONS_MAX);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        let others = (!others.is_empty())
+            .then(|| format!("{} elsewhere, not among the nodes asked for", others.len()));
+        shown.chain(more).chain(others).collect()
     }
 }
 
@@ -305,7 +316,7 @@ impl fmt::Display for Why {
             Self::NotMadeYet => f.write_str("the pool was not made there yet"),
             Self::NoFilesystem { fs, detail } => write!(f, "cannot make {fs}: {detail}"),
             Self::NoSpace { asked, free } => {
-                write!(f, "{} asked, {} free", words(*asked), terrace_crds::Size::rounded(*free))
+                write!(f, "{} asked, {} free", words(*asked), about(*free))
             }
             Self::Watermark { used, at } => write!(f, "{used}% of the disk in use, volumes refused from {at}%"),
         }

@@ -105,15 +105,13 @@ pub enum Fault {
         /// As written.
         tier: String,
     },
-    /// Two transitions that would move a volume to and fro.
+    /// Transitions that would move a volume round and round.
     #[error(
-        "transitions {one:?} and {other:?} lie on a cycle and can hold at once: a volume would move to and fro; make them exclude each other, such as accessesPerDayBelow 1 and accessesPerDayAbove 1 over the same window"
+        "transitions {names} form a circle and can all hold at once: a volume would move round and round; make two of them exclude each other, such as accessesPerDayBelow 1 and accessesPerDayAbove 1 over the same window"
     )]
     Cycle {
-        /// Of the first.
-        one: String,
-        /// Of the second.
-        other: String,
+        /// Of the transitions, in their order.
+        names: String,
     },
 }
 

@@ -8,8 +8,12 @@ use terrace_crds::{Size, StoragePool};
 
 use crate::effect::{Effect, ObjectRef, finalizers_without};
 use crate::plan::{Next, Plan};
+use crate::size::about;
 use crate::space::{Space, observe_spaces};
 use crate::world::{World, name_of};
+
+/// Most nodes that a pool's status lists, as the schema bounds it.
+const NODES_MAX: usize = 1000;
 
 /// A pool that cannot work as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,10 +153,10 @@ fn sum(
     StoragePoolStatus {
         backend: pool.spec.file.as_ref().map(|_| "file".to_owned()),
         nodes_ready: Some(format!("{}/{}", usable().count(), spaces.len())),
-        capacity: Some(Size::rounded(usable().map(|space| space.limit).sum())),
-        available: Some(Size::rounded(usable().map(Space::free).sum())),
+        capacity: Some(shown(usable().map(|space| space.limit).sum())),
+        available: Some(shown(usable().map(Space::free).sum())),
         volumes,
-        nodes: spaces.iter().map(on_node).collect(),
+        nodes: spaces.iter().take(NODES_MAX).map(on_node).collect(),
         conditions: vec![verdict.against(there, generation, now)],
     }
 }
@@ -162,8 +166,13 @@ fn on_node(space: &Space) -> PoolOnNode {
     PoolOnNode {
         node: space.node.clone(),
         state: space.pool.state,
-        capacity: ready.then(|| Size::rounded(space.limit)),
-        available: ready.then(|| Size::rounded(space.free())),
+        capacity: ready.then(|| shown(space.limit)),
+        available: ready.then(|| shown(space.free())),
         message: space.pool.message.clone(),
     }
+}
+
+/// A size as `kubectl get` shows it.
+fn shown(bytes: u64) -> Size {
+    about(bytes).parse().unwrap_or_else(|_| Size::from_bytes(bytes))
 }

@@ -229,6 +229,15 @@ pub fn words(bytes: u64) -> String {
     Size::from_bytes(bytes).to_string()
 }
 
+/// Bytes as people read them: exact where that is short, else rounded down.
+#[must_use]
+pub fn about(bytes: u64) -> String {
+    /// Longest exact size that reads at a glance.
+    const SHORT: usize = 6;
+    let exact = words(bytes);
+    if exact.len() <= SHORT { exact } else { Size::rounded(bytes).to_string() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Asked, Content, FsType, SizeError, plan_growth, plan_size};
@@ -280,6 +289,12 @@ mod tests {
         assert_eq!(grow(400 * MIB, 0).map(|granted| granted.bytes), Ok(500 * MIB));
         assert_eq!(grow(600 * MIB, 0).map(|granted| granted.bytes), Ok(600 * MIB));
         assert!(matches!(grow(0, 400 * MIB), Err(SizeError::Shrink { .. })));
+    }
+
+    #[test]
+    fn free_space_reads_at_a_glance() {
+        assert_eq!(super::about(3 << 30), "3Gi");
+        assert_eq!(super::about((100 << 30) + 4096), "100Gi");
     }
 
     #[test]

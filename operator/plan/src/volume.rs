@@ -15,6 +15,7 @@ use crate::effect::{Effect, ObjectRef, Tone, finalizers_without};
 use crate::parameters::Target;
 use crate::placement::{Ask, plan_placement};
 use crate::plan::{Next, Plan};
+use crate::size::about;
 use crate::space::bytes_of;
 use crate::topology::{Topology, TopologyError};
 use crate::world::{World, csi_name_of, name_of};
@@ -138,7 +139,7 @@ fn plan_unassigned(
     };
     match plan_placement(world, &ask) {
         Ok(place) => {
-            let why = format!("{} free before", terrace_crds::Size::rounded(place.free));
+            let why = format!("{} free before", about(place.free));
             let assignment = Assignment { node: place.node, pool_uuid: place.pool_uuid };
             let volume = ObjectRef::of(&volume.metadata);
             let (pool, bytes) = (place.pool, ask.bytes);
@@ -282,11 +283,13 @@ fn is_news(there: &[Condition], verdict: &Verdict) -> bool {
     })
 }
 
-/// A volume that is not ready, or missing, waits for somebody.
+/// A volume that is not ready, or missing, waits for somebody; one that is both is told of once.
 fn asks_for_help(verdict: &Verdict) -> bool {
     match verdict.truth {
         Truth::True => verdict.kind == ConditionType::Missing,
-        Truth::False => verdict.kind == ConditionType::Ready,
+        Truth::False => {
+            verdict.kind == ConditionType::Ready && verdict.reason != Reason::NotFound
+        }
         Truth::Unknown => true,
     }
 }

@@ -109,7 +109,7 @@ fn a_healthy_volume_is_told_from_claim_to_disk() {
 #[test]
 fn a_volume_whose_pool_is_full_names_the_pool_and_what_is_free() {
     let mut world = world("2Gi");
-    let message = "node-a/local: 5Gi asked, 2048Mi free";
+    let message = "node-a/local: 5Gi asked, 2Gi free";
     let status =
         json!({"claim": "default/data", "conditions": [ready("False", "NoCapacity", message)]});
     let volume = volume("5Gi", status);

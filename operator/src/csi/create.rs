@@ -81,7 +81,9 @@ fn judge(sight: Sight) -> Option<Result<StorageVolume, Error>> {
         return volume.spec.assignment.is_some().then(|| Ok((*volume).clone()));
     }
     let reason = Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason)?;
-    let refused = is_final(*reason) && !was_touched(&volume);
+    // What was said before the volume got its place says nothing about that place.
+    let told_of_this = ready.observed_generation >= volume.metadata.generation;
+    let refused = is_final(*reason) && told_of_this && !was_touched(&volume);
     refused.then(|| Err(Error::Refused { name: name(), reason: *reason, message: ready.message.clone() }))
 }
 
