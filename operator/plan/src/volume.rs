@@ -201,11 +201,13 @@ fn plan_assigned(
     now: Timestamp,
 ) -> Plan {
     let there = conditions_of(volume);
-    let Some(ready) = find(there, ConditionType::Ready) else {
-        let waits = vec![format!("waiting for node {} to report", assignment.node)];
-        return Plan { said: waits, ..report(world, volume, Vec::new(), now) };
-    };
     let node = &assignment.node;
+    let Some(ready) = find(there, ConditionType::Ready) else {
+        // Nothing is written between the assignment and the node's first word: it would only cost time.
+        let said = vec![format!("waiting for node {node} to report")];
+        let (effects, verdicts, next) = (Vec::new(), Vec::new(), Next::Change);
+        return Plan { effects, verdicts, said, next };
+    };
     let say = |truth, reason, message: String| {
         let verdict = Verdict::new(ConditionType::Missing, truth, reason, message);
         report(world, volume, vec![verdict], now)
