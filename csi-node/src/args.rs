@@ -62,10 +62,14 @@ impl Args {
         given.map_or_else(default, |text| PathBuf::from(text.trim_start_matches("unix://")))
     }
 
-    /// The socket in which the kubelet finds the plugin.
+    /// The socket in which the kubelet finds the plugin. The kubelet dials it by its bare path (seen in 1.36), which
+    /// gRPC for Go then sends, percent-encoded, as the HTTP/2 authority; h2 resets such a stream with PROTOCOL_ERROR,
+    /// for percent signs may stand only before an `@`. So the file name has one.
     #[must_use]
     pub fn registration_socket(&self) -> PathBuf {
-        self.kubelet_dir.join("plugins_registry").join(format!("{}-reg.sock", names::DRIVER))
+        self.kubelet_dir
+            .join("plugins_registry")
+            .join(format!("terrace@{}-reg.sock", names::DRIVER))
     }
 
     /// The journal.
@@ -102,7 +106,10 @@ mod tests {
         let args = args(&["--kubelet-dir", "/k"]);
         assert_eq!(args.csi_socket().to_str(), Some("/k/plugins/csi.terrace.storage/csi.sock"));
         let registration = args.registration_socket();
-        assert_eq!(registration.to_str(), Some("/k/plugins_registry/csi.terrace.storage-reg.sock"));
+        assert_eq!(
+            registration.to_str(),
+            Some("/k/plugins_registry/terrace@csi.terrace.storage-reg.sock")
+        );
     }
 
     #[test]
