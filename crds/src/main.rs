@@ -1,10 +1,10 @@
-//! `terrace-crds yaml|rbac [--check]`: writes what is generated from this crate, or says which file differs.
+//! `terrace-crds yaml|rbac|all [--check]`: writes what is generated from this crate, or says which file differs.
 
 use std::{env, fs, path::Path, process::ExitCode};
 
 use terrace_crds::{kinds, rbac, yaml::to_yaml};
 
-const USAGE: &str = "usage: terrace-crds yaml|rbac [--check]";
+const USAGE: &str = "usage: terrace-crds yaml|rbac|all [--check]";
 /// Where definitions go: for kubectl, and for the chart, which cannot reach outside its folder.
 const YAML_FOLDERS: [&str; 2] = ["crds/yaml", "charts/terrace/crds"];
 const RBAC: &str = "charts/terrace/templates/rbac.yaml";
@@ -16,10 +16,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
-        ["yaml"] => definitions().and_then(write_all),
-        ["yaml", "--check"] => definitions().and_then(check_all),
-        ["rbac"] => write_all(permissions()),
-        ["rbac", "--check"] => check_all(permissions()),
+        [what] => generated(what).and_then(write_all),
+        [what, "--check"] => generated(what).and_then(check_all),
         _ => Err(USAGE.into()),
     };
     match done {
@@ -28,6 +26,15 @@ fn main() -> ExitCode {
             eprintln!("terrace-crds: {why}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn generated(what: &str) -> Result<Vec<Generated>, String> {
+    match what {
+        "yaml" => definitions(),
+        "rbac" => Ok(permissions()),
+        "all" => Ok([definitions()?, permissions()].concat()),
+        _ => Err(USAGE.into()),
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn failures(paths: &Paths, progress: &Progress) -> Result<usize> {
 pub(crate) fn generate(paths: &Paths) -> Result<()> {
     run(&mut cargo(
         paths,
-        &["run", "--quiet", "--profile", "ci", "--package", "terrace-crds", "--", "yaml"],
+        &["run", "--quiet", "--profile", "ci", "--package", "terrace-crds", "--", "all"],
     ))
 }
 
@@ -66,7 +66,7 @@ const CHECKS: [(&str, Check); 6] = [
                 "--package",
                 "terrace-crds",
                 "--",
-                "yaml",
+                "all",
                 "--check",
             ],
         ))
