@@ -121,6 +121,11 @@ impl Refusal {
             Self::Tag(TagRefusal::NoImage { .. }) => "NotOnNode",
             Self::Tag(_) => "HostObjectRefused",
             Self::Format(_) => "FormatRefused",
+            Self::Use(UseRefusal::NotStaged { .. }) => "NotStaged",
+            Self::Use(UseRefusal::TargetOccupied { .. }) => "TargetOccupied",
+            Self::Use(UseRefusal::StrangeLoop { .. } | UseRefusal::OtherFilesystem { .. }) => {
+                "HostObjectRefused"
+            }
             Self::Use(_) => "InUse",
             Self::Proof(_) => "ProofMissing",
         }

@@ -62,7 +62,7 @@ pub enum TagRefusal {
 pub enum FormatRefusal {
     /// The latch says formatted; the filesystem is not there.
     #[error(
-        "{image} was formatted as {expected}, but {found} is found on it: it is neither mounted nor formatted again; restore it or delete the volume"
+        "{image} was formatted as {expected}, but blkid shows {found}: it is neither mounted nor formatted again; restore it or delete the volume"
     )]
     Lost {
         /// The image.
@@ -73,9 +73,7 @@ pub enum FormatRefusal {
         found: String,
     },
     /// The latch says not formatted; something is there.
-    #[error(
-        "{image} was never formatted by Terrace, but {found} is found on it: it is not formatted"
-    )]
+    #[error("{image} was never formatted by Terrace, but blkid shows {found}: it is not formatted")]
     NotBlank {
         /// The image.
         image: PathBuf,

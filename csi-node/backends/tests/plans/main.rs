@@ -1,0 +1,8 @@
+//! Plans against a pure model of a host: goldens one can read, and laws over random lives with crashes.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on must fail")]
+
+mod golden;
+mod laws;
+mod model;
+mod world;
