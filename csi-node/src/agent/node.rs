@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,8 @@ use crate::inventory::{self, Listing};
 
 /// Changes that come together are taken together.
 const SETTLE: Duration = Duration::from_millis(150);
+/// After a pass that failed, such as while the API server is away.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// Figures are looked at so often; nothing is written unless they moved.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -46,7 +47,12 @@ pub async fn run(
     mut end: watch::Receiver<bool>,
 ) {
     let (store, changes) = pools;
-    let mut changes = pin!(changes);
+    // Driven by a task of its own: the store fills only while somebody polls the watch.
+    let told = Arc::clone(&agent);
+    let driven = tokio::spawn(changes.for_each(move |()| {
+        told.dirty.notify_one();
+        std::future::ready(())
+    }));
     let host = Arc::clone(&agent.context.runner.host);
     let facilities = tokio::task::spawn_blocking(move || host.facilities()).await;
     let Ok(facilities) = facilities else { return };
@@ -62,8 +68,7 @@ pub async fn run(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = end.wait_for(|end| *end) => return,
-            changed = changes.next() => if changed.is_none() { return },
+            _ = end.wait_for(|end| *end) => break,
             () = agent.dirty.notified() => {}
             _ = ticks.tick() => {}
         }
@@ -73,12 +78,13 @@ pub async fn run(
             continue;
         }
         if let Err(error) = pass(&agent, &store, &allowed, &mut state).await {
-            tracing::warn!(
-                error = report::chain(&error),
-                "a pass over the node failed; it is tried again"
-            );
+            let error = report::chain(&error);
+            tracing::warn!(error, "a pass over the node failed; it is tried again");
+            tokio::time::sleep(AFTER_FAILURE).await;
+            agent.dirty.notify_one();
         }
     }
+    driven.abort();
 }
 
 async fn pass(

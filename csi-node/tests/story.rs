@@ -1,0 +1,11 @@
+//! Stories on a real host: loop devices, filesystems, mounts and the CSI socket, as root. Each story has
+//! its own folder, pool and sockets, and takes everything away again, whatever became of it.
+
+#[path = "story/bench.rs"]
+mod bench;
+#[path = "story/crash.rs"]
+mod crash;
+#[path = "story/kubelet.rs"]
+mod kubelet;
+#[path = "story/node.rs"]
+mod node;

@@ -1,0 +1,182 @@
+//! I3: the process may die anywhere. Each story is run once to learn the points it passes, then once for
+//! each of them with the process dead from there on; after every death the node starts again, recovers,
+//! and the story must end as if nothing had happened.
+use std::sync::Arc;
+
+use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
+use terrace_device_types::{HostState, Intent, Latch, TagReading};
+use terrace_node::fault::{NoFaults, Point, StopAt};
+use terrace_node::operation::OpKind;
+use terrace_node::runner::recovery::recover;
+
+use crate::bench::{Bench, EXT4, Running, mounted};
+
+/// Runs `story` with the process dead at each point in turn, then recovers and runs it to its end.
+async fn at_every_point<S, F>(prepare: impl AsyncFn(&Bench), story: S, proof: impl Fn(&Bench))
+where
+    S: Fn(Arc<Bench>, Running) -> F,
+    F: Future<Output = Result<(), ()>>,
+{
+    let points = {
+        let bench = Arc::new(Bench::new());
+        prepare(&bench).await;
+        let faults = Arc::new(StopAt::never());
+        let running = bench.start_with(faults.clone()).await;
+        story(Arc::clone(&bench), running).await.expect("no fault, no failure");
+        proof(&bench);
+        faults.passed()
+    };
+    assert!(points.len() > 8, "a story worth its name: {points:?}");
+    for (number, point) in points.iter().enumerate() {
+        let bench = Arc::new(Bench::new());
+        prepare(&bench).await;
+        let faults = Arc::new(StopAt::nth(number));
+        let running = bench.start_with(faults.clone()).await;
+        let died = story(Arc::clone(&bench), running).await;
+        assert!(died.is_err(), "{point}: the dead do not succeed");
+        assert_eq!(faults.passed().last(), Some(point));
+        revive(&bench, *point).await;
+        let running = bench.start().await;
+        let ended = story(Arc::clone(&bench), running).await;
+        assert!(ended.is_ok(), "{point}: not to be ended after recovery");
+        proof(&bench);
+    }
+}
+
+/// What a start does before it serves.
+async fn revive(bench: &Bench, point: Point) {
+    let context = bench.context(Arc::new(NoFaults));
+    let recovered = recover(&context.runner, &context.pools, &bench.cluster).await;
+    for one in recovered.expect("the journal is read") {
+        let harmless = one.error.is_none() || one.record.kind == OpKind::Create;
+        assert!(harmless, "{point}: {:?}", one.error);
+    }
+    let open = context.runner.journal.open_operations().expect("the journal is read");
+    assert!(open.is_empty(), "{point}: {open:?}");
+}
+
+async fn make(bench: &Bench) {
+    let running = bench.start().await;
+    bench.create(&running, "vol", EXT4).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_create_ends_or_is_undone_wherever_the_process_dies() {
+    let story = |bench: Arc<Bench>, running: Running| async move {
+        let intent = bench.create_intent("vol", EXT4, EXT4.least());
+        let made = bench.run(&running.context.runner, OpKind::Create, "vol", intent).await;
+        running.stop().await;
+        made.map(|_| ()).map_err(|_| ())
+    };
+    at_every_point(
+        async |_| {},
+        story,
+        |bench| {
+            let view = bench.view("vol");
+            let image = view.volume.image.expect("made");
+            assert!(matches!(image.tag, TagReading::Read(tag) if tag.state == HostState::Ready));
+            assert_eq!(bench.loops(), Vec::<String>::new());
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_i2_stage_and_publish_end_or_are_undone_wherever_the_process_dies() {
+    let story = |bench: Arc<Bench>, mut running: Running| async move {
+        let capability = || mounted(Mode::SingleNodeWriter, "", &[]);
+        let staged = running.node.node_stage_volume(bench.stage("vol", capability())).await;
+        let published = match staged {
+            Ok(_) => running
+                .node
+                .node_publish_volume(bench.publish("vol", "pod", capability()))
+                .await
+                .map(drop),
+            Err(status) => Err(status),
+        };
+        running.stop().await;
+        published.map_err(drop)
+    };
+    at_every_point(
+        async |bench| make(bench).await,
+        story,
+        |bench| {
+            let view = bench.view("vol");
+            let image = view.volume.image.as_ref().expect("there");
+            let TagReading::Read(tag) = &image.tag else { unreachable!() };
+            let made = bench.uuid("vol").filesystem_uuid();
+            assert_eq!(tag.latch, Latch::Formatted { filesystem: made });
+            assert_eq!(view.volume_mounts().count(), 2, "staged and published once each");
+            std::fs::write(bench.target("pod").join("file"), b"bytes").expect("usable");
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_unpublish_and_unstage_end_wherever_the_process_dies() {
+    let prepare = async |bench: &Bench| {
+        let mut running = bench.start().await;
+        bench.create(&running, "vol", EXT4).await;
+        let capability = || mounted(Mode::SingleNodeWriter, "", &[]);
+        running.node.node_stage_volume(bench.stage("vol", capability())).await.expect("staged");
+        running
+            .node
+            .node_publish_volume(bench.publish("vol", "pod", capability()))
+            .await
+            .expect("published");
+        running.stop().await;
+    };
+    let story = |bench: Arc<Bench>, mut running: Running| async move {
+        let gone =
+            running.node.node_unpublish_volume(bench.unpublish("vol", "pod")).await.map(drop);
+        let gone = match gone {
+            Ok(()) => running.node.node_unstage_volume(bench.unstage("vol")).await.map(drop),
+            Err(status) => Err(status),
+        };
+        running.stop().await;
+        gone.map_err(drop)
+    };
+    at_every_point(prepare, story, |bench| {
+        assert_eq!((bench.mounts(), bench.loops()), (Vec::new(), Vec::new()));
+        assert!(!bench.target("pod").exists());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_growing_ends_wherever_the_process_dies() {
+    let story = |bench: Arc<Bench>, running: Running| async move {
+        let (volume, cluster) = (bench.uuid("vol"), bench.cluster.clone());
+        let to = terrace_device_types::Bytes::mib(64);
+        let intent = Intent::Grow { volume, cluster, to };
+        let grown = bench.run(&running.context.runner, OpKind::Grow, "vol", intent).await;
+        let staged = match grown {
+            Ok(_) => {
+                let mut node = running.node.clone();
+                let stage = bench.stage("vol", mounted(Mode::SingleNodeWriter, "", &[]));
+                node.node_stage_volume(stage).await.map(drop).map_err(drop)
+            }
+            Err(_) => Err(()),
+        };
+        running.stop().await;
+        staged
+    };
+    at_every_point(
+        async |bench| make(bench).await,
+        story,
+        |bench| {
+            let view = bench.view("vol");
+            assert_eq!(
+                view.volume.image.expect("there").apparent,
+                terrace_device_types::Bytes::mib(64)
+            );
+            let filesystem = view.volume.filesystem.expect("mounted");
+            assert!(
+                filesystem.spans >= filesystem.fs.reachable(terrace_device_types::Bytes::mib(64))
+            );
+        },
+    )
+    .await;
+}
