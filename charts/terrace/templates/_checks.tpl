@@ -1,21 +1,46 @@
-{{/* What the schema cannot say: each refusal is a sentence. Included by the operator's Deployment. */}}
+{{/* What the schema cannot say in a sentence. Included by the operator's Deployment, so that nothing is rendered. */}}
 {{- define "terrace.checks" -}}
+{{- include "terrace.checks.node" . -}}
+{{- include "terrace.checks.classes" . -}}
+{{- range $key, $value := dict "sidecars.provisioner.timeout" .Values.sidecars.provisioner.timeout "sidecars.provisioner.capacityPollInterval" .Values.sidecars.provisioner.capacityPollInterval "sidecars.resizer.timeout" .Values.sidecars.resizer.timeout }}
+{{- if not (regexMatch "^([0-9]+(ms|s|m|h))+$" $value) }}{{ fail (printf "%s: %q is no span of time: write it as 60s or 1m30s" $key $value) }}{{ end }}
+{{- end }}
+{{- with .Values.telemetry.otlpEndpoint }}
+{{- if not (regexMatch "^https?://[^ /]+:[0-9]+/?$" .) }}{{ fail (printf "telemetry.otlpEndpoint: %q is no address: write it as http://HOST:PORT" .) }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "terrace.checks.path" -}}
+{{- if or (not (regexMatch "^(/[^/]+)+$" .path)) (has ".." (splitList "/" .path)) (has "." (splitList "/" .path)) }}
+{{- fail (printf "%s: %q is no folder to use: write an absolute path such as /var/lib/terrace, without dots and without a slash at its end" .key .path) }}
+{{- end }}
+{{- end }}
+
+{{- define "terrace.checks.node" -}}
+{{- $node := .Values.node }}
+{{- include "terrace.checks.path" (dict "key" "node.kubeletDir" "path" $node.kubeletDir) }}
+{{- include "terrace.checks.path" (dict "key" "node.stateDir" "path" $node.stateDir) }}
+{{- $kubelet := printf "%s/" $node.kubeletDir }}
+{{- if hasPrefix $kubelet (printf "%s/" $node.stateDir) }}{{ fail (printf "node.stateDir: %s lies in node.kubeletDir, where the kubelet cleans up: choose a folder of its own" $node.stateDir) }}{{ end }}
+{{- range $node.poolDirectories }}
+{{- include "terrace.checks.path" (dict "key" "node.poolDirectories" "path" .) }}
+{{- if hasPrefix $kubelet (printf "%s/" .) }}{{ fail (printf "node.poolDirectories: %s lies in node.kubeletDir, where the kubelet cleans up: choose a folder of its own" .) }}{{ end }}
+{{- if hasPrefix (printf "%s/" .) (printf "%s/" $node.stateDir) }}{{ fail (printf "node.poolDirectories: %s holds node.stateDir, where the journal lies: use a folder such as %s/pools" . $node.stateDir) }}{{ end }}
+{{- if has . (list "/bin" "/boot" "/dev" "/etc" "/home" "/lib" "/opt" "/proc" "/root" "/run" "/sbin" "/srv" "/sys" "/tmp" "/usr" "/var" "/var/lib") }}{{ fail (printf "node.poolDirectories: %s belongs to the system: use a folder below it or elsewhere" .) }}{{ end }}
+{{- end }}
+{{- if not (regexMatch "^([1-9][0-9]*|[1-9][0-9]?%|100%)$" (toString $node.maxUnavailable)) }}{{ fail (printf "node.maxUnavailable: %v lets no node be upgraded: write a number from 1, or a share such as 10%%" $node.maxUnavailable) }}{{ end }}
+{{- end }}
+
+{{- define "terrace.checks.classes" -}}
 {{- $seen := dict }}
-{{- $defaults := 0 }}
+{{- $defaults := list }}
 {{- range .Values.storageClasses }}
+{{- if not (regexMatch "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" .name) }}{{ fail (printf "storageClasses: %q cannot name an object: use lower-case letters, digits, '-' and '.'" .name) }}{{ end }}
 {{- if hasKey $seen .name }}{{ fail (printf "storageClasses: two are named %q: give each a name of its own" .name) }}{{ end }}
 {{- $_ := set $seen .name true }}
 {{- if and .tier .pool }}{{ fail (printf "storageClasses: %q names both tier and pool: keep one of them" .name) }}{{ end }}
 {{- if not (or .tier .pool) }}{{ fail (printf "storageClasses: %q names neither tier nor pool: name one of them" .name) }}{{ end }}
-{{- if .default }}{{ $defaults = add1 $defaults }}{{ end }}
+{{- if .default }}{{ $defaults = append $defaults .name }}{{ end }}
 {{- end }}
-{{- if gt (int $defaults) 1 }}{{ fail "storageClasses: more than one has default: true; a cluster has one default class" }}{{ end }}
-{{- $node := .Values.node }}
-{{- $kubelet := printf "%s/" $node.kubeletDir }}
-{{- if hasPrefix $kubelet (printf "%s/" $node.stateDir) }}{{ fail (printf "node.stateDir %s lies in node.kubeletDir: the kubelet cleans up there; choose a folder of its own" $node.stateDir) }}{{ end }}
-{{- range $node.poolDirectories }}
-{{- if hasPrefix $kubelet (printf "%s/" .) }}{{ fail (printf "node.poolDirectories: %s lies in node.kubeletDir: the kubelet cleans up there; choose a folder of its own" .) }}{{ end }}
-{{- if eq . $node.stateDir }}{{ fail (printf "node.poolDirectories: %s is node.stateDir itself, where the journal lies: use a folder below it, such as %s/pools" . .) }}{{ end }}
-{{- if has . (list "/bin" "/boot" "/dev" "/etc" "/lib" "/proc" "/run" "/sbin" "/sys" "/tmp" "/usr" "/var" "/var/lib") }}{{ fail (printf "node.poolDirectories: %s belongs to the system: use a folder below it or elsewhere" .) }}{{ end }}
-{{- end }}
+{{- if gt (len $defaults) 1 }}{{ fail (printf "storageClasses: %s all have default: true; a cluster has one default class" (join ", " $defaults)) }}{{ end }}
 {{- end }}
