@@ -72,7 +72,7 @@ impl Up {
                 &helm,
             );
         }
-        let _lock = lock(paths)?;
+        let _lock = lock(paths, progress)?;
         if api_only {
             cluster::start(paths, &tools, progress, Extent::Api, &[])?;
             return tell(paths, "an API server");
@@ -117,7 +117,7 @@ impl Down {
                 "--wait",
             ]));
         }
-        let _lock = lock(paths)?;
+        let _lock = lock(paths, progress)?;
         down::main(paths, progress)
     }
 }
@@ -134,7 +134,7 @@ pub(crate) fn images(paths: &Paths, progress: &Progress, content: Content) -> Re
 }
 
 /// One `up` or `down` at a time in a work tree; the lock ends with this process.
-fn lock(paths: &Paths) -> Result<File> {
+fn lock(paths: &Paths, progress: &Progress) -> Result<File> {
     if !rustix::process::geteuid().is_root() {
         bail!(
             "the rig makes namespaces, mounts and loop devices: run it as root, or use --cluster CONTEXT"
@@ -143,7 +143,9 @@ fn lock(paths: &Paths) -> Result<File> {
     fs::create_dir_all(&paths.rig)?;
     let dir = File::open(&paths.rig)?;
     if dir.try_lock().is_err() {
-        bail!("another hack/up or hack/down is at work on {}", paths.rig.display());
+        progress
+            .say(format!("waiting for another hack/up or hack/down on {}", paths.rig.display()));
+        dir.lock()?;
     }
     Ok(dir)
 }
