@@ -22,14 +22,15 @@ pub(crate) fn main(paths: &Paths, progress: &Progress) -> Result<()> {
         Some(holder) => end(paths, &holder, progress)?,
         None => Vec::new(),
     };
-    sweep(paths)?;
-    report(paths, &namespaces, progress)
+    let devices = sweep(paths)?;
+    report(paths, &namespaces, &devices, progress)
 }
 
-/// Removes what no living rig needs. Called with no rig running.
-pub(crate) fn sweep(paths: &Paths) -> Result<()> {
-    for device in loop_devices(paths)? {
-        succeeds(&mut command("losetup", ["--detach", &device]));
+/// Removes what no living rig needs; gives the loop devices that had to be freed. Called with no rig running.
+pub(crate) fn sweep(paths: &Paths) -> Result<Vec<String>> {
+    let devices = loop_devices(paths)?;
+    for device in &devices {
+        succeeds(&mut command("losetup", ["--detach", device]));
     }
     for group in cgroups() {
         remove_group(&group);
@@ -44,7 +45,7 @@ pub(crate) fn sweep(paths: &Paths) -> Result<()> {
             fs::remove_file(&gone).with_context(|| format!("remove {}", gone.display()))?;
         }
     }
-    Ok(())
+    Ok(devices)
 }
 
 /// Inside: end all, unmount volumes, free loop devices. Then process 1, and with it the namespaces.
@@ -75,33 +76,67 @@ done
 [ -z "$left" ]
 "#;
 
-/// Loop devices whose file is, or was, in the rig's folders.
+/// One loop device; `device` and `inode` are those of the file behind it.
+struct Loop {
+    name: String,
+    file: String,
+    device: String,
+    inode: String,
+}
+
+/// Loop devices whose file is in the rig's folders, or on a file system on such a device, or is such a device's node
+/// (the kubelet holds block volumes so).
 fn loop_devices(paths: &Paths) -> Result<Vec<String>> {
-    let state = paths.state();
-    let files = inodes(&state);
+    let dirs = [paths.state(), "/var/lib/terrace".into(), "/var/lib/kubelet".into()];
+    let mut files = inodes(&paths.state());
+    let mut on_ours = HashSet::new();
+    let mut left = all_loops()?;
+    let mut found = Vec::new();
+    loop {
+        let is_ours = |one: &Loop| {
+            dirs.iter().any(|dir| Path::new(&one.file).starts_with(dir))
+                || on_ours.contains(&one.device)
+                || files.contains(&(one.device.clone(), one.inode.clone()))
+        };
+        let (ours, others): (Vec<Loop>, Vec<Loop>) = left.into_iter().partition(is_ours);
+        if ours.is_empty() {
+            // What lies on another is detached first.
+            found.reverse();
+            return Ok(found);
+        }
+        for one in ours {
+            let node = fs::metadata(&one.name)?;
+            on_ours.insert(number(node.rdev()));
+            files.insert((number(node.dev()), node.ino().to_string()));
+            found.push(one.name);
+        }
+        left = others;
+    }
+}
+
+fn all_loops() -> Result<Vec<Loop>> {
     let columns = "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE";
     let text = output(&mut command("losetup", ["--list", "--json", "--output", columns]))?;
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
     let list: Value = serde_json::from_str(&text)?;
-    let mut found = Vec::new();
-    for device in list["loopdevices"].as_array().into_iter().flatten() {
-        let word = |column: &str| {
-            device[column]
-                .as_str()
-                .map_or_else(|| device[column].to_string(), |text| text.trim().to_owned())
-        };
-        let file = word("back-file");
-        let by_path =
-            [state.as_path(), Path::new("/var/lib/terrace"), Path::new("/var/lib/kubelet")]
-                .iter()
-                .any(|dir| Path::new(&file).starts_with(dir));
-        if by_path || files.contains(&(word("back-maj:min"), word("back-ino"))) {
-            found.push(word("name"));
-        }
-    }
-    Ok(found)
+    let word = |device: &Value, column: &str| match &device[column] {
+        Value::String(text) => text.trim().to_owned(),
+        other => other.to_string(),
+    };
+    let devices = list["loopdevices"].as_array().into_iter().flatten();
+    let read = |device: &Value| Loop {
+        name: word(device, "name"),
+        file: word(device, "back-file"),
+        device: word(device, "back-maj:min"),
+        inode: word(device, "back-ino"),
+    };
+    Ok(devices.map(read).collect())
+}
+
+fn number(device: u64) -> String {
+    format!("{}:{}", major(device), minor(device))
 }
 
 /// Device and inode numbers of the large files below the state. Images of volumes are at least 1 MiB.
@@ -113,8 +148,7 @@ fn inodes(dir: &Path) -> HashSet<(String, String)> {
             match entry.metadata() {
                 Ok(meta) if meta.is_dir() => left.push(entry.path()),
                 Ok(meta) if meta.is_file() && meta.len() >= 1 << 20 => {
-                    let device = format!("{}:{}", major(meta.dev()), minor(meta.dev()));
-                    found.insert((device, meta.ino().to_string()));
+                    found.insert((number(meta.dev()), meta.ino().to_string()));
                 }
                 Ok(_) | Err(_) => {}
             }
@@ -138,7 +172,12 @@ fn remove_group(group: &Path) {
     }
 }
 
-fn report(paths: &Paths, namespaces: &[PathBuf], progress: &Progress) -> Result<()> {
+fn report(
+    paths: &Paths,
+    namespaces: &[PathBuf],
+    devices: &[String],
+    progress: &Progress,
+) -> Result<()> {
     let rig = paths.rig.display().to_string();
     let held = |pid: u32| {
         ["mnt", "net", "pid"].iter().any(|kind| {
@@ -158,7 +197,10 @@ fn report(paths: &Paths, namespaces: &[PathBuf], progress: &Progress) -> Result<
             .any(|dir| point.starts_with(dir))
     };
     let mounts = table.lines().filter(|line| line.split(' ').nth(4).is_some_and(ours)).count();
-    let loops = loop_devices(paths)?.len();
+    let is_attached = |name: &&String| {
+        Path::new("/sys/block").join(name.trim_start_matches("/dev/")).join("loop").exists()
+    };
+    let loops = loop_devices(paths)?.len() + devices.iter().filter(is_attached).count();
     let groups = cgroups().iter().filter(|group| group.exists()).count();
     let namespaces_left = if inside == 0 { 0 } else { namespaces.len() };
     progress.say(format!(

@@ -26,6 +26,8 @@ pub(crate) enum Content {
     Test,
     /// These and ours and the sidecars.
     Product,
+    /// The same, with our programs as they lie in the target folder.
+    ProductAsBuilt,
 }
 
 /// Arguments of `hack/up`.
@@ -43,6 +45,9 @@ pub(crate) struct Up {
     /// Terrace without the example pool, class, claim and Pod.
     #[arg(long)]
     no_example: bool,
+    /// Take our programs as they were last built.
+    #[arg(long)]
+    no_build: bool,
     /// More arguments for helm.
     #[arg(last = true)]
     helm: Vec<String>,
@@ -62,7 +67,7 @@ pub(crate) struct Down {
 impl Up {
     /// Idempotent: what is built is not built again, what runs is left running.
     pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<()> {
-        let Self { cluster, only_cluster, api_only, no_example, helm } = self;
+        let Self { cluster, only_cluster, api_only, no_example, no_build, helm } = self;
         tools::ensure_cluster_tools(paths, progress)?;
         let tools = Tools::locate(paths)?;
         if let Some(context) = cluster {
@@ -77,7 +82,11 @@ impl Up {
             cluster::start(paths, &tools, progress, Extent::Api, &[])?;
             return tell(paths, "an API server");
         }
-        let content = if only_cluster { Content::Test } else { Content::Product };
+        let content = match (only_cluster, no_build) {
+            (true, _) => Content::Test,
+            (false, true) => Content::ProductAsBuilt,
+            (false, false) => Content::Product,
+        };
         let images = images(paths, progress, content)?;
         cluster::start(paths, &tools, progress, Extent::Node, &images)?;
         if only_cluster {
@@ -125,11 +134,13 @@ impl Down {
 /// Builds programs and images that are missing or changed.
 pub(crate) fn images(paths: &Paths, progress: &Progress, content: Content) -> Result<Vec<Archive>> {
     let mut archives = image::test_images(paths, progress)?;
-    if content == Content::Product {
-        tools::ensure_sidecars(paths, progress)?;
-        image::build_programs(paths, progress)?;
-        archives.extend(image::product_images(paths, &Tools::locate(paths)?, progress)?);
+    match content {
+        Content::Test => return Ok(archives),
+        Content::Product => image::build_programs(paths, progress)?,
+        Content::ProductAsBuilt => {}
     }
+    tools::ensure_sidecars(paths, progress)?;
+    archives.extend(image::product_images(paths, &Tools::locate(paths)?, progress)?);
     Ok(archives)
 }
 
