@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::try_join;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource};
@@ -67,6 +68,22 @@ impl Cluster {
             Api::namespaced(self.client.clone(), &claim.namespace);
         let got = api.get_opt(&claim.name).await;
         got.map_err(|error| Fault::of_call("PersistentVolumeClaim", error))
+    }
+
+    /// The class of a claim, if it is there.
+    ///
+    /// # Errors
+    /// [`Fault`], by what the API server answered.
+    pub async fn class_of(
+        &self,
+        claim: &PersistentVolumeClaim,
+    ) -> Result<Option<StorageClass>, Fault> {
+        let named = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+        let Some(name) = named.filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        let got = Api::<StorageClass>::all(self.client.clone()).get_opt(name).await;
+        got.map_err(|error| Fault::of_call("StorageClass", error))
     }
 
     /// Everything that the operator decides by.

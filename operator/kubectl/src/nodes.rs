@@ -54,17 +54,21 @@ fn one(node: &StorageNode, width: Width, now: Timestamp) -> String {
 
 fn head(name: &str, status: &StorageNodeStatus, now: Timestamp) -> String {
     let kernel = status.kernel.as_deref().unwrap_or("unknown");
-    let mut text = format!("{name}: {} volumes, kernel {kernel}\n", status.volumes.len());
+    let volumes = match status.volumes.len() {
+        1 => "1 volume".to_owned(),
+        many => format!("{many} volumes"),
+    };
+    let mut text = format!("{name}: {volumes}, kernel {kernel}\n");
     match find(&status.conditions, ConditionType::Ready) {
         Some(ready) => {
             let age = Age::between(ready.last_transition_time.0, now);
-            let _ = write!(text, "  Ready {} since {age}: {}", ready.status, ready.reason);
+            let _ = write!(text, "  Ready is {} for {age}, because {}", ready.status, ready.reason);
             if !ready.message.is_empty() {
                 let _ = write!(text, ": {}", ready.message);
             }
             text.push('\n');
         }
-        None => text.push_str("  Ready Unknown: its agent has not said\n"),
+        None => text.push_str("  Ready is Unknown: its agent has not said\n"),
     }
     text
 }

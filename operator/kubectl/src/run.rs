@@ -1,12 +1,12 @@
 //! From a command to the text it prints: connect, read, hand over to the pure functions.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::Resource;
 use serde::Serialize;
 use serde_json::json;
 use terrace_crds::{StorageNode, StorageVolume};
 use terrace_plan::explain::explain_volume;
+use terrace_plan::explain_claim::explain_claim;
 
 use crate::args::{Args, Command, Output};
 use crate::cluster::Cluster;
@@ -83,7 +83,10 @@ async fn explain(cluster: &Cluster, name: &str) -> Result<String, Fault> {
     }
     let claim = meant.claim();
     match cluster.claim(claim).await? {
-        Some(claim) => Ok(claim_without_volume(&claim)),
+        Some(claim) => {
+            let class = cluster.class_of(&claim).await?;
+            Ok(explain_claim(&world, &claim, class.as_ref()))
+        }
         None => Err(Fault::Missing(missing(meant))),
     }
 }
@@ -95,23 +98,6 @@ fn missing(meant: Meant) -> Missing {
             Missing::Volume { name: volume, namespace: claim.namespace }
         }
     }
-}
-
-/// A claim for which no StorageVolume was made.
-fn claim_without_volume(claim: &PersistentVolumeClaim) -> String {
-    let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
-    let namespace = text(claim.metadata.namespace.as_deref());
-    let name = text(claim.metadata.name.as_deref());
-    let spec = claim.spec.as_ref();
-    let class = text(spec.and_then(|spec| spec.storage_class_name.as_deref()));
-    let phase = text(claim.status.as_ref().and_then(|status| status.phase.as_deref()));
-    format!(
-        "Claim {namespace}/{name} is {phase} and has no StorageVolume.\n\
-         Its class is {class:?}. A class with volumeBindingMode WaitForFirstConsumer makes the volume when a Pod uses the claim;\n\
-         a class of another provisioner never makes one here.\n\
-         \x20 kubectl get storageclass {class}\n\
-         \x20 kubectl describe pvc -n {namespace} {name}\n"
-    )
 }
 
 /// The objects as kubectl prints them.

@@ -11,7 +11,7 @@ use terrace_crds::volume::{Origin, StorageVolumeStatus, Usage, VolumeMode};
 
 use crate::age::Age;
 use crate::meaning::{meaning, parse_reason};
-use crate::placement::{Judged, judge_all};
+use crate::placement::{Ask, Judged, judge_all};
 use crate::space::{Space, observe_spaces};
 use crate::volume::{ask_of, claim_of, conditions_of, plan_volume};
 use crate::world::{World, name_of};
@@ -137,14 +137,8 @@ fn rank(kind: &str) -> usize {
 }
 
 fn condition(condition: &Condition, now: Timestamp) -> String {
-    let Condition {
-        type_,
-        status,
-        reason,
-        message,
-        last_transition_time,
-        observed_generation: _,
-    } = condition;
+    let Condition { type_, status, reason, message, last_transition_time, observed_generation: _ } =
+        condition;
     let age = Age::between(last_transition_time.0, now);
     let mut text = format!("\n{type_} is {status} for {age}, because {reason}.\n");
     if !message.is_empty() {
@@ -157,10 +151,12 @@ fn condition(condition: &Condition, now: Timestamp) -> String {
 }
 
 fn pools(world: &World, volume: &StorageVolume) -> String {
-    let Ok(ask) = ask_of(volume) else {
-        return String::new();
-    };
-    let Judged { pools, possible, rejected } = judge_all(world, &ask);
+    ask_of(volume).map_or_else(|error| format!("\n{error}\n"), |ask| pools_for(world, &ask))
+}
+
+/// Every pool that was looked at, and why it will do or not.
+pub(crate) fn pools_for(world: &World, ask: &Ask) -> String {
+    let Judged { pools, possible, rejected } = judge_all(world, ask);
     let mut text = "\nPools that were looked at\n".to_owned();
     if possible.is_empty() && rejected.is_empty() {
         let none = if pools.is_empty() {

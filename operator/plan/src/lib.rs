@@ -16,6 +16,7 @@ pub mod create;
 pub mod delete;
 pub mod effect;
 pub mod explain;
+pub mod explain_claim;
 pub mod grow;
 pub mod meaning;
 pub mod lifecycle;

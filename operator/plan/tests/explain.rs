@@ -4,9 +4,12 @@
 use std::{env, fs, path::Path, sync::Arc};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::{Value, from_value, json};
 use terrace_crds::StorageVolume;
 use terrace_plan::explain::explain_volume;
+use terrace_plan::explain_claim::explain_claim;
 use terrace_plan::world::{Host, HostState, World};
 
 const UUID: &str = "11111111-1111-4111-8111-111111111111";
@@ -137,4 +140,46 @@ fn a_deletion_that_waits_for_a_pod_says_so() {
     volume.metadata.deletion_timestamp = Some(from_value(json!(CREATED)).unwrap());
     let volume = assigned(volume, &mut world);
     assert_golden("deleting.txt", &explain_volume(&world, &volume, now()));
+}
+
+fn claim(spec: Value) -> PersistentVolumeClaim {
+    let metadata = json!({"namespace": "default", "name": "data", "uid": "u"});
+    from_value(json!({"metadata": metadata, "spec": spec, "status": {"phase": "Pending"}})).unwrap()
+}
+
+fn class(parameters: Value) -> StorageClass {
+    let class = json!({
+        "metadata": {"name": "terrace-local"}, "provisioner": "csi.terrace.storage",
+        "volumeBindingMode": "WaitForFirstConsumer", "parameters": parameters,
+    });
+    from_value(class).unwrap()
+}
+
+fn asking(size: &str) -> Value {
+    json!({"storageClassName": "terrace-local", "resources": {"requests": {"storage": size}}})
+}
+
+#[test]
+fn a_claim_that_fits_nowhere_names_the_pool_and_what_is_free() {
+    let class = class(json!({"terrace.storage/pool": "local"}));
+    let text = explain_claim(&world("2Gi"), &claim(asking("5Gi")), Some(&class));
+    assert_golden("claim-too-large.txt", &text);
+}
+
+#[test]
+fn a_claim_that_terrace_would_refuse_says_what_to_change() {
+    let class = class(json!({"terrace.storage/pool": "local", "terrace.storage/fstype": "xfs"}));
+    let text = explain_claim(&world("2Gi"), &claim(asking("1Gi")), Some(&class));
+    assert_golden("claim-refused.txt", &text);
+}
+
+#[test]
+fn a_claim_without_a_class_of_ours_is_sent_elsewhere() {
+    let claim = claim(asking("1Gi"));
+    let none = explain_claim(&world("2Gi"), &claim, None);
+    assert!(none.contains("There is no StorageClass \"terrace-local\": make it"), "{none}");
+    let mut other = class(json!({}));
+    other.provisioner = "example.com/other".into();
+    let other = explain_claim(&world("2Gi"), &claim, Some(&other));
+    assert!(other.contains("provisioner example.com/other: not Terrace's"), "{other}");
 }
