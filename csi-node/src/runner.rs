@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use terrace_device_types::{Class, OperationId, Refusal, Step, StepDone};
+use terrace_devices::DeviceError;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -282,6 +283,8 @@ impl Runner {
                 None => return (None, done),
             };
             let again = match &done {
+                // What hung may still be at work: only a new plan may act beside it.
+                Err(Error::Step { source: DeviceError::Deadline { .. }, .. }) => None,
                 Err(error) if error.class() == Class::Retry => delays.next(),
                 Err(_) | Ok(_) => None,
             };

@@ -1,6 +1,9 @@
 //! The agent's writes to the API server, each between its fault points and each compared with what is
 //! there: an idle node writes nothing (I8). Server-side apply under one field manager.
 
+use std::future::Future;
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
@@ -12,6 +15,9 @@ use terrace_device_types::{ClusterUid, PvReading};
 
 use crate::fault::{ApiWrite, Edge, Faults, Point, Stopped};
 use crate::metrics::Metrics;
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(15);
 
 /// Why the API server did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +32,14 @@ pub enum Error {
         /// What it said.
         source: Box<kube::Error>,
     },
+    /// It did not answer in time (I10).
+    #[error("{doing} {name}: no answer from the API server within {} s", ANSWER.as_secs())]
+    TimedOut {
+        /// What was being done: a verb.
+        doing: &'static str,
+        /// With what.
+        name: String,
+    },
     /// The namespace that names the cluster has no usable UID.
     #[error("namespace kube-system has no usable UID: {0:?}")]
     NoCluster(Option<String>),
@@ -35,6 +49,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether there is no such object.
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Kube { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == 404))
+    }
+
     /// Whether the object, or its version, is not what we took it for: a fresh look mends it.
     #[must_use]
     pub fn is_stale(&self) -> bool {
@@ -43,7 +62,7 @@ impl Error {
                 kube::Error::Api(status) => status.code == 404 || status.code == 409,
                 _ => false,
             },
-            Self::NoCluster(_) | Self::Stopped(_) => false,
+            Self::TimedOut { .. } | Self::NoCluster(_) | Self::Stopped(_) => false,
         }
     }
 }
@@ -81,8 +100,8 @@ impl ApiServer {
     /// [`Error`].
     pub async fn cluster(&self) -> Result<ClusterUid, Error> {
         let namespaces: Api<Namespace> = Api::all(self.client());
-        let found = namespaces.get("kube-system").await;
-        let uid = found.map_err(kube_error("read", "namespace kube-system"))?.metadata.uid;
+        let found = ask("read", "namespace kube-system", namespaces.get("kube-system")).await?;
+        let uid = found.metadata.uid;
         let parsed = uid.as_deref().and_then(|uid| uid.parse().ok());
         parsed.ok_or(Error::NoCluster(uid))
     }
@@ -96,7 +115,7 @@ impl ApiServer {
         node: &str,
     ) -> Result<std::collections::BTreeMap<String, String>, Error> {
         let nodes: Api<Node> = Api::all(self.client());
-        let found = nodes.get(node).await.map_err(kube_error("read node", node))?;
+        let found = ask("read node", node, nodes.get(node)).await?;
         Ok(found.metadata.labels.unwrap_or_default())
     }
 
@@ -109,8 +128,7 @@ impl ApiServer {
         name: &str,
     ) -> Result<(PvReading, Option<PersistentVolume>), Error> {
         let volumes: Api<PersistentVolume> = Api::all(self.client());
-        let found = volumes.get_opt(name).await;
-        let found = found.map_err(kube_error("read persistent volume", name))?;
+        let found = ask("read persistent volume", name, volumes.get_opt(name)).await?;
         let reading = match &found {
             None => PvReading::NotFound,
             Some(volume) => {
@@ -143,9 +161,9 @@ impl ApiServer {
         let parameters = PatchParams::apply(manager::NODE).force();
         let patch = Patch::Apply(&body);
         self.faults.reach(Point::ApiWrite(ApiWrite::VolumeStatus, Edge::Before))?;
-        let written = volumes.patch_status(name, &parameters, &patch).await;
+        let write = volumes.patch_status(name, &parameters, &patch);
         self.metrics.api_write();
-        let written = written.map_err(kube_error("write status of volume", name))?;
+        let written = ask("write status of volume", name, write).await?;
         self.faults.reach(Point::ApiWrite(ApiWrite::VolumeStatus, Edge::After))?;
         Ok(written)
     }
@@ -172,11 +190,21 @@ impl ApiServer {
         let parameters =
             PatchParams { field_manager: Some(manager::NODE.into()), ..PatchParams::default() };
         self.faults.reach(Point::ApiWrite(write, Edge::Before))?;
-        let written = volumes.patch(&name, &parameters, &Patch::Merge(&body)).await;
+        let patch = Patch::Merge(&body);
         self.metrics.api_write();
-        written.map_err(kube_error("write finalizer of volume", &name))?;
+        ask("write finalizer of volume", &name, volumes.patch(&name, &parameters, &patch)).await?;
         self.faults.reach(Point::ApiWrite(write, Edge::After))?;
         Ok(())
+    }
+
+    /// What this node's StorageNode says, if there is one.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn node_status(&self, node: &str) -> Result<Option<StorageNodeStatus>, Error> {
+        let nodes: Api<StorageNode> = Api::all(self.client());
+        let found = ask("read storage node", node, nodes.get_opt(node)).await?;
+        Ok(found.and_then(|node| node.status))
     }
 
     /// Writes the StorageNode of this node, which is made if it is missing.
@@ -197,20 +225,34 @@ impl ApiServer {
         let mut body = head.clone();
         body["status"] = json!(status);
         self.faults.reach(Point::ApiWrite(ApiWrite::NodeStatus, Edge::Before))?;
-        let mut written = nodes.patch_status(node, &parameters, &Patch::Apply(&body)).await;
-        if matches!(&written, Err(kube::Error::Api(status)) if status.code == 404) {
-            let made = nodes.patch(node, &parameters, &Patch::Apply(&head)).await;
-            made.map_err(kube_error("make storage node", node))?;
-            self.metrics.api_write();
-            written = nodes.patch_status(node, &parameters, &Patch::Apply(&body)).await;
-        }
+        let patch = Patch::Apply(&body);
+        let doing = "write status of storage node";
         self.metrics.api_write();
-        written.map_err(kube_error("write status of storage node", node))?;
+        match ask(doing, node, nodes.patch_status(node, &parameters, &patch)).await {
+            Err(error) if error.is_missing() => {
+                let made = Patch::Apply(&head);
+                ask("make storage node", node, nodes.patch(node, &parameters, &made)).await?;
+                self.metrics.api_write();
+                ask(doing, node, nodes.patch_status(node, &parameters, &patch)).await?;
+            }
+            result => drop(result?),
+        }
         self.faults.reach(Point::ApiWrite(ApiWrite::NodeStatus, Edge::After))?;
         Ok(())
     }
 }
 
-fn kube_error<'a>(doing: &'static str, name: &'a str) -> impl FnOnce(kube::Error) -> Error + 'a {
-    move |source| Error::Kube { doing, name: name.to_owned(), source: Box::new(source) }
+/// Waits for an answer, not for ever.
+async fn ask<T>(
+    doing: &'static str,
+    name: &str,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(ANSWER, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => {
+            Err(Error::Kube { doing, name: name.to_owned(), source: Box::new(source) })
+        }
+        Err(_) => Err(Error::TimedOut { doing, name: name.to_owned() }),
+    }
 }

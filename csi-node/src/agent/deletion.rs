@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 use terrace_crds::{Reason, StorageVolume};
 use terrace_device_types::{
@@ -15,7 +16,7 @@ use super::Agent;
 use super::desired::{ValidVolume, is_held};
 use super::events::Notice;
 use super::report::{self, Outlook};
-use super::verdict::Standing;
+use super::verdict::{Patience, Standing};
 use super::volume::{Error, job, observe, reason_of, retain};
 use crate::context::observe_and_plan;
 use crate::fault::ApiWrite;
@@ -24,6 +25,8 @@ use crate::journal::KnownPool;
 use crate::operation::OpKind;
 use crate::runner;
 
+/// How long a deletion may wait before its owner is told how to end the wait.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 /// How long until a deletion that waits looks again; an unstage wakes it at once.
 const WAITS: Duration = Duration::from_secs(5);
 
@@ -108,7 +111,22 @@ async fn destroy(
     Ok(report::while_running(agent, volume, run).await.map(|_| None))
 }
 
-/// Says why it cannot go yet, and comes back.
+/// The reason, and from the deadline on the way out (I10). The text changes once, so it is written once.
+fn waiting_text(volume: &StorageVolume, message: String, now: Timestamp) -> (Patience, String) {
+    let asked = volume.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+    let waited = asked.map_or(SignedDuration::ZERO, |asked| now.duration_since(asked));
+    if waited < OVERDUE {
+        return (Patience::InTime, message);
+    }
+    let text = format!(
+        "{message}; it was to be deleted more than {} s ago: end the Pods that use it, then deletion goes on by itself",
+        OVERDUE.as_secs()
+    );
+    (Patience::Overdue, text)
+}
+
+/// Says why it cannot go yet, and comes back. The claim's owner hears of it only when it takes too long:
+/// a Pod that is still ending is no news.
 async fn linger(
     agent: &Agent,
     volume: &StorageVolume,
@@ -117,9 +135,10 @@ async fn linger(
     reason: Reason,
     message: String,
 ) -> Result<Action, Error> {
-    tracing::info!(name = valid.name, %reason, message, "deletion waits");
+    let (patience, message) = waiting_text(volume, message, Timestamp::now());
+    tracing::debug!(name = valid.name, %reason, message, "deletion waits");
     let (pool, view) = seen.unzip();
-    let outlook = Outlook { standing: Standing::Lingers { reason, message }, view, pool };
+    let outlook = Outlook { standing: Standing::Lingers { reason, message, patience }, view, pool };
     report::report(agent, volume, valid, &outlook).await?;
     Ok(Action::requeue(WAITS))
 }

@@ -91,8 +91,15 @@ impl Events {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &claim).await {
-            tracing::warn!(%error, reason = notice.reason(), "an event was not taken");
+        match self.recorder.publish(&event, &claim).await {
+            Ok(()) => {}
+            // The namespace is on its way out: nobody is left to be told.
+            Err(kube::Error::Api(status)) if status.code == 403 || status.code == 404 => {
+                tracing::debug!(reason = notice.reason(), "an event was not wanted");
+            }
+            Err(error) => {
+                tracing::warn!(%error, reason = notice.reason(), "an event was not taken");
+            }
         }
     }
 }

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
-use kube::Api;
 use kube::runtime::reflector::Store;
-use terrace_crds::{StorageNode, StorageNodeStatus, StoragePool};
+use terrace_crds::{StorageNodeStatus, StoragePool};
 use terrace_device_types::{DeviceView, Signature};
 use tokio::sync::watch;
 
@@ -94,7 +93,8 @@ async fn pass(
     state: &mut State,
 ) -> Result<(), super::volume::Error> {
     if state.written.is_none() {
-        state.written = Some(read_written(agent).await?);
+        let there = agent.api.node_status(&agent.node).await?;
+        state.written = Some(there.unwrap_or_default());
     }
     state.labels = agent.api.labels(&agent.node).await?;
     look_at_devices(agent, state).await?;
@@ -133,16 +133,6 @@ fn ready_pools(status: &StorageNodeStatus) -> Vec<String> {
     ready.map(|pool| pool.name.clone()).collect()
 }
 
-async fn read_written(agent: &Agent) -> Result<StorageNodeStatus, super::volume::Error> {
-    let nodes: Api<StorageNode> = Api::all(agent.api.client());
-    let found = nodes.get_opt(&agent.node).await.map_err(|source| super::api::Error::Kube {
-        doing: "read storage node",
-        name: agent.node.clone(),
-        source: Box::new(source),
-    })?;
-    Ok(found.and_then(|node| node.status).unwrap_or_default())
-}
-
 async fn list(agent: &Agent) -> Result<Listing, super::volume::Error> {
     let (pools, cluster) = (agent.context.pools.clone(), agent.context.cluster());
     let Some(cluster) = cluster else { return Ok(Listing::default()) };
@@ -153,21 +143,35 @@ async fn list(agent: &Agent) -> Result<Listing, super::volume::Error> {
 async fn look_at_devices(agent: &Agent, state: &mut State) -> Result<(), super::volume::Error> {
     let fingerprint = fingerprint(Path::new("/sys/class/block"));
     let before = std::mem::take(&mut state.devices);
-    let fresh = fingerprint != state.fingerprint;
-    let found = agent.context.look(move |host| look(host, before, fresh)).await?;
+    let fresh = if fingerprint == state.fingerprint { Fresh::No } else { Fresh::Yes };
+    let kubelets = format!("loop:{}/", agent.context.kubelet_dir.display());
+    let found = agent.context.look(move |host| look(host, before, fresh, &kubelets)).await?;
     state.devices = found.map_err(super::volume::Error::Observe)?;
     state.fingerprint = fingerprint;
     Ok(())
 }
 
+/// Whether a disk came, went or changed since the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fresh {
+    /// One did.
+    Yes,
+    /// None did.
+    No,
+}
+
 fn look(
     host: &dyn Host,
     before: Vec<(DeviceView, DeviceView)>,
-    fresh: bool,
+    fresh: Fresh,
+    kubelets: &str,
 ) -> Result<Vec<(DeviceView, DeviceView)>, terrace_devices::DeviceError> {
     let found = host.devices()?;
-    let probed = found.into_iter().map(|device| {
-        let same = before.iter().find(|(old, _)| *old == device).filter(|_| !fresh);
+    // The kubelet puts a loop device of its own on every raw volume it hands out; that is no disk.
+    let disks = found.into_iter().filter(|device| !device.id.starts_with(kubelets));
+    let probed = disks.map(|device| {
+        let same = before.iter().find(|(old, _)| *old == device);
+        let same = same.filter(|_| fresh == Fresh::No);
         let probed = same.map(|(_, probed)| probed.clone()).unwrap_or_else(|| {
             host.probe_device(device.clone()).unwrap_or_else(|error| {
                 let error = report::chain(&error);

@@ -38,7 +38,7 @@ pub fn plan_node_status(
     now: Timestamp,
 ) -> StorageNodeStatus {
     let devices: Vec<Device> =
-        facts.devices.iter().map(|view| device(view, &facts.pools, facts.listing)).collect();
+        facts.devices.iter().map(|view| device(view, &facts.pools)).collect();
     let volumes = volumes(facts.listing);
     let ready = facts.pools.iter().filter(|pool| pool.state == PoolState::Ready).count();
     let counts = Counts {
@@ -80,7 +80,7 @@ fn verdict(facts: &Facts<'_>) -> Verdict {
     }
 }
 
-fn device(view: &DeviceView, pools: &[NodePool], listing: &Listing) -> Device {
+fn device(view: &DeviceView, pools: &[NodePool]) -> Device {
     let at = view.uses.first().map(ToString::to_string);
     let of_pool = view.uses.iter().find_map(|by| match by {
         terrace_device_types::DeviceUse::Mounted { at } => {
@@ -93,7 +93,6 @@ fn device(view: &DeviceView, pools: &[NodePool], listing: &Listing) -> Device {
         | terrace_device_types::DeviceUse::Swap
         | terrace_device_types::DeviceUse::Claimed => None,
     });
-    let _ = listing;
     Device {
         id: view.id.clone(),
         path: view.path.display().to_string(),

@@ -14,7 +14,7 @@ use terrace_device_types::View;
 use super::Agent;
 use super::desired::ValidVolume;
 use super::events::Notice;
-use super::verdict::{Facts, Place, Standing, owned, plan_status};
+use super::verdict::{Facts, Patience, Place, Standing, owned, plan_status};
 use super::volume::{Error, was_ready};
 use crate::journal::KnownPool;
 use crate::runner::{self, Outcome, Progress};
@@ -120,7 +120,9 @@ fn notices(
             notices.push(Notice::Grown(format!("image on node {node} has {size} now")));
         }
         Standing::Made => {}
-        Standing::NotMade { message, .. } | Standing::Lingers { message, .. } => {
+        Standing::Lingers { patience: Patience::InTime, .. } => {}
+        Standing::NotMade { message, .. }
+        | Standing::Lingers { message, patience: Patience::Overdue, .. } => {
             let changed = message_of(there, ConditionType::Ready) != Some(message);
             notices.extend(changed.then(|| Notice::Failed(message.clone())));
         }

@@ -114,7 +114,7 @@ pub fn plan_pressure(seen: &Usage, threshold_percent: u8, before: &Pressure) -> 
     let bytes = percent(seen.used.0, reachable.0);
     let inodes = percent(seen.inodes_used, seen.inodes);
     if bytes >= least {
-        let (used, total) = (seen.used, reachable);
+        let (used, total) = (Size::rounded(seen.used.0), Size::rounded(reachable.0));
         return Pressure::High {
             reason: Reason::BytesAboveThreshold,
             message: format!(

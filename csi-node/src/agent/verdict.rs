@@ -44,7 +44,18 @@ pub enum Standing {
         reason: Reason,
         /// Cause and remedy.
         message: String,
+        /// Whether it takes too long.
+        patience: Patience,
     },
+}
+
+/// Whether a wait takes too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Not yet.
+    InTime,
+    /// Somebody should do something.
+    Overdue,
 }
 
 /// Where the volume lies, as its status names it.
@@ -184,7 +195,7 @@ fn ready(facts: &Facts<'_>) -> Verdict {
             let message = format!("volume lies in pool {pool} on this node");
             Verdict::new(kind, Truth::True, Reason::AsExpected, message)
         }
-        Standing::NotMade { reason, message } | Standing::Lingers { reason, message } => {
+        Standing::NotMade { reason, message } | Standing::Lingers { reason, message, .. } => {
             Verdict::new(kind, Truth::False, *reason, message.clone())
         }
     }

@@ -54,7 +54,7 @@ impl NodeService {
 
 #[tonic::async_trait]
 impl Node for NodeService {
-    #[tracing::instrument(name = "NodeStageVolume", skip_all, fields(volume = request.get_ref().volume_id), err)]
+    #[tracing::instrument(name = "NodeStageVolume", skip_all, fields(volume = request.get_ref().volume_id), err(level = "warn"))]
     async fn node_stage_volume(
         &self,
         request: Request<NodeStageVolumeRequest>,
@@ -63,7 +63,7 @@ impl Node for NodeService {
         self.reply(Rpc::Stage, NodeStageVolumeResponse {})
     }
 
-    #[tracing::instrument(name = "NodeUnstageVolume", skip_all, fields(volume = request.get_ref().volume_id), err)]
+    #[tracing::instrument(name = "NodeUnstageVolume", skip_all, fields(volume = request.get_ref().volume_id), err(level = "warn"))]
     async fn node_unstage_volume(
         &self,
         request: Request<NodeUnstageVolumeRequest>,
@@ -72,7 +72,7 @@ impl Node for NodeService {
         self.reply(Rpc::Unstage, NodeUnstageVolumeResponse {})
     }
 
-    #[tracing::instrument(name = "NodePublishVolume", skip_all, fields(volume = request.get_ref().volume_id), err)]
+    #[tracing::instrument(name = "NodePublishVolume", skip_all, fields(volume = request.get_ref().volume_id), err(level = "warn"))]
     async fn node_publish_volume(
         &self,
         request: Request<NodePublishVolumeRequest>,
@@ -81,7 +81,7 @@ impl Node for NodeService {
         self.reply(Rpc::Publish, NodePublishVolumeResponse {})
     }
 
-    #[tracing::instrument(name = "NodeUnpublishVolume", skip_all, fields(volume = request.get_ref().volume_id), err)]
+    #[tracing::instrument(name = "NodeUnpublishVolume", skip_all, fields(volume = request.get_ref().volume_id), err(level = "warn"))]
     async fn node_unpublish_volume(
         &self,
         request: Request<NodeUnpublishVolumeRequest>,
@@ -98,7 +98,7 @@ impl Node for NodeService {
         Ok(Response::new(NodeGetVolumeStatsResponse { usage }))
     }
 
-    #[tracing::instrument(name = "NodeExpandVolume", skip_all, fields(volume = request.get_ref().volume_id), err)]
+    #[tracing::instrument(name = "NodeExpandVolume", skip_all, fields(volume = request.get_ref().volume_id), err(level = "warn"))]
     async fn node_expand_volume(
         &self,
         request: Request<NodeExpandVolumeRequest>,

@@ -157,7 +157,8 @@ pub fn validate_expand(request: NodeExpandVolumeRequest) -> Result<ValidExpand, 
     }
     Ok(ValidExpand {
         volume: parse_text("volume_id", volume_id)?,
-        path: parse_path("volume_path", volume_path)?,
+        // Only looked up, never made: a path that is none of the volume's is simply not found.
+        path: parse_text("volume_path", volume_path)?.into(),
         required,
         limit,
     })

@@ -1,10 +1,12 @@
 //! Stats: bytes and inodes of a filesystem, the size of a raw device. One system call; no lock.
 
+use std::path::PathBuf;
+
 use csi_proto_rs::csi::v1::volume_usage::Unit;
 use csi_proto_rs::csi::v1::{NodeGetVolumeStatsRequest, VolumeUsage};
 use terrace_device_types::{View, VolumeMode};
 
-use super::request::{parse_path, parse_text};
+use super::request::parse_text;
 use super::status::Error;
 use crate::context::Context;
 use crate::host::{Probe, Usage};
@@ -21,7 +23,7 @@ pub async fn stats(
 ) -> Result<Vec<VolumeUsage>, Error> {
     let NodeGetVolumeStatsRequest { volume_id, volume_path, staging_target_path: _ } = request;
     let name = parse_text("volume_id", volume_id)?;
-    let path = parse_path("volume_path", volume_path)?;
+    let path = PathBuf::from(parse_text("volume_path", volume_path)?);
     let cluster = context.cluster().ok_or(Error::Starting)?;
     let wanted = Wanted { name: &name, uuid: None, scope: Scope::Any };
     let located = context.find(&cluster, wanted).await??;
