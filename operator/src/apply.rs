@@ -146,3 +146,6 @@ fn object<K: Resource<DynamicType = ()>>(metadata: Value, part: &str, value: &Va
     let (version, kind) = (K::api_version(&()), K::kind(&()));
     json!({ "apiVersion": version, "kind": kind, "metadata": metadata, part: value })
 }
+
+#[cfg(test)]
+mod tests;

@@ -231,7 +231,11 @@ impl From<Error> for Status {
         let mut message = error.to_string();
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
-            message = format!("{message}: {cause}");
+            let said = cause.to_string();
+            // Some of the client's errors repeat their source in their own text.
+            if !message.contains(&said) {
+                message = format!("{message}: {said}");
+            }
             source = cause.source();
         }
         Self::new(error.code(), message)
