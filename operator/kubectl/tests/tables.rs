@@ -1,6 +1,8 @@
 //! What `kubectl terrace` prints, from objects to text, against `tests/tables/*.txt`.
 //! `TERRACE_BLESS=1` writes the texts anew; read the difference before committing it.
 
+#![allow(clippy::unwrap_used, reason = "what builds a test's world may end the test")]
+
 use std::{env, fs, path::Path};
 
 use jiff::Timestamp;

@@ -1,6 +1,8 @@
 //! `explain_volume` on whole worlds, against the text that people read (`tests/explain/*.txt`).
 //! `TERRACE_BLESS=1` writes the texts anew; read the difference before committing it.
 
+#![allow(clippy::unwrap_used, reason = "what builds a test's world may end the test")]
+
 use std::{env, fs, path::Path, sync::Arc};
 
 use jiff::Timestamp;
