@@ -56,19 +56,52 @@ pub(crate) fn within<T: Send + 'static>(
     receive.recv_timeout(deadline.left()).unwrap_or_else(|_| Err(deadline.passed(doing)))
 }
 
+/// How long "in use" is looked at again before it is believed.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// Looks until it is free, for a moment: a child of ours between fork and exec holds every descriptor we have, and udev opens whatever changes. Whoever really
+/// uses it still does after that.
+pub(crate) fn settle(
+    mut is_free: impl FnMut() -> Result<bool, DeviceError>,
+) -> Result<bool, DeviceError> {
+    let until = Instant::now() + SETTLE;
+    loop {
+        if is_free()? {
+            return Ok(true);
+        }
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        thread::sleep(SETTLE / 50);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn what_is_in_use_for_a_moment_only_is_free() {
+        let mut looks = 0;
+        let free = settle(|| {
+            looks += 1;
+            Ok(looks > 3)
+        });
+        assert!(free.unwrap());
+        assert!(!settle(|| Ok(false)).unwrap());
+    }
+
+    #[test]
     fn i10_what_hangs_is_given_up_at_the_deadline() {
         let (release, held) = mpsc::channel::<()>();
         let deadline = Deadline::after(Duration::from_millis(50));
+        let began = Instant::now();
         let hung = within(deadline, "hang", move || {
             let _ = held.recv();
             Ok(())
         });
         assert!(matches!(hung, Err(DeviceError::Deadline { doing: "hang", .. })));
+        assert!(began.elapsed() < Duration::from_secs(4), "it waited {:?}", began.elapsed());
         drop(release);
     }
 

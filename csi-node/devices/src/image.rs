@@ -13,6 +13,7 @@ use terrace_device_types::{
     VolumeUuid,
 };
 
+use crate::deadline::settle;
 use crate::durable::{name_file, parent, unnamed_file};
 use crate::host::{Host, observe_boot};
 use crate::looped::{file_id, find_loop};
@@ -107,13 +108,18 @@ fn refuse_if_open(host: &Host, image: &Path, tagged: &Tagged) -> Result<(), Devi
     if find_loop(host, image, file_id(image)?)?.is_some() {
         return Err(DeviceError::Busy { path: image.to_owned(), by: "a loop device is attached" });
     }
-    let alone = kernel::is_open_only_here(&tagged.file)
-        .map_err(|source| DeviceError::io("take a lease on", image, source))?;
+    let alone = is_open_only_here(&tagged.file, image)?;
     if alone {
         Ok(())
     } else {
         Err(DeviceError::Busy { path: image.to_owned(), by: "some program has it open" })
     }
+}
+
+/// Whether this is the only open description of the image.
+pub(crate) fn is_open_only_here(file: &File, image: &Path) -> Result<bool, DeviceError> {
+    let fail = |source| DeviceError::io("take a lease on", image, source);
+    settle(|| kernel::is_open_only_here(file).map_err(fail))
 }
 
 /// Opens an image that is quarantined by that deletion. `None`: it is gone.

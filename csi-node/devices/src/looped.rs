@@ -9,6 +9,7 @@ use terrace_device_types::{
     Access, Allocation, Bytes, DevT, FileId, LoopView, SectorSize, StepDone,
 };
 
+use crate::deadline::settle;
 use crate::host::Host;
 use crate::kernel;
 use crate::{Deadline, DeviceError};
@@ -228,9 +229,10 @@ pub(crate) fn detach_loop(host: &Host, image: &Path) -> Result<StepDone, DeviceE
     };
     let Some(found) = find_loop(host, image, file)? else { return Ok(StepDone::Already) };
     detach(&found.device)?;
-    match find_loop(host, image, file)? {
-        None => Ok(StepDone::Changed),
-        Some(still) => Err(DeviceError::Busy { path: still.device, by: "it is open or mounted" }),
+    if settle(|| Ok(find_loop(host, image, file)?.is_none()))? {
+        Ok(StepDone::Changed)
+    } else {
+        Err(DeviceError::Busy { path: found.device, by: "it is open or mounted" })
     }
 }
 
@@ -241,6 +243,10 @@ fn detach(device: &Path) -> Result<(), DeviceError> {
 
 /// Whether nobody has claimed the block device: neither a mount nor another exclusive opener, on any path, in any namespace.
 pub(crate) fn is_unclaimed(device: &Path) -> Result<bool, DeviceError> {
+    settle(|| open_exclusively(device))
+}
+
+fn open_exclusively(device: &Path) -> Result<bool, DeviceError> {
     match OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(device) {
         Ok(_) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(false),

@@ -15,6 +15,7 @@ use rustix::mount::{
 };
 use terrace_device_types::{Access, FsType, FsUuid, StepDone, VolumeMode};
 
+use crate::deadline::settle;
 use crate::durable::make_directory;
 use crate::host::Host;
 use crate::mountinfo::observe_mounts;
@@ -161,17 +162,21 @@ fn expect_bound(from: &Path, to: &Path) -> Result<StepDone, DeviceError> {
 /// Unmounts everything at the path. Not mounted, gone, or stale is what was wanted.
 pub(crate) fn unmount_all(target: &Path) -> Result<StepDone, DeviceError> {
     let mut done = StepDone::Already;
-    loop {
-        match unmount(target, UnmountFlags::NOFOLLOW) {
-            Ok(()) => done = StepDone::Changed,
-            Err(Errno::INVAL | Errno::NOENT | Errno::STALE | Errno::NOTDIR) => return Ok(done),
-            Err(Errno::BUSY) => {
-                let by = "files on it are open, or something is mounted below";
-                return Err(DeviceError::Busy { path: target.to_owned(), by });
+    let gone = settle(|| {
+        loop {
+            match unmount(target, UnmountFlags::NOFOLLOW) {
+                Ok(()) => done = StepDone::Changed,
+                Err(Errno::INVAL | Errno::NOENT | Errno::STALE | Errno::NOTDIR) => return Ok(true),
+                Err(Errno::BUSY) => return Ok(false),
+                Err(errno) => return Err(DeviceError::io("unmount", target, errno)),
             }
-            Err(errno) => return Err(DeviceError::io("unmount", target, errno)),
         }
+    })?;
+    if gone {
+        return Ok(done);
     }
+    let by = "files on it are open, or something is mounted below";
+    Err(DeviceError::Busy { path: target.to_owned(), by })
 }
 
 /// Makes the path a mount will cover.

@@ -12,13 +12,14 @@ use terrace_device_types::{
 
 use crate::growth::filesystem_span;
 use crate::host::{Host, observe_boot};
+use crate::image::is_open_only_here;
 use crate::looped::{find_loop, is_unclaimed, split_dev};
 use crate::mountinfo::observe_mounts;
 use crate::pool::observe_pool;
 use crate::signature::probe_signature;
 use crate::superblock::read_superblock;
 use crate::tagged::read_tag;
-use crate::{Deadline, DeviceError, kernel};
+use crate::{Deadline, DeviceError};
 
 /// How hard to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,8 +173,7 @@ fn observe_opened(image: &ImageView, attached: Option<&LoopView>) -> Result<Open
         None => {
             let path = &image.path;
             let file = File::open(path).map_err(|source| DeviceError::io("open", path, source))?;
-            kernel::is_open_only_here(&file)
-                .map_err(|source| DeviceError::io("take a lease on", path, source))?
+            is_open_only_here(&file, path)?
         }
     };
     Ok(if alone { Opened::ByNobody } else { Opened::BySomebody })

@@ -9,7 +9,7 @@ use terrace_device_types::{
 };
 use terrace_devices::{DeviceError, execute, observe_images};
 
-use crate::rig::{Failed, Rig, cluster, create, deadline, delete, run, stage, unstage, volume};
+use crate::rig::{Failed, Rig, cluster, create, deadline, delete, run, stage, volume};
 
 const SIZE: Bytes = Bytes::mib(320);
 
@@ -64,6 +64,10 @@ fn i1_a_claimed_loop_device_and_an_open_image_are_not_deleted() {
 
     let reader = fs::File::open(&image).unwrap();
     assert_eq!(refused_use(&rig, ours), InUse::Open);
+    // Opened just after the plan was made: the step looks again.
+    let mark = Step::MarkQuarantined { image: image.clone(), proof: rig.proof(ours) };
+    let late = execute(&mark, deadline());
+    assert!(matches!(late, Err(DeviceError::Busy { .. })), "{late:?}");
     drop(reader);
     rig.fulfil(ours, &delete(&rig.proof(ours), Erase::No)).unwrap();
     assert!(observe_images(&rig.pool).unwrap().is_empty());
@@ -154,7 +158,8 @@ fn an_image_that_cannot_grow_keeps_its_length_and_its_blocks() {
     let rig = Rig::bare();
     let disk = rig.path("disk");
     fs::File::create(&disk).unwrap().set_len(400 << 20).unwrap();
-    run("mkfs.xfs", &["-q", disk.to_str().unwrap()]);
+    // ext4 allocates piece by piece: a fallocate that fails has taken everything there was.
+    run("mkfs.ext4", &["-q", disk.to_str().unwrap()]);
     fs::create_dir(&rig.pool).unwrap();
     run("mount", &["-o", "loop", disk.to_str().unwrap(), rig.pool.to_str().unwrap()]);
     rig.make_pool(&terrace_device_types::PoolPlace::Directory).unwrap();
@@ -177,17 +182,4 @@ fn an_image_that_cannot_grow_keeps_its_length_and_its_blocks() {
     let create_too_large = create(other, to, VolumeMode::Block);
     assert!(matches!(rig.fulfil(other, &create_too_large), Err(Failed::Refused(_))));
     assert_eq!(observe_images(&rig.pool).unwrap().len(), 1);
-}
-
-#[test]
-fn a_reserved_image_keeps_its_space_through_a_trim() {
-    let rig = Rig::new();
-    let (ours, mode) = (volume(), VolumeMode::Filesystem { fs: FsType::Xfs });
-    let staging = rig.path("staging");
-    rig.fulfil(ours, &create(ours, SIZE, mode)).unwrap();
-    rig.fulfil(ours, &stage(ours, mode, &staging)).unwrap();
-    let _refused = std::process::Command::new("fstrim").arg(&staging).output().unwrap();
-    let image = rig.observe(ours).volume.image.unwrap();
-    assert!(image.allocated >= image.apparent, "{image:?}");
-    rig.fulfil(ours, &unstage(ours, &staging)).unwrap();
 }

@@ -22,6 +22,12 @@ fn disk(rig: &Rig, prepare: impl Fn(&Path)) -> DeviceView {
     probe_device(&Host::real(), device, deadline()).unwrap()
 }
 
+/// As a reboot does; other tests' children may hold our descriptors for a moment.
+fn unmount(path: &Path) {
+    let umount = || std::process::Command::new("umount").arg(path).status().unwrap();
+    assert!((0..100).any(|_| umount().success()), "{} stays mounted", path.display());
+}
+
 fn place(device: &DeviceView, wipe: Wipe) -> PoolPlace {
     PoolPlace::Device { device: Box::new(device.clone()), wipe }
 }
@@ -43,7 +49,7 @@ fn a_blank_disk_becomes_a_pool_and_comes_back_after_a_reboot() {
     assert_eq!((view.file, view.fs.as_str()), (PoolFileReading::Read(pool_file()), "xfs"));
     assert!(view.reflink && view.xattrs);
 
-    run("umount", &[rig.pool.to_str().unwrap()]);
+    unmount(&rig.pool);
     let device = probe_device(&Host::real(), device, deadline()).unwrap();
     let ours = volume();
     let intent =
