@@ -75,6 +75,8 @@ fn plan_complete(
     };
     if ours.tag.state == HostState::Creating {
         let image = ours.image.path.clone();
+        // The crash may have come before its name was durable.
+        steps.push(Step::SyncDir { dir: view.pool.dir.clone() });
         steps.push(Step::WriteState { image, volume: wanted.volume, state: HostState::Ready });
     }
     Ok(steps)
