@@ -4,3 +4,4 @@
 pub mod examples;
 pub mod rig;
 pub mod schema;
+pub mod story;

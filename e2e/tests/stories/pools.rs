@@ -1,0 +1,77 @@
+//! Pools that cannot be: each says on its own status what stands in the way, and touches nothing.
+
+use anyhow::{Result, ensure};
+use terrace_e2e::rig::on_node;
+use terrace_e2e::story::{apply, kubectl, until};
+
+fn pool(name: &str, spec: &str) -> Result<()> {
+    apply(&format!("apiVersion: terrace.storage/v1alpha1\nkind: StoragePool\nmetadata: {{name: {name}}}\nspec: {{tier: strange, {spec}}}\n")).map(drop)
+}
+
+/// Waits until the pool's status says these words anywhere.
+fn says(name: &str, words: &str) -> Result<String> {
+    until(&format!("pool {name} says {words:?}"), 60, || {
+        let status = kubectl(&["get", "spool", name, "-o", "jsonpath={.status}"])?;
+        Ok(if status.contains(words) { Ok(status.clone()) } else { Err(status.clone()) })
+    })
+}
+
+fn rid_of(names: &[&str]) -> Result<()> {
+    kubectl(&[&["delete", "spool", "--timeout=60s", "--ignore-not-found"], names].concat()).map(drop)
+}
+
+/// A disk of the node for as long as the work takes: a loop device on a file outside of every pool.
+fn with_disk(name: &str, prepare: &str, work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    let file = format!("/var/lib/terrace/story-{name}.img");
+    let device = on_node(&format!("truncate -s 1G {file} && losetup --show -f {file}"))?;
+    let device = device.trim().to_owned();
+    let done = on_node(&format!("D={device}; {prepare}")).and_then(|_| work(&format!("loop:{file}")));
+    on_node(&format!("for m in $(grep '^{device} ' /proc/mounts | cut -d' ' -f2); do umount $m; done; losetup -d {device}; rm -f {file}"))?;
+    done
+}
+
+#[test]
+fn a_device_that_holds_data_is_refused_and_named() -> Result<()> {
+    with_disk("data", "mkfs.ext4 -q -L precious $D && sha256sum $D > /var/lib/terrace/story-data.sum", |id| {
+        pool("holds-data", &format!("devices: [{{id: '{id}'}}], file: {{}}"))?;
+        let said = says("holds-data", "ext4")?;
+        println!("{said}");
+        on_node("sha256sum -c /var/lib/terrace/story-data.sum; s=$?; rm /var/lib/terrace/story-data.sum; exit $s")?;
+        rid_of(&["holds-data"])
+    })
+}
+
+#[test]
+fn of_two_pools_that_claim_a_device_the_older_has_it_and_both_say_so() -> Result<()> {
+    with_disk("twice", "true", |id| {
+        let spec = format!("devices: [{{id: '{id}'}}], file: {{}}");
+        pool("first", &spec)?;
+        kubectl(&["wait", "spool/first", "--for=condition=Ready", "--timeout=60s"])?;
+        pool("second", &spec)?;
+        println!("{}", says("second", "first")?);
+        println!("{}", says("first", "second")?);
+        rid_of(&["second", "first"])
+    })
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused_with_a_sentence() -> Result<()> {
+    on_node("mkdir -p /var/lib/terrace/pools/frozen && mount -t tmpfs -o ro none /var/lib/terrace/pools/frozen")?;
+    let done = pool("frozen", "file: {directory: /var/lib/terrace/pools/frozen}")
+        .and_then(|()| says("frozen", "/var/lib/terrace/pools/frozen"));
+    let state = kubectl(&["get", "spool", "frozen", "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}"]);
+    rid_of(&["frozen"])?;
+    on_node("umount /var/lib/terrace/pools/frozen; rmdir /var/lib/terrace/pools/frozen")?;
+    println!("{}", done?);
+    ensure!(state? == "False", "the pool is Ready");
+    Ok(())
+}
+
+#[test]
+fn a_folder_outside_of_the_nodes_pool_directories_is_refused() -> Result<()> {
+    pool("outside", "file: {directory: /etc}")?;
+    let said = says("outside", "is not below one of this node's pool directories");
+    rid_of(&["outside"])?;
+    println!("{}", said?);
+    Ok(())
+}
