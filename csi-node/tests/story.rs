@@ -1,6 +1,10 @@
 //! Stories on a real host: loop devices, filesystems, mounts and the CSI socket, as root. Each story has
 //! its own folder, pool and sockets, and takes everything away again, whatever became of it.
 
+#[path = "story/agent.rs"]
+mod agent;
+#[path = "story/api.rs"]
+mod api;
 #[path = "story/bench.rs"]
 mod bench;
 #[path = "story/crash.rs"]
@@ -9,3 +13,5 @@ mod crash;
 mod kubelet;
 #[path = "story/node.rs"]
 mod node;
+#[path = "story/pools.rs"]
+mod pools;

@@ -1,0 +1,100 @@
+//! A fake API server for what the agent reads and writes: it answers from a few values and remembers what
+//! was written. It knows no rules; those are proven on a real one.
+use std::sync::{Arc, Mutex};
+
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+/// What is there, and what was written.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// The PersistentVolume, or the status code of an error; `None`: there is none.
+    pub(crate) pv: Option<Result<Value, u16>>,
+    /// Every write: method, path, body.
+    pub(crate) writes: Vec<(Method, String, Value)>,
+}
+
+/// The server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeApi {
+    known: Arc<Mutex<Known>>,
+}
+
+impl FakeApi {
+    pub(crate) fn with_pv(pv: Result<Value, u16>) -> Self {
+        let fake = Self::default();
+        fake.known.lock().expect("unpoisoned").pv = Some(pv);
+        fake
+    }
+
+    pub(crate) fn set_pv(&self, pv: Option<Result<Value, u16>>) {
+        self.known.lock().expect("unpoisoned").pv = pv;
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let fake = self.clone();
+        tokio::spawn(async move {
+            while let Some((request, send)) = handle.next_request().await {
+                send.send_response(fake.answer(request).await);
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.expect("a body").to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let path = parts.uri.path().to_owned();
+        let mut known = self.known.lock().expect("unpoisoned");
+        if parts.method != Method::GET {
+            known.writes.push((parts.method, path.clone(), body.clone()));
+            return reply(200, &written(&path, body));
+        }
+        let pv = known.pv.clone();
+        drop(known);
+        match (path.contains("/persistentvolumes/"), pv) {
+            (true, Some(Ok(pv))) => reply(200, &pv),
+            (true, Some(Err(code))) => reply(code, &failure(code)),
+            (true, None) => reply(404, &failure(404)),
+            (false, _) => reply(404, &failure(404)),
+        }
+    }
+
+    /// What was written since the last call.
+    pub(crate) fn take_writes(&self) -> Vec<(Method, String, Value)> {
+        std::mem::take(&mut self.known.lock().expect("unpoisoned").writes)
+    }
+}
+
+/// What a server would answer to a write: the object, whole enough to be read back.
+fn written(path: &str, mut body: Value) -> Value {
+    if path.contains("/storagevolumes/") {
+        body["apiVersion"] = json!("terrace.storage/v1alpha1");
+        body["kind"] = json!("StorageVolume");
+        let spec =
+            json!({ "origin": "CSI", "capacity": "1Gi", "volumeMode": "Block", "pool": "p" });
+        body["spec"] = spec;
+    }
+    body
+}
+
+fn failure(code: u16) -> Value {
+    json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": if code == 404 { "NotFound" } else { "Unknown" }, "code": code })
+}
+
+fn reply(code: u16, body: &Value) -> Response<Body> {
+    let body = Body::from(serde_json::to_vec(body).expect("JSON"));
+    Response::builder().status(code).body(body).expect("a response")
+}
+
+pub(crate) fn pv(phase: &str, reclaim: &str) -> Result<Value, u16> {
+    Ok(json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": "vol" },
+        "spec": { "persistentVolumeReclaimPolicy": reclaim }, "status": { "phase": phase },
+    }))
+}

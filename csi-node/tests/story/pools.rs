@@ -1,0 +1,167 @@
+//! Pools on real folders and real (loop) disks: made once, found again, never over anything of anybody's.
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use terrace_crds::StoragePool;
+use terrace_crds::node::NodePool;
+use terrace_crds::pool::PoolState;
+use terrace_node::agent::pool::{self, Allowed};
+use terrace_node::host::{Host, RealHost};
+
+use crate::agent::agent;
+use crate::api::FakeApi;
+use crate::bench::{Bench, Running};
+
+fn pool(name: &str, spec: Value) -> StoragePool {
+    let object = json!({
+        "apiVersion": "terrace.storage/v1alpha1", "kind": "StoragePool",
+        "metadata": { "name": name, "creationTimestamp": "2026-11-22T10:00:00Z" }, "spec": spec,
+    });
+    serde_json::from_value(object).expect("a StoragePool")
+}
+
+fn folder(name: &str, dir: &Path) -> StoragePool {
+    pool(name, json!({ "tier": "ssd", "file": { "directory": dir } }))
+}
+
+fn disk(name: &str, id: &str) -> StoragePool {
+    pool(name, json!({ "tier": "ssd", "devices": [{ "id": id }], "file": {} }))
+}
+
+async fn pass(bench: &Bench, running: &Running, pools: &[&StoragePool]) -> Vec<NodePool> {
+    let allowed = Allowed { roots: vec![bench.path("")], mounts: bench.path("mnt") };
+    let devices = RealHost::new().devices().expect("a look");
+    let agent = agent(running, &FakeApi::default());
+    pool::pass(&agent, pools, &BTreeMap::new(), &allowed, &devices, &[]).await
+}
+
+/// A disk of 400 MiB: a loop device that is no volume of ours.
+struct Disk {
+    device: String,
+    file: PathBuf,
+}
+
+impl Disk {
+    fn new(bench: &Bench, name: &str) -> Self {
+        let file = bench.path(name);
+        let made = std::fs::File::create(&file).and_then(|file| file.set_len(400 << 20));
+        made.expect("a file");
+        let output = Command::new("losetup").args(["-f", "--show"]).arg(&file).output();
+        let device = String::from_utf8(output.expect("losetup").stdout).expect("text");
+        Self { device: device.trim().to_owned(), file }
+    }
+
+    fn id(&self) -> String {
+        format!("loop:{}", self.file.display())
+    }
+
+    fn run(&self, program: &str, args: &[&str]) {
+        let ended = Command::new(program).args(args).arg(&self.device).output().expect(program);
+        assert!(ended.status.success(), "{ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_becomes_a_pool_once_and_is_found_again() {
+    let bench = Bench::new();
+    let running = bench.start().await;
+    let wanted = folder("fast", &bench.path("fast"));
+    let first = pass(&bench, &running, &[&wanted]).await;
+    assert_eq!((first[0].state, &first[0].message), (PoolState::Ready, &None));
+    let operations = running.context.runner.journal.open_operations().expect("read");
+    assert!(operations.is_empty());
+    let again = pass(&bench, &running, &[&wanted]).await;
+    assert_eq!(again[0].uuid, first[0].uuid);
+    let uuid = first[0].uuid.as_ref().expect("a UUID").parse().expect("a UUID");
+    assert_eq!(running.context.pools.get(uuid).expect("served").dir, bench.path("fast"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_a_folder_of_another_cluster_is_foreign_and_untouched() {
+    let bench = Bench::new();
+    let running = bench.start().await;
+    let dir = bench.path("foreign");
+    std::fs::create_dir(&dir).expect("a folder");
+    let text = json!({
+        "poolUUID": "8e1c1a52-55d5-4b0e-9f9b-0f4f2b2d9f10", "clusterUID": "other", "pool": "theirs",
+    });
+    std::fs::write(dir.join("terrace-pool.json"), text.to_string()).expect("written");
+    let found = pass(&bench, &running, &[&folder("mine", &dir)]).await;
+    assert_eq!(found[0].state, PoolState::Foreign);
+    assert!(found[0].message.as_ref().expect("said").contains("belongs to cluster other"));
+    let left = std::fs::read_to_string(dir.join("terrace-pool.json")).expect("there");
+    assert_eq!(left, text.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_with_files_of_others_is_refused_and_named() {
+    let bench = Bench::new();
+    let running = bench.start().await;
+    let dir = bench.path("used");
+    std::fs::create_dir(&dir).expect("a folder");
+    std::fs::write(dir.join("letters.txt"), "mine").expect("written");
+    let found = pass(&bench, &running, &[&folder("p", &dir)]).await;
+    assert_eq!(found[0].state, PoolState::Refused);
+    assert!(found[0].message.as_ref().expect("said").contains("letters.txt"), "{found:?}");
+    assert!(!dir.join("terrace-pool.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_whose_disk_is_not_mounted_is_missing_and_not_marked_again() {
+    let bench = Bench::new();
+    let running = bench.start().await;
+    let wanted = folder("fast", &bench.path("fast"));
+    pass(&bench, &running, &[&wanted]).await;
+    std::fs::remove_file(bench.path("fast/terrace-pool.json")).expect("as if unmounted");
+    let found = pass(&bench, &running, &[&wanted]).await;
+    assert_eq!(found[0].state, PoolState::Missing, "{found:?}");
+    assert!(!bench.path("fast/terrace-pool.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blank_disk_becomes_a_pool_and_is_mounted_again_after_a_reboot() {
+    let bench = Bench::new();
+    let running = bench.start().await;
+    let disk_one = Disk::new(&bench, "disk");
+    let wanted = disk("disks", &disk_one.id());
+    let found = pass(&bench, &running, &[&wanted]).await;
+    assert_eq!(found[0].state, PoolState::Ready, "{found:?}");
+    let dir = bench.path("mnt").join(found[0].uuid.as_ref().expect("a UUID"));
+    assert!(dir.join("terrace-pool.json").exists());
+    assert!(Command::new("umount").arg(&dir).status().expect("umount").success());
+    let again = pass(&bench, &running, &[&wanted]).await;
+    assert_eq!((again[0].state, &again[0].uuid), (PoolState::Ready, &found[0].uuid), "{again:?}");
+    assert!(dir.join("terrace-pool.json").exists(), "the same filesystem, not a new one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_holds_data_is_refused_and_what_was_found_is_said() {
+    let bench = Bench::new();
+    let running = bench.start().await;
+    let disk_one = Disk::new(&bench, "disk");
+    disk_one.run("mkfs.ext4", &["-q"]);
+    let found = pass(&bench, &running, &[&disk("disks", &disk_one.id())]).await;
+    assert_eq!(found[0].state, PoolState::Refused);
+    let message = found[0].message.clone().expect("said");
+    assert!(message.contains("holds data (ext4"), "{message}");
+    disk_one.run("e2fsck", &["-n"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_pools_on_one_disk_the_older_has_it_and_both_say_so() {
+    let bench = Bench::new();
+    let running = bench.start().await;
+    let disk_one = Disk::new(&bench, "disk");
+    let old = disk("old", &disk_one.id());
+    let mut young = disk("young", &disk_one.id());
+    young.metadata.creation_timestamp =
+        serde_json::from_value(json!("2026-11-22T11:00:00Z")).expect("a time");
+    let found = pass(&bench, &running, &[&young, &old]).await;
+    let states: Vec<_> = found.iter().map(|pool| (pool.name.as_str(), pool.state)).collect();
+    assert_eq!(states, [("old", PoolState::Ready), ("young", PoolState::Refused)]);
+    let said =
+        |pool: &NodePool, word: &str| pool.message.as_ref().is_some_and(|text| text.contains(word));
+    assert!(said(&found[0], "young") && said(&found[1], "old"), "{found:?}");
+}
