@@ -94,6 +94,8 @@ impl Story {
     /// Where the cluster does not do it.
     pub fn begin(name: &str) -> Result<Self> {
         let mut all = CLASSES.to_owned();
+        let plain = "{terrace.storage/pool: stories}";
+        all += &class_yaml("stories-plain", plain, "WaitForFirstConsumer", "Delete");
         for (class, fs, binding) in [
             ("stories-xfs", "xfs", "WaitForFirstConsumer"),
             ("stories-ext4", "ext4", "WaitForFirstConsumer"),

@@ -1,6 +1,7 @@
 //! Every command of the project's everyday work: the tools, the image, a real cluster, checks and tests.
 //! `hack/NAME` calls it; it knows no Kubernetes client and builds in seconds.
 
+mod bench;
 mod check;
 mod cluster;
 mod down;
@@ -51,6 +52,8 @@ enum Task {
     Check,
     /// Write the generated files anew.
     Gen,
+    /// Measure the running cluster.
+    Bench(bench::Bench),
     /// Run every test, in order of cost.
     Test(test::Test),
     /// The first process of the rig; started by `up`.
@@ -92,6 +95,7 @@ fn work(task: Task) -> Result<ExitCode> {
         Task::Rig(rig) => return rig.run(&paths, &progress),
         Task::Check => check::main(&paths, &progress)?,
         Task::Gen => check::generate(&paths)?,
+        Task::Bench(bench) => return bench.run(&paths),
         Task::Test(test) => return test.run(&paths, &progress),
         Task::RigInit { rig } => init::main(&rig)?,
     }

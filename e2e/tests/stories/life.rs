@@ -56,7 +56,7 @@ fn a_full_volume_hurts_its_own_pod_alone_and_the_other_volume_stays_as_it_was() 
 #[test]
 fn a_raw_block_volume_keeps_its_bytes() -> Result<()> {
     let story = Story::begin("raw")?;
-    story.claim("raw", "stories-xfs", "64Mi", ", volumeMode: Block")?;
+    story.claim("raw", "stories-plain", "64Mi", ", volumeMode: Block")?;
     let device = "volumeDevices: [{name: v, devicePath: /dev/raw}]";
     let volume = "persistentVolumeClaim: {claimName: raw}";
     story.apply(&pod_yaml("one", "", device, volume))?;

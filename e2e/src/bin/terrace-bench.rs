@@ -1,0 +1,112 @@
+//! How long a claim waits for its volume: from the create call's start until the watch says Bound. Called by
+//! `hack/bench provision`. It needs the rig (`hack/up`) and takes away what it made.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::PostParams;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use terrace_e2e::rig;
+use terrace_e2e::story::Story;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+const SEQUENTIAL: usize = 50;
+const BURST: usize = 100;
+const DEADLINE: Duration = Duration::from_secs(180);
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    ensure!(std::env::args().nth(1).as_deref() == Some("provision"), "usage: terrace-bench provision");
+    let story = Story::begin("bench")?;
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(rig::client().await?, &story.namespace);
+    let mut bound = watch_bound(api.clone());
+    let mut alone = Vec::new();
+    for number in 0..SEQUENTIAL {
+        let name = format!("alone-{number}");
+        let start = Instant::now();
+        api.create(&PostParams::default(), &claim(&name)?).await?;
+        let (_, at) = next_of(&mut bound, &[&name]).await?;
+        alone.push(at.duration_since(start));
+    }
+    say("one at a time", &mut alone, SEQUENTIAL);
+    let mut starts = BTreeMap::new();
+    for number in 0..BURST {
+        let name = format!("burst-{number}");
+        starts.insert(name.clone(), Instant::now());
+        api.create(&PostParams::default(), &claim(&name)?).await?;
+    }
+    let mut together = Vec::new();
+    while !starts.is_empty() {
+        let names: Vec<&str> = starts.keys().map(String::as_str).collect();
+        match next_of(&mut bound, &names).await {
+            Ok((name, at)) => together.extend(starts.remove(&name).map(|start| at.duration_since(start))),
+            Err(error) => {
+                eprintln!("{error:#}");
+                break;
+            }
+        }
+    }
+    say("burst", &mut together, BURST);
+    let failed = starts.len();
+    story.end()?;
+    if failed != 0 {
+        bail!("{failed} claims were not bound within {} s", DEADLINE.as_secs());
+    }
+    Ok(())
+}
+
+fn claim(name: &str) -> Result<PersistentVolumeClaim> {
+    Ok(serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "stories-now",
+            "resources": {"requests": {"storage": "300Mi"}},
+        },
+    }))?)
+}
+
+/// Names of claims and when the watch said Bound.
+fn watch_bound(api: Api<PersistentVolumeClaim>) -> UnboundedReceiver<(String, Instant)> {
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut events = Box::pin(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
+        while let Ok(Some(claim)) = events.try_next().await {
+            let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+            if phase == Some("Bound") && tell.send((claim.name_any(), Instant::now())).is_err() {
+                return;
+            }
+        }
+    });
+    told
+}
+
+async fn next_of(bound: &mut UnboundedReceiver<(String, Instant)>, names: &[&str]) -> Result<(String, Instant)> {
+    tokio::time::timeout(DEADLINE, async {
+        loop {
+            let (name, at) = bound.recv().await.context("the watch ended")?;
+            if names.contains(&name.as_str()) {
+                return Ok((name, at));
+            }
+        }
+    })
+    .await
+    .with_context(|| format!("{} claims still wait", names.len()))?
+}
+
+fn say(what: &str, times: &mut [Duration], asked: usize) {
+    times.sort();
+    let ms = |time: Duration| time.as_millis();
+    let at = |percent: usize| times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default();
+    let sum: Duration = times.iter().sum();
+    let average = sum / u32::try_from(times.len().max(1)).unwrap_or(1);
+    println!(
+        "{what}: {asked} claims to Bound: average {} ms, p50 {} ms, p99 {} ms, maximum {} ms, failed {}",
+        ms(average), ms(at(50)), ms(at(99)), ms(at(100)), asked - times.len()
+    );
+}
