@@ -113,6 +113,15 @@ mod tests {
     }
 
     #[test]
+    fn the_registration_socket_is_an_authority_when_percent_encoded() {
+        let socket = args(&[]).registration_socket().display().to_string();
+        let sent = socket.replace('/', "%2F");
+        assert!(sent.parse::<http::uri::Authority>().is_ok(), "{sent}");
+        let without = sent.replace("terrace@", "");
+        assert!(without.parse::<http::uri::Authority>().is_err(), "the @ is no longer needed");
+    }
+
+    #[test]
     fn an_endpoint_may_carry_its_scheme() {
         let socket = |text| args(&["--endpoint", text]).csi_socket();
         assert_eq!(socket("unix:///tmp/a.sock").to_str(), Some("/tmp/a.sock"));

@@ -42,6 +42,15 @@ impl Pools {
         journal.put_pool(&pool)
     }
 
+    /// Forgets a pool; its folder stays as it is.
+    ///
+    /// # Errors
+    /// If the journal cannot be written; the pool is no longer served all the same.
+    pub fn forget(&self, uuid: PoolUuid, journal: &Journal) -> Result<(), journal::Error> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&uuid);
+        journal.remove_pool(uuid)
+    }
+
     /// Takes in what the journal remembers and what lies below `roots`.
     ///
     /// # Errors

@@ -1,8 +1,6 @@
 //! The kubelet's plugin registration, served by the plugin itself so that no registrar sidecar is
 //! needed: the kubelet finds our socket in `plugins_registry`, asks who we are and tells the outcome.
 
-pub(crate) mod authority;
-
 use std::path::PathBuf;
 
 use csi_proto_rs::registration::registration_server::Registration;

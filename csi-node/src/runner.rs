@@ -4,158 +4,31 @@
 
 mod backoff;
 pub mod deadline;
+mod error;
+mod job;
 mod label;
 pub mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use serde::Serialize;
-use terrace_device_types::{Class, OperationId, Refusal, Step, StepDone};
+use terrace_device_types::{Class, OperationId, Step, StepDone};
 use terrace_devices::DeviceError;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::fault::{Edge, Faults, Point, Stopped};
+use crate::fault::{Edge, Faults, Point};
 use crate::host::Host;
-use crate::journal::record::{Record, Resume, Subject};
+use crate::journal::record::{Record, Resume};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::operation::OpKind;
-use crate::queue::schedule::{LockKey, LockMode, OpId, Priority, Request};
-use crate::queue::{self, Patience, Permit, Queue};
+use crate::queue::schedule::{OpId, Request};
+use crate::queue::{Permit, Queue};
 
-/// Why an operation did not reach its end.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Its turn did not come.
-    #[error(transparent)]
-    Busy(#[from] queue::Error),
-    /// The plan refuses.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The host cannot be looked at.
-    #[error("look at the host")]
-    Observe(#[source] terrace_devices::DeviceError),
-    /// A step failed, as often as it was tried.
-    #[error("{step}")]
-    Step {
-        /// The step in prose.
-        step: String,
-        /// What happened.
-        source: terrace_devices::DeviceError,
-    },
-    /// A step did not come back in time; the operation holds its locks until it does.
-    #[error("{step}: no answer after {after_s} s")]
-    Hangs {
-        /// The step in prose.
-        step: String,
-        /// The deadline that passed, in seconds.
-        after_s: u64,
-    },
-    /// The journal cannot be written: nothing is done without it (I3).
-    #[error(transparent)]
-    Journal(#[from] journal::Error),
-    /// A test ended the process here.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
-    /// The operation's own code failed.
-    #[error("operation {0} panicked")]
-    Panicked(OpId),
-}
-
-impl Error {
-    /// What the caller does about it.
-    #[must_use]
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Busy(_) | Self::Hangs { .. } | Self::Stopped(_) => Class::Retry,
-            Self::Refused(refusal) => refusal.class(),
-            Self::Observe(source) | Self::Step { source, .. } => source.class(),
-            Self::Journal(source) => source.class(),
-            Self::Panicked(_) => Class::Bug,
-        }
-    }
-
-    /// The error and all its causes in one line, for a status or a condition.
-    #[must_use]
-    pub fn chain(&self) -> String {
-        let first: &dyn std::error::Error = self;
-        let causes = std::iter::successors(Some(first), |error| error.source());
-        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-    }
-}
-
-/// The label of a class in metrics.
-#[must_use]
-pub const fn class_label(class: Class) -> &'static str {
-    match class {
-        Class::Retry => "retry",
-        Class::Wait => "wait",
-        Class::Invalid => "invalid",
-        Class::Exhausted => "exhausted",
-        Class::Bug => "bug",
-    }
-}
-
-/// What an operation came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The host was changed.
-    Changed,
-    /// It was already as asked for; nothing was journaled.
-    Already,
-}
-
-/// One operation to run.
-#[derive(Clone, Debug)]
-pub struct Job {
-    /// What it does.
-    pub kind: OpKind,
-    /// To what.
-    pub subject: Subject,
-    /// What it needs for itself.
-    pub locks: BTreeMap<LockKey, LockMode>,
-    /// Who goes first.
-    pub priority: Priority,
-    /// How long it waits for its turn.
-    pub patience: Patience,
-}
-
-impl Job {
-    /// A job on one volume: the volume alone, its pool shared.
-    #[must_use]
-    pub fn on_volume(
-        kind: OpKind,
-        subject: Subject,
-        priority: Priority,
-        patience: Patience,
-    ) -> Self {
-        let volume = subject.volume.map(|volume| (LockKey::Volume(volume.0), LockMode::Exclusive));
-        let pool = subject.pool.map(|pool| (LockKey::Pool(pool.0), LockMode::Shared));
-        let locks = volume.into_iter().chain(pool).collect();
-        Self { kind, subject, locks, priority, patience }
-    }
-}
-
-/// Where a running operation stands, for status and API.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Progress {
-    /// Its name.
-    pub id: OpId,
-    /// What it does.
-    pub kind: OpKind,
-    /// To what.
-    pub subject: Subject,
-    /// The step it is at, in prose.
-    pub step: String,
-    /// When it began.
-    pub since: jiff::Timestamp,
-    /// How often this step was tried.
-    pub attempts: u32,
-}
+pub use error::{Error, class_label};
+pub use job::{AGENT_PATIENCE, CALL_PATIENCE, Job, Outcome, Progress};
 
 /// The parts that every operation needs.
 #[derive(Clone, Debug)]
@@ -415,9 +288,3 @@ async fn holding<T: Send + 'static>(
 ) -> (Permit, Option<T>) {
     (permit, tokio::task::spawn_blocking(work).await.ok())
 }
-
-/// The longest that an operation may wait for its turn when a Pod waits for it: shorter than the
-/// kubelet's own patience, so that the holder is named while somebody listens.
-pub const CALL_PATIENCE: Patience = Patience::Call(Duration::from_secs(10));
-/// The same when nobody waits.
-pub const AGENT_PATIENCE: Patience = Patience::Agent(Duration::from_secs(60));

@@ -112,3 +112,67 @@ pub fn is_held(volume: &StorageVolume) -> bool {
     let finalizers = volume.metadata.finalizers.as_deref().unwrap_or_default();
     finalizers.iter().any(|finalizer| finalizer == names::FINALIZER_NODE)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use terrace_crds::StorageVolume;
+    use terrace_device_types::{Bytes, Erase, FsType, VolumeMode};
+
+    use super::{Fate, Invalid, is_held, validate_volume};
+
+    fn volume(change: impl FnOnce(&mut Value)) -> StorageVolume {
+        let mut object = json!({
+            "apiVersion": "terrace.storage/v1alpha1", "kind": "StorageVolume",
+            "metadata": { "name": "sv-1", "finalizers": ["terrace.storage/node"] },
+            "spec": {
+                "volumeUUID": "4f1f6d3e-93a9-5b8e-9d55-1f2d5b0f2c11", "origin": "CSI",
+                "capacity": "1.5Gi", "volumeMode": "Filesystem", "fsType": "xfs", "pool": "fast",
+                "csiName": "PVC-1", "eraseOnDelete": true,
+                "assignment": { "node": "n", "poolUUID": "8e1c1a52-55d5-4b0e-9f9b-0f4f2b2d9f10" },
+            },
+        });
+        change(&mut object);
+        serde_json::from_value(object).expect("a StorageVolume")
+    }
+
+    #[test]
+    fn a_volume_is_read_whole() {
+        let valid = validate_volume(&volume(|_| {})).expect("valid");
+        assert_eq!(valid.pv_name, "PVC-1", "the PV has the CSI name");
+        assert_eq!(valid.size, Bytes(3 << 29));
+        assert_eq!(valid.mode, VolumeMode::Filesystem { fs: FsType::Xfs });
+        assert_eq!((valid.erase, valid.fate), (Erase::Zeros, Fate::Kept));
+        assert!(is_held(&volume(|_| {})));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let no_uuid = volume(|object| object["spec"]["volumeUUID"] = Value::Null);
+        assert_eq!(validate_volume(&no_uuid), Err(Invalid::Missing("spec.volumeUUID")));
+        let odd = volume(|object| object["spec"]["assignment"]["poolUUID"] = json!("x"));
+        let field = "spec.assignment.poolUUID";
+        assert_eq!(validate_volume(&odd), Err(Invalid::Unreadable { field, text: "x".into() }));
+        let no_fs = volume(|object| object["spec"]["fsType"] = Value::Null);
+        assert_eq!(validate_volume(&no_fs), Err(Invalid::Missing("spec.fsType")));
+    }
+
+    #[test]
+    fn a_deletion_counts_only_once_the_object_is_on_its_way_out() {
+        let stamp = json!({
+            "volumeUUID": "4f1f6d3e-93a9-5b8e-9d55-1f2d5b0f2c11",
+            "id": "5c1d3f00-0000-4000-8000-000000000001", "requestedAt": "2026-11-22T10:00:00Z",
+        });
+        let stamped = volume(|object| object["spec"]["deletion"] = stamp.clone());
+        assert_eq!(validate_volume(&stamped).expect("valid").fate, Fate::Kept);
+        let gone = volume(|object| {
+            object["metadata"]["deletionTimestamp"] = json!("2026-11-22T10:00:01Z");
+            object["spec"]["deletion"] = stamp;
+        });
+        assert!(matches!(validate_volume(&gone).expect("valid").fate, Fate::Deleted(Some(_))));
+        let bare = volume(|object| {
+            object["metadata"]["deletionTimestamp"] = json!("2026-11-22T10:00:01Z");
+        });
+        assert_eq!(validate_volume(&bare).expect("valid").fate, Fate::Deleted(None));
+    }
+}

@@ -61,6 +61,7 @@ pub async fn pass(
         devices,
         known: &known,
     };
+    forget_empty(agent, pools, &known).await;
     let mut reports = Vec::new();
     for claim in plan_claims(pools, &world) {
         let there = before.iter().find(|pool| pool.name == claim.name);
@@ -68,6 +69,23 @@ pub async fn pass(
     }
     reports.sort_by(|one, two| one.name.cmp(&two.name));
     reports
+}
+
+/// Forgets pools whose StoragePool is gone and that hold nothing: a new one in the same folder is new.
+async fn forget_empty(agent: &Agent, pools: &[&StoragePool], known: &[KnownPool]) {
+    let is_asked_for = |known: &&KnownPool| {
+        pools.iter().any(|pool| pool.metadata.name.as_ref() == Some(&known.name))
+    };
+    for pool in known.iter().filter(|known| !is_asked_for(known)) {
+        let dir = pool.dir.clone();
+        let images = agent.context.look(move |host| host.images(&dir)).await;
+        if !matches!(images, Ok(Ok(images)) if images.is_empty()) {
+            continue;
+        }
+        if let Err(error) = agent.context.pools.forget(pool.uuid, &agent.context.runner.journal) {
+            tracing::error!(%error, pool = pool.name, "a pool that is gone is still remembered");
+        }
+    }
 }
 
 /// Why a pool is not in service.
@@ -83,7 +101,9 @@ enum Fault {
     #[error(transparent)]
     Look(#[from] LookError),
     /// It was there and is not now.
-    #[error("{dir} was pool {uuid} and is not marked as one now: is its disk mounted?")]
+    #[error(
+        "{dir} was pool {uuid} and is not marked as one now: is its disk mounted? If it was emptied on purpose, delete the StoragePool and make it again"
+    )]
     Gone {
         /// Where it was.
         dir: String,
@@ -171,7 +191,7 @@ async fn make(
         Place::Directory(dir) => (dir.clone(), None),
         Place::Device { device, dir } => (dir.clone(), Some(device.clone())),
     };
-    let uuid = validate_known(agent, name, uuid, &dir, device.is_some(), cluster, known).await?;
+    let uuid = validate_known(agent, name, uuid, place, cluster, known).await?;
     let file = PoolFile { pool_uuid: uuid, cluster_uid: cluster.clone(), pool: name.to_owned() };
     for _ in 0..ROUNDS {
         if run(agent, &file, &dir, device.clone()).await? == Outcome::Already {
@@ -198,23 +218,24 @@ async fn validate_known(
     agent: &Agent,
     name: &str,
     uuid: PoolUuid,
-    dir: &Path,
-    has_device: bool,
+    place: &Place,
     cluster: &ClusterUid,
     known: &[KnownPool],
 ) -> Result<PoolUuid, Fault> {
-    let path = dir.to_owned();
+    let was_here = |dir: &Path| known.iter().any(|pool| pool.uuid == uuid && pool.dir == dir);
+    let (path, is_gone) = match place {
+        Place::Directory(dir) => (dir.clone(), was_here(dir)),
+        // Not mounted yet is how a device looks after a reboot.
+        Place::Device { device: _, dir } => (dir.clone(), false),
+    };
+    let dir = path.display().to_string();
     let view = agent.context.look(move |host| host.pool(&path)).await?;
     let view = view.map_err(runner::Error::Observe)?;
     match &view.file {
         PoolFileReading::Read(file) if file.cluster_uid == *cluster && file.pool == name => {
             Ok(file.pool_uuid)
         }
-        PoolFileReading::Absent
-            if !has_device && known.iter().any(|pool| pool.uuid == uuid && pool.dir == dir) =>
-        {
-            Err(Fault::Gone { dir: dir.display().to_string(), uuid })
-        }
+        PoolFileReading::Absent if is_gone => Err(Fault::Gone { dir, uuid }),
         PoolFileReading::Read(_) | PoolFileReading::Absent | PoolFileReading::Unreadable(_) => {
             Ok(uuid)
         }

@@ -120,8 +120,12 @@ pub(super) async fn observe(
     pool: &KnownPool,
 ) -> Result<View, Error> {
     let (dir, uuid) = (pool.dir.clone(), valid.uuid);
-    let view = agent.context.look(move |host| host.volume(&dir, uuid, Probe::Skip)).await?;
-    view.map_err(Error::Observe)
+    let look = move |host: &dyn Host| {
+        let first = host.volume(&dir, uuid, Probe::Skip);
+        // No lock is held: a mount may go between two system calls of one look.
+        first.or_else(|_| host.volume(&dir, uuid, Probe::Skip))
+    };
+    agent.context.look(look).await?.map_err(Error::Observe)
 }
 
 /// What to do, in the order in which it is asked: make, adopt, grow, nothing.

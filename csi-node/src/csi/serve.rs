@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use csi_proto_rs::csi::v1::identity_server::IdentityServer;
 use csi_proto_rs::csi::v1::node_server::NodeServer;
 use csi_proto_rs::registration::registration_server::RegistrationServer;
-use futures::StreamExt;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
@@ -16,7 +15,6 @@ use tonic::transport::Server;
 use super::identity::IdentityService;
 use super::node::NodeService;
 use crate::registration::Registrar;
-use crate::registration::authority::with_plain_authority;
 
 /// Why a socket is not served.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +85,6 @@ pub async fn serve_registration(
     end: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let incoming = UnixListenerStream::new(listen(path)?);
-    let incoming = incoming.map(|stream| stream.map(with_plain_authority));
     let server = Server::builder()
         .add_service(RegistrationServer::new(registrar))
         .serve_with_incoming_shutdown(incoming, end);

@@ -43,14 +43,14 @@ fn volume(bench: &Bench, capacity: &str) -> StorageVolume {
     serde_json::from_value(object).expect("a StorageVolume")
 }
 
-fn deleted(bench: &Bench, stamp: Option<Value>) -> StorageVolume {
+pub(crate) fn deleted(bench: &Bench, stamp: Option<Value>) -> StorageVolume {
     let mut volume = volume(bench, "16Mi");
     volume.metadata.deletion_timestamp = Some(Time(Timestamp::now()));
     volume.spec.deletion = stamp.map(|stamp| serde_json::from_value(stamp).expect("a stamp"));
     volume
 }
 
-fn stamp(bench: &Bench) -> Option<Value> {
+pub(crate) fn stamp(bench: &Bench) -> Option<Value> {
     Some(json!({
         "volumeUUID": bench.uuid("vol"), "id": DELETION, "requestedAt": "2026-11-22T10:00:00Z",
     }))

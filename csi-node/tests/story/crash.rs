@@ -9,6 +9,8 @@ use terrace_node::fault::{NoFaults, Point, StopAt};
 use terrace_node::operation::OpKind;
 use terrace_node::runner::recovery::recover;
 
+use crate::agent::{agent, deleted, stamp};
+use crate::api::FakeApi;
 use crate::bench::{Bench, EXT4, Running, mounted};
 
 /// Runs `story` with the process dead at each point in turn, then recovers and runs it to its end.
@@ -176,6 +178,31 @@ async fn i3_growing_ends_wherever_the_process_dies() {
             assert!(
                 filesystem.spans >= filesystem.fs.reachable(terrace_device_types::Bytes::mib(64))
             );
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_i1_deletion_ends_wherever_the_process_dies() {
+    let story = |bench: Arc<Bench>, running: Running| async move {
+        let fake = FakeApi::default();
+        let agent = agent(&running, &fake);
+        let volume = Arc::new(deleted(&bench, stamp(&bench)));
+        let passed = terrace_node::agent::volume::reconcile(volume, agent).await;
+        running.stop().await;
+        let dropped =
+            fake.take_writes().iter().any(|(_, path, _)| path.ends_with("/storagevolumes/vol"));
+        let gone = bench.view("vol").volume.image.is_none();
+        assert!(gone || !dropped, "the object never goes before the bytes");
+        passed.map(drop).map_err(drop).and(if dropped { Ok(()) } else { Err(()) })
+    };
+    at_every_point(
+        async |bench| make(bench).await,
+        story,
+        |bench| {
+            let left = std::fs::read_dir(&bench.pool.dir).expect("listed").flatten();
+            assert_eq!(left.count(), 1, "the pool file alone");
         },
     )
     .await;

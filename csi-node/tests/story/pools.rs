@@ -121,6 +121,21 @@ async fn a_folder_whose_disk_is_not_mounted_is_missing_and_not_marked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_empty_pool_without_its_storagepool_is_forgotten_and_one_with_volumes_is_not() {
+    let bench = Bench::new();
+    let running = bench.start().await;
+    bench.create(&running, "vol", crate::bench::EXT4).await;
+    let wanted = folder("fast", &bench.path("fast"));
+    pass(&bench, &running, &[&wanted]).await;
+    assert_eq!(running.context.pools.all().len(), 2);
+    pass(&bench, &running, &[]).await;
+    assert_eq!(running.context.pools.all(), std::slice::from_ref(&bench.pool), "it holds a volume");
+    std::fs::remove_file(bench.path("fast/terrace-pool.json")).expect("emptied on purpose");
+    let again = pass(&bench, &running, &[&wanted]).await;
+    assert_eq!(again[0].state, PoolState::Ready, "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_blank_disk_becomes_a_pool_and_is_mounted_again_after_a_reboot() {
     let bench = Bench::new();
     let running = bench.start().await;

@@ -1,0 +1,75 @@
+//! One operation to run, what it comes to, and where it stands meanwhile.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::journal::record::Subject;
+use crate::operation::OpKind;
+use crate::queue::Patience;
+use crate::queue::schedule::{LockKey, LockMode, OpId, Priority};
+
+/// What an operation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The host was changed.
+    Changed,
+    /// It was already as asked for; nothing was journaled.
+    Already,
+}
+
+/// One operation to run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What it does.
+    pub kind: OpKind,
+    /// To what.
+    pub subject: Subject,
+    /// What it needs for itself.
+    pub locks: BTreeMap<LockKey, LockMode>,
+    /// Who goes first.
+    pub priority: Priority,
+    /// How long it waits for its turn.
+    pub patience: Patience,
+}
+
+impl Job {
+    /// A job on one volume: the volume alone, its pool shared.
+    #[must_use]
+    pub fn on_volume(
+        kind: OpKind,
+        subject: Subject,
+        priority: Priority,
+        patience: Patience,
+    ) -> Self {
+        let volume = subject.volume.map(|volume| (LockKey::Volume(volume.0), LockMode::Exclusive));
+        let pool = subject.pool.map(|pool| (LockKey::Pool(pool.0), LockMode::Shared));
+        let locks = volume.into_iter().chain(pool).collect();
+        Self { kind, subject, locks, priority, patience }
+    }
+}
+
+/// Where a running operation stands, for status and API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Its name.
+    pub id: OpId,
+    /// What it does.
+    pub kind: OpKind,
+    /// To what.
+    pub subject: Subject,
+    /// The step it is at, in prose.
+    pub step: String,
+    /// When it began.
+    pub since: jiff::Timestamp,
+    /// How often this step was tried.
+    pub attempts: u32,
+}
+
+/// The longest that an operation may wait for its turn when a Pod waits for it: shorter than the
+/// kubelet's own patience, so that the holder is named while somebody listens.
+pub const CALL_PATIENCE: Patience = Patience::Call(Duration::from_secs(10));
+/// The same when nobody waits.
+pub const AGENT_PATIENCE: Patience = Patience::Agent(Duration::from_secs(60));
