@@ -1,6 +1,7 @@
 //! The one match over [`Step`]. Each arm is a call of one small function; none decides anything, and each may be run twice.
 
 use std::fs::File;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use terrace_device_types::{DevT, DeviceRef, Step, StepDone};
@@ -48,7 +49,8 @@ fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, Devic
         }
         Step::GrowOffline { device } => mkfs::grow_offline(&node(device)?, deadline),
         Step::MountFilesystem { device, fs, uuid, target, options } => {
-            let (device, fs, uuid) = (node(device)?, *fs, *uuid);
+            let held = node(device)?;
+            let (device, fs, uuid) = (held.to_path_buf(), *fs, *uuid);
             mount::mount_filesystem(host, &Mounting { device, fs, uuid, target, options })
         }
         Step::MakeLayout { mount } => mount::make_layout(mount),
@@ -80,22 +82,34 @@ fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, Devic
     }
 }
 
-/// The node of a device, at this moment.
-fn resolve(host: &Host, device: &DeviceRef) -> Result<PathBuf, DeviceError> {
+/// The node of a device, held open for as long as a step uses its path: a loop device's number can't go to another file meanwhile (I4).
+enum Node {
+    Loop(looped::HeldLoop),
+    Disk { path: PathBuf, _open: File },
+}
+
+impl Deref for Node {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        match self {
+            Self::Loop(held) => &held.view.device,
+            Self::Disk { path, _open: _ } => path,
+        }
+    }
+}
+
+fn resolve(host: &Host, device: &DeviceRef) -> Result<Node, DeviceError> {
     match device {
-        DeviceRef::LoopOf { image } => Ok(looped::require_loop(host, image)?.device),
+        DeviceRef::LoopOf { image } => Ok(Node::Loop(looped::require_loop(host, image)?)),
         DeviceRef::Disk { path, dev_t } => {
-            let found = disk_number(path)?;
+            let open = File::open(path).map_err(|source| DeviceError::io("open", path, source))?;
+            let found = looped::dev_t_of(&open, path)?;
             if found == *dev_t {
-                Ok(path.clone())
+                Ok(Node::Disk { path: path.clone(), _open: open })
             } else {
                 Err(changed(path, dev_t.to_string(), found.to_string()))
             }
         }
     }
-}
-
-fn disk_number(path: &Path) -> Result<DevT, DeviceError> {
-    let open = File::open(path).map_err(|source| DeviceError::io("open", path, source))?;
-    looped::dev_t_of(&open, path)
 }

@@ -28,21 +28,33 @@ pub(crate) fn file_id(path: &Path) -> Result<FileId, DeviceError> {
     Ok(FileId { dev: status.dev(), ino: status.ino() })
 }
 
-/// The loop device on that image, if there is one. Device and inode decide. The file's name, which sysfs follows through renames, only spares
-/// opening the devices of others: an open one can't be detached.
+/// A loop device, open since its backing file was compared: while it is open the kernel can't give its number to another file. What is done to a
+/// loop device is done through this descriptor, or while it is held (I4).
+pub(crate) struct HeldLoop {
+    pub(crate) view: LoopView,
+    open: File,
+}
+
+/// The loop device on that image, if there is one, as it was a moment ago.
 pub(crate) fn find_loop(
     host: &Host,
     image: &Path,
     file: FileId,
 ) -> Result<Option<LoopView>, DeviceError> {
+    Ok(hold_loop(host, image, file)?.map(|held| held.view))
+}
+
+/// The loop device on that image, if there is one. Device and inode decide. The file's name, which sysfs follows through renames, only spares
+/// opening the devices of others: an open one can't be detached.
+fn hold_loop(host: &Host, image: &Path, file: FileId) -> Result<Option<HeldLoop>, DeviceError> {
     for name in bound_loops(host)? {
         let backing = backing_file(host, &name);
         if backing.is_none_or(|backing| !has_name_of(&backing, image)) {
             continue;
         }
         let device = host.dev.join(&name);
-        let Some(view) = observe_loop(host, &name, &device, file)? else { continue };
-        return Ok(Some(view));
+        let Some(held) = observe_loop(host, &name, &device, file)? else { continue };
+        return Ok(Some(held));
     }
     Ok(None)
 }
@@ -57,8 +69,8 @@ fn has_name_of(backing: &Path, image: &Path) -> bool {
 }
 
 /// The loop device on that image, which must be attached.
-pub(crate) fn require_loop(host: &Host, image: &Path) -> Result<LoopView, DeviceError> {
-    let found = find_loop(host, image, file_id(image)?)?;
+pub(crate) fn require_loop(host: &Host, image: &Path) -> Result<HeldLoop, DeviceError> {
+    let found = hold_loop(host, image, file_id(image)?)?;
     found.ok_or_else(|| DeviceError::NotAttached { image: image.to_owned() })
 }
 
@@ -84,7 +96,7 @@ fn observe_loop(
     name: &str,
     device: &Path,
     file: FileId,
-) -> Result<Option<LoopView>, DeviceError> {
+) -> Result<Option<HeldLoop>, DeviceError> {
     let gone = |error: &io::Error| {
         matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENOENT | libc::ENODEV))
     };
@@ -104,7 +116,7 @@ fn observe_loop(
     let dev_t = dev_t_of(&open, device)?;
     let direct = host.sys.join("block").join(name).join("loop/dio");
     let direct_io = fs::read_to_string(direct).is_ok_and(|text| text.trim() == "1");
-    Ok(Some(LoopView {
+    let view = LoopView {
         device: device.to_owned(),
         dev_t,
         size: Bytes(size),
@@ -112,7 +124,8 @@ fn observe_loop(
         autoclear: status.flags & kernel::AUTOCLEAR != 0,
         read_only: status.flags & kernel::READ_ONLY != 0,
         direct_io,
-    }))
+    };
+    Ok(Some(HeldLoop { view, open }))
 }
 
 /// The number of an open block device.
@@ -161,8 +174,9 @@ pub(crate) fn attach_loop(
             DeviceError::io("find a free loop device in", &control_path, source)
         })?;
         let device = host.dev.join(format!("loop{number}"));
-        match kernel::configure(&open(&device)?, &backing) {
-            Ok(()) => return finish_attach(host, number, &device, allocation),
+        let bound = open(&device)?;
+        match kernel::configure(&bound, &backing) {
+            Ok(()) => return finish_attach(host, number, &bound, allocation),
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
             Err(source) => return Err(DeviceError::io("attach a loop device to", image, source)),
         }
@@ -173,7 +187,7 @@ pub(crate) fn attach_loop(
 fn finish_attach(
     host: &Host,
     number: u32,
-    device: &Path,
+    bound: &File,
     allocation: Allocation,
 ) -> Result<StepDone, DeviceError> {
     match allocation {
@@ -182,7 +196,8 @@ fn finish_attach(
             let queue = host.sys.join(format!("block/loop{number}/queue/discard_max_bytes"));
             let set = fs::write(&queue, "0");
             if let Err(source) = set {
-                detach(device)?;
+                kernel::clear_fd(bound)
+                    .map_err(|source| DeviceError::io("detach", &queue, source))?;
                 return Err(DeviceError::io("switch discards off in", &queue, source));
             }
         }
@@ -192,31 +207,28 @@ fn finish_attach(
 
 /// Lets the device see the image's length.
 pub(crate) fn resize_loop(host: &Host, image: &Path) -> Result<StepDone, DeviceError> {
-    let found = require_loop(host, image)?;
+    let HeldLoop { view, open } = require_loop(host, image)?;
     let length = fs::metadata(image).map_err(|source| DeviceError::io("stat", image, source))?;
-    if found.size.0 >= length.len() {
+    if view.size.0 >= length.len() {
         return Ok(StepDone::Already);
     }
-    let device = File::open(&found.device)
-        .map_err(|source| DeviceError::io("open", &found.device, source))?;
-    kernel::set_capacity(&device)
-        .map_err(|source| DeviceError::io("resize", &found.device, source))?;
+    kernel::set_capacity(&open)
+        .map_err(|source| DeviceError::io("resize", &view.device, source))?;
     Ok(StepDone::Changed)
 }
 
 /// Lets the device detach itself at its last close.
 pub(crate) fn set_autoclear(host: &Host, image: &Path) -> Result<StepDone, DeviceError> {
-    let found = require_loop(host, image)?;
-    if found.autoclear {
+    let HeldLoop { view, open } = require_loop(host, image)?;
+    if view.autoclear {
         return Ok(StepDone::Already);
     }
-    let fail = |source| DeviceError::io("set autoclear on", &found.device, source);
-    let device = File::open(&found.device).map_err(fail)?;
-    let Some(mut status) = kernel::get_status(&device).map_err(fail)? else {
+    let fail = |source| DeviceError::io("set autoclear on", &view.device, source);
+    let Some(mut status) = kernel::get_status(&open).map_err(fail)? else {
         return Err(DeviceError::NotAttached { image: image.to_owned() });
     };
     status.flags |= kernel::AUTOCLEAR;
-    kernel::set_status(&device, &status).map_err(fail)?;
+    kernel::set_status(&open, &status).map_err(fail)?;
     Ok(StepDone::Changed)
 }
 
@@ -227,18 +239,17 @@ pub(crate) fn detach_loop(host: &Host, image: &Path) -> Result<StepDone, DeviceE
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(StepDone::Already),
         Err(source) => return Err(DeviceError::io("stat", image, source)),
     };
-    let Some(found) = find_loop(host, image, file)? else { return Ok(StepDone::Already) };
-    detach(&found.device)?;
+    let Some(HeldLoop { view, open }) = hold_loop(host, image, file)? else {
+        return Ok(StepDone::Already);
+    };
+    // Through the descriptor that was compared: opened anew, the number could be another file's by now, set free by our own last close.
+    kernel::clear_fd(&open).map_err(|source| DeviceError::io("detach", &view.device, source))?;
+    drop(open);
     if settle(|| Ok(find_loop(host, image, file)?.is_none()))? {
         Ok(StepDone::Changed)
     } else {
-        Err(DeviceError::Busy { path: found.device, by: "it is open or mounted" })
+        Err(DeviceError::Busy { path: view.device, by: "it is open or mounted" })
     }
-}
-
-fn detach(device: &Path) -> Result<(), DeviceError> {
-    let open = File::open(device).map_err(|source| DeviceError::io("open", device, source))?;
-    kernel::clear_fd(&open).map_err(|source| DeviceError::io("detach", device, source))
 }
 
 /// Whether nobody has claimed the block device: neither a mount nor another exclusive opener, on any path, in any namespace.

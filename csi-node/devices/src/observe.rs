@@ -55,9 +55,10 @@ pub fn observe_volume(
     let device = attached.as_ref().map_or(&image.path, |attached| &attached.device);
     let (signature, opened) = match probe {
         Probe::Skip => (Signature::NotProbed, Opened::NotLooked),
-        Probe::Look => {
-            (probe_signature(device, deadline)?, observe_opened(&image, attached.as_ref())?)
-        }
+        Probe::Look => (
+            probe_signature(device, deadline)?,
+            observe_opened(&image, attached.as_ref(), &of_volume)?,
+        ),
     };
     let filesystem = observe_filesystem(device, &mounts, &of_volume)?;
     let volume = VolumeView {
@@ -167,7 +168,15 @@ fn mounts_of(attached: &LoopView, mounts: &[MountPoint]) -> Vec<u64> {
     ours.map(|mount| mount.id).collect()
 }
 
-fn observe_opened(image: &ImageView, attached: Option<&LoopView>) -> Result<Opened, DeviceError> {
+/// A mounted volume is in use, and needs no second look.
+fn observe_opened(
+    image: &ImageView,
+    attached: Option<&LoopView>,
+    of_volume: &[u64],
+) -> Result<Opened, DeviceError> {
+    if !of_volume.is_empty() {
+        return Ok(Opened::BySomebody);
+    }
     let alone = match attached {
         Some(attached) => is_unclaimed(&attached.device)?,
         None => {
