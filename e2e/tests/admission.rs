@@ -300,6 +300,34 @@ async fn an_agent_changes_its_finalizer_and_nothing_else_outside_status() -> Res
 }
 
 #[tokio::test]
+async fn a_person_takes_the_nodes_finalizer_only_of_a_volume_that_is_being_deleted() -> Result<()> {
+    staged(async |actors| {
+        let [person, operator] = [&actors.person, &actors.operator].map(Actors::volumes);
+        let held_by = |names: &[&str]| json!({"metadata": {"finalizers": names}});
+        let ours = "terrace.storage/node";
+        let name = format!("admission-{}", Uuid::new_v4().simple());
+        let mut held = volume(&name, "CSI", Some(&actors.nodes[0]))?;
+        held.metadata.finalizers = Some(vec![ours.to_owned()]);
+        operator.create(&PostParams::default(), &held).await?;
+        let taken = change(&person, &name, held_by(&[])).await;
+        let replaced = {
+            let mut without = operator.get(&name).await?;
+            without.metadata.finalizers = None;
+            person.replace(&name, &PostParams::default(), &without).await
+        };
+        change(&operator, &name, stamp()).await?;
+        operator.delete(&name, &DeleteParams::default()).await?;
+        let let_go = change(&person, &name, held_by(&[])).await;
+        refused(taken, "is its node's")?;
+        refused(replaced, "is its node's")?;
+        let_go.context("the way out, where the node never comes back")?;
+        ensure!(operator.get_opt(&name).await?.is_none(), "the volume is still there");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_storagenode_is_written_by_the_agent_of_that_node_and_removed_by_people() -> Result<()> {
     staged(async |actors| {
         let [here, there] = &actors.nodes;
