@@ -47,7 +47,8 @@ pub fn bad() -> Result<Vec<Bad>> {
         };
         let asked = documents(&path)?;
         let said = path.with_extension("err");
-        let sentences = fs::read_to_string(&said).with_context(|| format!("read {}", said.display()))?;
+        let sentences =
+            fs::read_to_string(&said).with_context(|| format!("read {}", said.display()))?;
         let sentences: Vec<&str> = sentences.lines().collect();
         ensure!(
             sentences.len() == asked.len(),

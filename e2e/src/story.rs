@@ -61,13 +61,21 @@ fn feed(words: &[&str], text: &str) -> Result<String> {
 ///
 /// # Errors
 /// At the deadline, with what was seen last.
-pub fn until<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Result<Result<T, String>>) -> Result<T> {
+pub fn until<T>(
+    what: &str,
+    seconds: u64,
+    mut look: impl FnMut() -> Result<Result<T, String>>,
+) -> Result<T> {
     let end = Instant::now() + Duration::from_secs(seconds);
     loop {
         match look() {
             Ok(Ok(found)) => return Ok(found),
-            Ok(Err(seen)) if Instant::now() >= end => bail!("{what}: not within {seconds} s; seen last: {seen}"),
-            Err(error) if Instant::now() >= end => return Err(error.context(format!("{what}: not within {seconds} s"))),
+            Ok(Err(seen)) if Instant::now() >= end => {
+                bail!("{what}: not within {seconds} s; seen last: {seen}")
+            }
+            Err(error) if Instant::now() >= end => {
+                return Err(error.context(format!("{what}: not within {seconds} s")));
+            }
             Ok(Err(_)) | Err(_) => std::thread::sleep(Duration::from_millis(200)),
         }
     }
@@ -102,7 +110,8 @@ impl Story {
             ("stories-btrfs", "btrfs", "WaitForFirstConsumer"),
             ("stories-now", "xfs", "Immediate"),
         ] {
-            let parameters = format!("{{terrace.storage/pool: stories, terrace.storage/fs-type: {fs}}}");
+            let parameters =
+                format!("{{terrace.storage/pool: stories, terrace.storage/fs-type: {fs}}}");
             all += &class_yaml(class, &parameters, binding, "Delete");
         }
         apply(&all)?;
@@ -126,7 +135,10 @@ impl Story {
     /// # Errors
     /// As [`apply`].
     pub fn apply(&self, yaml: &str) -> Result<String> {
-        feed(&["-n", &self.namespace, "apply", "--server-side", "--force-conflicts", "-f", "-"], yaml)
+        feed(
+            &["-n", &self.namespace, "apply", "--server-side", "--force-conflicts", "-f", "-"],
+            yaml,
+        )
     }
 
     /// A claim of this class and size; `more` is put into its spec.
@@ -145,8 +157,13 @@ impl Story {
     /// # Errors
     /// As [`apply`].
     pub fn pod(&self, name: &str, claim: &str, pod: &str, mount: &str) -> Result<()> {
-        self.apply(&pod_yaml(name, pod, &format!("volumeMounts: [{{name: v, mountPath: /data{mount}}}]"), &format!("persistentVolumeClaim: {{claimName: {claim}}}")))
-            .map(drop)
+        self.apply(&pod_yaml(
+            name,
+            pod,
+            &format!("volumeMounts: [{{name: v, mountPath: /data{mount}}}]"),
+            &format!("persistentVolumeClaim: {{claimName: {claim}}}"),
+        ))
+        .map(drop)
     }
 
     /// Waits until the Pod runs.
@@ -154,7 +171,12 @@ impl Story {
     /// # Errors
     /// At the deadline, with the Pod's Events.
     pub fn runs(&self, pod: &str) -> Result<()> {
-        let waited = self.kubectl(&["wait", &format!("pod/{pod}"), "--for=condition=Ready", "--timeout=120s"]);
+        let waited = self.kubectl(&[
+            "wait",
+            &format!("pod/{pod}"),
+            "--for=condition=Ready",
+            "--timeout=120s",
+        ]);
         waited.map(drop).map_err(|error| {
             let seen = self.kubectl(&["describe", "pod,pvc"]).unwrap_or_default();
             let volumes = kubectl(&["get", "sv", "-o", "yaml"]).unwrap_or_default();
@@ -197,8 +219,13 @@ impl Story {
         until(&format!("an Event on {about} that says {words:?}"), seconds, || {
             let jsonpath = "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}";
             let selector = format!("involvedObject.name={about}");
-            let notes = self.kubectl(&["get", "events", "--field-selector", &selector, "-o", jsonpath])?;
-            Ok(notes.lines().find(|note| note.contains(words)).map(str::to_owned).ok_or(notes.clone()))
+            let notes =
+                self.kubectl(&["get", "events", "--field-selector", &selector, "-o", jsonpath])?;
+            Ok(notes
+                .lines()
+                .find(|note| note.contains(words))
+                .map(str::to_owned)
+                .ok_or(notes.clone()))
         })
     }
 
@@ -231,7 +258,10 @@ impl Story {
     fn of_claims(&self, pick: impl Fn(&Value) -> Option<String>) -> Result<Vec<String>> {
         let all: Value = serde_json::from_str(&kubectl(&["get", "sv", "-o", "json"])?)?;
         let ours = all["items"].as_array().into_iter().flatten();
-        Ok(ours.filter(|item| item["spec"]["claimRef"]["namespace"] == self.namespace.as_str()).filter_map(pick).collect())
+        Ok(ours
+            .filter(|item| item["spec"]["claimRef"]["namespace"] == self.namespace.as_str())
+            .filter_map(pick)
+            .collect())
     }
 }
 
@@ -253,7 +283,9 @@ pub fn class_yaml(name: &str, parameters: &str, binding: &str, reclaim: &str) ->
 
 /// A Pod that sleeps.
 pub fn pod_yaml(name: &str, pod: &str, container: &str, volume: &str) -> String {
-    let mut text = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 1\n");
+    let mut text = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 1\n"
+    );
     if !pod.is_empty() {
         let _ = writeln!(text, "  {pod}");
     }
@@ -270,7 +302,9 @@ pub fn pod_yaml(name: &str, pod: &str, container: &str, volume: &str) -> String 
 /// Names what is left.
 pub fn host_is_rid_of(uuid: &str) -> Result<()> {
     until(&format!("the node is rid of volume {uuid}"), 60, || {
-        let line = format!("find /var/lib/terrace/pools -name '*{uuid}*'; losetup -a | grep '{uuid}'; grep '{uuid}' /proc/mounts; true");
+        let line = format!(
+            "find /var/lib/terrace/pools -name '*{uuid}*'; losetup -a | grep '{uuid}'; grep '{uuid}' /proc/mounts; true"
+        );
         let left = on_node(&line)?;
         Ok(if left.trim().is_empty() { Ok(()) } else { Err(left) })
     })

@@ -61,7 +61,9 @@ impl Kinds {
         loop {
             let done = self.api(&object).create(&PostParams::default(), &object).await;
             match done {
-                Err(kube::Error::Api(status)) if is_not_served(&status) && tokio::time::Instant::now() < end => {
+                Err(kube::Error::Api(status))
+                    if is_not_served(&status) && tokio::time::Instant::now() < end =>
+                {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 done => return done,
@@ -81,7 +83,8 @@ impl Kinds {
 
 fn is_not_served(status: &kube::core::Status) -> bool {
     status.code == 404 && status.message.contains("could not find the requested resource")
-        || status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty())
+        || status.code == 404
+            && status.details.as_ref().is_none_or(|details| details.name.is_empty())
 }
 
 fn renamed(mut crd: CustomResourceDefinition, group: &str) -> CustomResourceDefinition {
@@ -184,11 +187,14 @@ fn every_rule_enum_and_bound_has_a_bad_example() -> Result<()> {
         bare.retain(|constraint| {
             let Constraint { kind: of, path, says } = constraint;
             // A rule that one field's schema repeats is named with its path, a rule of the whole object by its words.
-            of != kind || !(said.starts_with(&format!("{path}:")) && said.contains(&without_numbers(says)))
+            of != kind
+                || !(said.starts_with(&format!("{path}:")) && said.contains(&without_numbers(says)))
         });
     }
-    let listed: Vec<String> =
-        bare.iter().map(|Constraint { kind, path, says }| format!("{kind} {path}: {says}")).collect();
+    let listed: Vec<String> = bare
+        .iter()
+        .map(|Constraint { kind, path, says }| format!("{kind} {path}: {says}"))
+        .collect();
     ensure!(bare.is_empty(), "no bad example for:\n{}", listed.join("\n"));
     Ok(())
 }

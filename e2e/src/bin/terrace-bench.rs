@@ -21,7 +21,10 @@ const DEADLINE: Duration = Duration::from_secs(180);
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    ensure!(std::env::args().nth(1).as_deref() == Some("provision"), "usage: terrace-bench provision");
+    ensure!(
+        std::env::args().nth(1).as_deref() == Some("provision"),
+        "usage: terrace-bench provision"
+    );
     let story = Story::begin("bench")?;
     let api: Api<PersistentVolumeClaim> = Api::namespaced(rig::client().await?, &story.namespace);
     let mut bound = watch_bound(api.clone());
@@ -44,7 +47,9 @@ async fn main() -> Result<()> {
     while !starts.is_empty() {
         let names: Vec<&str> = starts.keys().map(String::as_str).collect();
         match next_of(&mut bound, &names).await {
-            Ok((name, at)) => together.extend(starts.remove(&name).map(|start| at.duration_since(start))),
+            Ok((name, at)) => {
+                together.extend(starts.remove(&name).map(|start| at.duration_since(start)))
+            }
             Err(error) => {
                 eprintln!("{error:#}");
                 break;
@@ -75,7 +80,8 @@ fn claim(name: &str) -> Result<PersistentVolumeClaim> {
 fn watch_bound(api: Api<PersistentVolumeClaim>) -> UnboundedReceiver<(String, Instant)> {
     let (tell, told) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
-        let mut events = Box::pin(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
+        let mut events =
+            Box::pin(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
         while let Ok(Some(claim)) = events.try_next().await {
             let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
             if phase == Some("Bound") && tell.send((claim.name_any(), Instant::now())).is_err() {
@@ -86,7 +92,10 @@ fn watch_bound(api: Api<PersistentVolumeClaim>) -> UnboundedReceiver<(String, In
     told
 }
 
-async fn next_of(bound: &mut UnboundedReceiver<(String, Instant)>, names: &[&str]) -> Result<(String, Instant)> {
+async fn next_of(
+    bound: &mut UnboundedReceiver<(String, Instant)>,
+    names: &[&str],
+) -> Result<(String, Instant)> {
     tokio::time::timeout(DEADLINE, async {
         loop {
             let (name, at) = bound.recv().await.context("the watch ended")?;
@@ -102,11 +111,20 @@ async fn next_of(bound: &mut UnboundedReceiver<(String, Instant)>, names: &[&str
 fn say(what: &str, times: &mut [Duration], asked: usize) {
     times.sort();
     let ms = |time: Duration| time.as_millis();
-    let at = |percent: usize| times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default();
+    let at = |percent: usize| {
+        times
+            .get((times.len() * percent).div_ceil(100).saturating_sub(1))
+            .copied()
+            .unwrap_or_default()
+    };
     let sum: Duration = times.iter().sum();
     let average = sum / u32::try_from(times.len().max(1)).unwrap_or(1);
     println!(
         "{what}: {asked} claims to Bound: average {} ms, p50 {} ms, p99 {} ms, maximum {} ms, failed {}",
-        ms(average), ms(at(50)), ms(at(99)), ms(at(100)), asked - times.len()
+        ms(average),
+        ms(at(50)),
+        ms(at(99)),
+        ms(at(100)),
+        asked - times.len()
     );
 }

@@ -8,13 +8,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use terrace_backends::{Backend, FileBackend};
 use terrace_crds::condition::{ConditionType, Reason, Truth, Verdict};
 use terrace_crds::names::FINALIZER_NODE;
-use terrace_crds::node::{HostVolume, HostVolumeState, NodePool, StorageNodeSpec, StorageNodeStatus};
+use terrace_crds::node::{
+    HostVolume, HostVolumeState, NodePool, StorageNodeSpec, StorageNodeStatus,
+};
 use terrace_crds::pool::PoolState;
 use terrace_crds::volume::{FsType as WireFs, VolumeMode as WireMode};
 use terrace_crds::{Size, StorageNode, StorageVolume};
 use terrace_device_types::{
     Access, Allocation, Bytes, DeletionProof, DeletionStamp, Erase, FsType, HostState, Intent,
-    Latch, ProofRefusal, Refusal, Step, Tag, TagReading, VolumeMode, VolumeUuid, undo,
+    Latch, ProofRefusal, Step, Tag, TagReading, VolumeMode, VolumeUuid, undo,
 };
 use terrace_plan::effect::ObjectRef;
 
@@ -28,8 +30,9 @@ use crate::steps::{Reach, execute};
 #[derive(Debug)]
 pub(crate) enum End {
     Done,
-    Refused(Refusal),
-    Failed(String),
+    /// The refusal or the failed step, for the story of a seed that went wrong.
+    #[allow(dead_code, reason = "read through Debug, by whoever looks at a seed")]
+    Stuck(String),
     Crashed,
 }
 
@@ -40,13 +43,20 @@ pub(crate) struct Luck {
 }
 
 /// Plans and carries out, step by step; a crash may come before, inside and after each.
-pub(crate) fn run(node: &mut Node, intent: &Intent, volume: VolumeUuid, luck: Luck, rng: &mut Rng, ledger: &mut Ledger) -> End {
+pub(crate) fn run(
+    node: &mut Node,
+    intent: &Intent,
+    volume: VolumeUuid,
+    luck: Luck,
+    rng: &mut Rng,
+    ledger: &mut Ledger,
+) -> End {
     let view = node.view(volume);
     let steps = match FileBackend.plan(intent, &view) {
         Ok(steps) => steps,
         Err(refusal) => {
             ledger.count("refusal");
-            return End::Refused(refusal);
+            return End::Stuck(refusal.to_string());
         }
     };
     for (at, step) in steps.iter().enumerate() {
@@ -57,7 +67,7 @@ pub(crate) fn run(node: &mut Node, intent: &Intent, volume: VolumeUuid, luck: Lu
         let reach = if dies && rng.once_in(2) { Reach::Half } else { Reach::Whole };
         let halfway = reach == Reach::Half && matches!(step, Step::MakeFilesystem { .. });
         if let Err(why) = execute(node, step, if halfway { reach } else { Reach::Whole }, ledger) {
-            return End::Failed(format!("{step}: {why}"));
+            return End::Stuck(format!("{step}: {why}"));
         }
         if dies {
             return crash(node, intent, &steps[..=at], rng, ledger);
@@ -67,7 +77,13 @@ pub(crate) fn run(node: &mut Node, intent: &Intent, volume: VolumeUuid, luck: Lu
 }
 
 /// The process, or the whole node, starts anew. The journal undoes what was begun to be made, if it is still readable.
-fn crash(node: &mut Node, intent: &Intent, begun: &[Step], rng: &mut Rng, ledger: &mut Ledger) -> End {
+fn crash(
+    node: &mut Node,
+    intent: &Intent,
+    begun: &[Step],
+    rng: &mut Rng,
+    ledger: &mut Ledger,
+) -> End {
     ledger.count("crash");
     if rng.once_in(3) {
         ledger.count("power loss");
@@ -76,7 +92,8 @@ fn crash(node: &mut Node, intent: &Intent, begun: &[Step], rng: &mut Rng, ledger
             ledger.vanished(&image, &node.name);
         }
     }
-    let undone = matches!(intent, Intent::Create { .. } | Intent::Stage { .. } | Intent::Publish { .. });
+    let undone =
+        matches!(intent, Intent::Create { .. } | Intent::Stage { .. } | Intent::Publish { .. });
     if undone && rng.once_in(2) {
         for step in begun.iter().rev().filter_map(undo) {
             // What cannot be undone any more has gone on, and is found again by looking.
@@ -87,8 +104,18 @@ fn crash(node: &mut Node, intent: &Intent, begun: &[Step], rng: &mut Rng, ledger
 }
 
 /// One pass over one volume that the agent's store says is assigned here.
-pub(crate) fn pass(node: &mut Node, api: &mut Api, volume: &StorageVolume, now: Timestamp, luck: Luck, rng: &mut Rng, ledger: &mut Ledger) {
-    let Some(uuid) = volume.spec.volume_uuid.as_ref().and_then(|text| text.parse().ok()) else { return };
+pub(crate) fn pass(
+    node: &mut Node,
+    api: &mut Api,
+    volume: &StorageVolume,
+    now: Timestamp,
+    luck: Luck,
+    rng: &mut Rng,
+    ledger: &mut Ledger,
+) {
+    let Some(uuid) = volume.spec.volume_uuid.as_ref().and_then(|text| text.parse().ok()) else {
+        return;
+    };
     let name = volume.metadata.name.clone().unwrap_or_default();
     if volume.metadata.deletion_timestamp.is_some() {
         return leave(node, api, volume, uuid, luck, rng, ledger);
@@ -113,7 +140,8 @@ pub(crate) fn pass(node: &mut Node, api: &mut Api, volume: &StorageVolume, now: 
         }
         Some(HostState::Quarantined { .. }) => return,
     };
-    if matches!(run(node, &intent, uuid, luck, rng, ledger), End::Done) && !rng.once_in(luck.crash) {
+    if matches!(run(node, &intent, uuid, luck, rng, ledger), End::Done) && !rng.once_in(luck.crash)
+    {
         report_ready(node, api, &name, uuid, now);
     }
 }
@@ -139,8 +167,17 @@ fn report_ready(node: &Node, api: &mut Api, name: &str, uuid: VolumeUuid, now: T
 }
 
 /// The volume is to go: with proof its bytes go, without they are kept.
-fn leave(node: &mut Node, api: &mut Api, volume: &StorageVolume, uuid: VolumeUuid, luck: Luck, rng: &mut Rng, ledger: &mut Ledger) {
-    let pv_name = volume.spec.csi_name.clone().or_else(|| volume.metadata.name.clone()).unwrap_or_default();
+fn leave(
+    node: &mut Node,
+    api: &mut Api,
+    volume: &StorageVolume,
+    uuid: VolumeUuid,
+    luck: Luck,
+    rng: &mut Rng,
+    ledger: &mut Ledger,
+) {
+    let pv_name =
+        volume.spec.csi_name.clone().or_else(|| volume.metadata.name.clone()).unwrap_or_default();
     let view = node.view(uuid);
     let Some(image) = &view.volume.image else { return drop_finalizer(api, volume) };
     let TagReading::Read(tag) = &image.tag else { return };
@@ -148,17 +185,21 @@ fn leave(node: &mut Node, api: &mut Api, volume: &StorageVolume, uuid: VolumeUui
         volume: stamp.volume_uuid.parse().unwrap(),
         id: stamp.id.parse().unwrap(),
     });
-    let proof = DeletionProof::check(stamp.as_ref(), uuid, &node.cluster, &api.read_pv(&pv_name), tag);
+    let proof =
+        DeletionProof::check(stamp.as_ref(), uuid, &node.cluster, &api.read_pv(&pv_name), tag);
     let intent = match proof {
         Ok(proof) => Intent::Delete { volume: uuid, proof, erase: Erase::Zeros },
-        Err(ProofRefusal::NoStamp { .. }) if is_quarantined(tag) => return drop_finalizer(api, volume),
+        Err(ProofRefusal::NoStamp { .. }) if is_quarantined(tag) => {
+            return drop_finalizer(api, volume);
+        }
         Err(ProofRefusal::NoStamp { .. }) => {
             ledger.count("retention");
             Intent::Retain { volume: uuid, cluster: node.cluster.clone() }
         }
         Err(_) => return ledger.count("deletion waits for proof"),
     };
-    if matches!(run(node, &intent, uuid, luck, rng, ledger), End::Done) && !rng.once_in(luck.crash) {
+    if matches!(run(node, &intent, uuid, luck, rng, ledger), End::Done) && !rng.once_in(luck.crash)
+    {
         drop_finalizer(api, volume);
     }
 }
@@ -175,7 +216,8 @@ pub(crate) fn sweep(node: &mut Node, api: &Api, luck: Luck, rng: &mut Rng, ledge
     if api.volumes.is_empty() {
         return;
     }
-    let known: Vec<String> = api.volumes.values().filter_map(|volume| volume.spec.volume_uuid.clone()).collect();
+    let known: Vec<String> =
+        api.volumes.values().filter_map(|volume| volume.spec.volume_uuid.clone()).collect();
     let tags: Vec<Tag> = node.tagged().map(|(_, tag)| tag.clone()).collect();
     for tag in tags {
         let (volume, cluster) = (tag.volume, node.cluster.clone());
@@ -183,7 +225,9 @@ pub(crate) fn sweep(node: &mut Node, api: &Api, luck: Luck, rng: &mut Rng, ledge
         let intent = match tag.state {
             // Its proof is in its tag, whatever an API server that was put back says of it.
             HostState::Quarantined { .. } => Intent::Purge { erase: Erase::No },
-            HostState::Creating if !is_known && !api.pvs.contains_key(&tag.name) => Intent::Abandon { volume, cluster },
+            HostState::Creating if !is_known && !api.pvs.contains_key(&tag.name) => {
+                Intent::Abandon { volume, cluster }
+            }
             HostState::Creating | HostState::Ready | HostState::Retained => continue,
         };
         run(node, &intent, volume, luck, rng, ledger);
@@ -235,7 +279,13 @@ pub(crate) fn mode_of(volume: &StorageVolume) -> VolumeMode {
 }
 
 /// The kubelet's call for staging.
-pub(crate) fn stage_intent(node: &Node, uuid: VolumeUuid, mode: VolumeMode, target: PathBuf, rng: &mut Rng) -> Intent {
+pub(crate) fn stage_intent(
+    node: &Node,
+    uuid: VolumeUuid,
+    mode: VolumeMode,
+    target: PathBuf,
+    rng: &mut Rng,
+) -> Intent {
     Intent::Stage {
         volume: uuid,
         cluster: node.cluster.clone(),

@@ -57,7 +57,11 @@ fn valid(name: &str, mib: u64) -> ValidCreate {
         size: Asked { required: mib << 20, limit: 0 },
         capabilities: vec![Capability {
             mode: AccessMode::SingleNodeWriter,
-            access: if name.ends_with('3') { Access::Block } else { Access::Mount { fs_type, flags: Vec::new() } },
+            access: if name.ends_with('3') {
+                Access::Block
+            } else {
+                Access::Mount { fs_type, flags: Vec::new() }
+            },
         }],
         parameters: BTreeMap::from([("terrace.storage/tier".to_owned(), "ssd".to_owned())]),
         mutable: BTreeMap::new(),
@@ -74,7 +78,8 @@ impl Callers {
         if names.len() < 6 && !rng.once_in(3) {
             self.made += 1;
             let mib = 300 + rng.below(700) as u64;
-            api.claims.insert(format!("{}-{}", "p".repeat(1 + rng.below(3)), self.made), Claim { mib });
+            api.claims
+                .insert(format!("{}-{}", "p".repeat(1 + rng.below(3)), self.made), Claim { mib });
             return;
         }
         let Some(name) = rng.pick(&names) else { return };
@@ -86,7 +91,14 @@ impl Callers {
     }
 
     /// The provisioner: one call for one name.
-    pub(crate) fn provision(&mut self, api: &mut Api, cache: &Cache, places: &mut BTreeMap<String, Place>, now: Timestamp, rng: &mut Rng) {
+    pub(crate) fn provision(
+        &mut self,
+        api: &mut Api,
+        cache: &Cache,
+        places: &mut BTreeMap<String, Place>,
+        now: Timestamp,
+        rng: &mut Rng,
+    ) {
         for (name, claim) in &api.claims {
             if !api.pvs.contains_key(name) {
                 self.asking.insert(name.clone(), claim.mib);
@@ -99,7 +111,15 @@ impl Callers {
         self.call(&name, api, cache, places, now, rng);
     }
 
-    pub(crate) fn call(&mut self, name: &str, api: &mut Api, cache: &Cache, places: &mut BTreeMap<String, Place>, now: Timestamp, rng: &mut Rng) {
+    pub(crate) fn call(
+        &mut self,
+        name: &str,
+        api: &mut Api,
+        cache: &Cache,
+        places: &mut BTreeMap<String, Place>,
+        now: Timestamp,
+        rng: &mut Rng,
+    ) {
         match (api.pvs.get(name), self.asking.get(name).copied()) {
             (Some(pv), _) if pv.released => self.delete_volume(name, api, cache, now, rng),
             (Some(_), _) => {
@@ -110,7 +130,13 @@ impl Callers {
         }
     }
 
-    fn create_volume(&mut self, name: &str, mib: u64, api: &mut Api, places: &mut BTreeMap<String, Place>) {
+    fn create_volume(
+        &mut self,
+        name: &str,
+        mib: u64,
+        api: &mut Api,
+        places: &mut BTreeMap<String, Place>,
+    ) {
         let valid = valid(name, mib);
         let Some(there) = api.volumes.get(&valid.name.name).cloned() else {
             // Another replica may have been first; the next call sees it.
@@ -120,20 +146,32 @@ impl Callers {
         if there.metadata.deletion_timestamp.is_some() || valid.check_same(&there).is_err() {
             return;
         }
-        let (Some(assignment), Some(uuid)) = (&there.spec.assignment, &there.spec.volume_uuid) else { return };
+        let (Some(assignment), Some(uuid)) = (&there.spec.assignment, &there.spec.volume_uuid)
+        else {
+            return;
+        };
         if !is_true(conditions_of(&there), ConditionType::Ready) {
             return;
         }
         let node = if assignment.node == "node-0" { 0 } else { 1 };
-        let place = Place { node, uuid: uuid.parse().unwrap(), volume: StorageVolume::clone(&there) };
+        let place =
+            Place { node, uuid: uuid.parse().unwrap(), volume: StorageVolume::clone(&there) };
         places.insert(name.to_owned(), place);
-        let persistent = Persistent { name: name.to_owned(), handle: valid.name.name.clone(), claim: None };
+        let persistent =
+            Persistent { name: name.to_owned(), handle: valid.name.name.clone(), claim: None };
         let released = !api.claims.contains_key(name);
         api.pvs.insert(name.to_owned(), Pv { persistent, released });
         self.asking.remove(name);
     }
 
-    fn delete_volume(&mut self, name: &str, api: &mut Api, cache: &Cache, now: Timestamp, rng: &mut Rng) {
+    fn delete_volume(
+        &mut self,
+        name: &str,
+        api: &mut Api,
+        cache: &Cache,
+        now: Timestamp,
+        rng: &mut Rng,
+    ) {
         self.deleting.insert(name.to_owned());
         let Some(there) = api.volumes.get(name).cloned() else {
             match plan_adopt_for_deletion(&cache.world, name) {
@@ -151,9 +189,23 @@ impl Callers {
         }
     }
 
+    /// A DeleteVolume that nobody should have sent: the claim is bound. The node must find out by itself.
+    pub(crate) fn stray_delete(&mut self, api: &mut Api, now: Timestamp, rng: &mut Rng) {
+        let bound: Vec<String> =
+            api.pvs.iter().filter(|(_, pv)| !pv.released).map(|(name, _)| name.clone()).collect();
+        let Some(there) = rng.pick(&bound).and_then(|name| api.volumes.get(&name).cloned()) else {
+            return;
+        };
+        let id = Uuid::from_u64_pair(rng.next(), rng.next());
+        if let Some(effect) = plan_delete(&there, id, now) {
+            apply(api, effect, now);
+        }
+    }
+
     /// ControllerExpandVolume for a bound claim.
     pub(crate) fn grow(&mut self, api: &mut Api, cache: &Cache, now: Timestamp, rng: &mut Rng) {
-        let bound: Vec<String> = api.pvs.iter().filter(|(_, pv)| !pv.released).map(|(name, _)| name.clone()).collect();
+        let bound: Vec<String> =
+            api.pvs.iter().filter(|(_, pv)| !pv.released).map(|(name, _)| name.clone()).collect();
         let Some(volume) = rng.pick(&bound).and_then(|name| cache.volume(&name)) else { return };
         let has = volume.spec.capacity.bytes().unwrap();
         let asked = Asked { required: has + (100 << 20), limit: 0 };
@@ -163,7 +215,15 @@ impl Callers {
     }
 
     /// The kubelet stages a bound volume, or unstages one; a Pod writes on the first, reads on every other.
-    pub(crate) fn kubelet(&mut self, api: &Api, nodes: &mut [Node], places: &BTreeMap<String, Place>, luck: Luck, rng: &mut Rng, ledger: &mut Ledger) {
+    pub(crate) fn kubelet(
+        &mut self,
+        api: &Api,
+        nodes: &mut [Node],
+        places: &BTreeMap<String, Place>,
+        luck: Luck,
+        rng: &mut Rng,
+        ledger: &mut Ledger,
+    ) {
         let names: Vec<String> = places.keys().cloned().collect();
         let Some(name) = rng.pick(&names) else { return };
         let place = &places[&name];
@@ -178,7 +238,15 @@ impl Callers {
     }
 
     /// The kubelet's call; it comes again until it is answered.
-    pub(crate) fn unstage(&mut self, node: &mut Node, place: &Place, name: &str, luck: Luck, rng: &mut Rng, ledger: &mut Ledger) {
+    pub(crate) fn unstage(
+        &mut self,
+        node: &mut Node,
+        place: &Place,
+        name: &str,
+        luck: Luck,
+        rng: &mut Rng,
+        ledger: &mut Ledger,
+    ) {
         let target = staging(name);
         let intent = Intent::Unstage { volume: place.uuid, cluster: node.cluster.clone(), target };
         if matches!(run(node, &intent, place.uuid, luck, rng, ledger), End::Done) {
@@ -230,7 +298,14 @@ fn staging(name: &str) -> PathBuf {
 }
 
 /// Stages and lets a Pod write its mark, or read it back.
-pub(crate) fn stage(node: &mut Node, place: &Place, name: &str, luck: Luck, rng: &mut Rng, ledger: &mut Ledger) -> End {
+pub(crate) fn stage(
+    node: &mut Node,
+    place: &Place,
+    name: &str,
+    luck: Luck,
+    rng: &mut Rng,
+    ledger: &mut Ledger,
+) -> End {
     let intent = stage_intent(node, place.uuid, mode_of(&place.volume), staging(name), rng);
     let end = run(node, &intent, place.uuid, luck, rng, ledger);
     if matches!(end, End::Done) {
@@ -244,7 +319,8 @@ pub(crate) fn stage(node: &mut Node, place: &Place, name: &str, luck: Luck, rng:
                     (life.mark, *mark) = (Some(written), Some(written));
                 }
                 (wrote, read) if wrote == read => {}
-                (wrote, read) => ledger.broke("I2", format!("a Pod wrote {wrote:?} to {name} and reads {read:?}")),
+                (wrote, read) => ledger
+                    .broke("I2", format!("a Pod wrote {wrote:?} to {name} and reads {read:?}")),
             }
         }
     }

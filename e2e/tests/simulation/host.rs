@@ -80,8 +80,16 @@ impl Node {
     /// By tag; the name is only where a new one would be.
     pub(crate) fn image_of(&self, volume: VolumeUuid) -> Option<&Image> {
         let named = self.dir.join(image_name(volume));
-        let tagged = |image: &&Image| image.tag.as_ref().is_some_and(|tag| tag.volume == volume && tag.cluster == self.cluster);
-        self.images.iter().find(|image| image.path == named).or_else(|| self.images.iter().find(tagged))
+        let tagged = |image: &&Image| {
+            image
+                .tag
+                .as_ref()
+                .is_some_and(|tag| tag.volume == volume && tag.cluster == self.cluster)
+        };
+        self.images
+            .iter()
+            .find(|image| image.path == named)
+            .or_else(|| self.images.iter().find(tagged))
     }
 
     pub(crate) fn free(&self) -> Bytes {
@@ -124,7 +132,8 @@ impl Node {
     }
 
     fn volume_view(&self, image: &Image) -> VolumeView {
-        let mounts: Vec<&Mount> = self.mounts.iter().filter(|mount| mount.ino == image.ino).collect();
+        let mounts: Vec<&Mount> =
+            self.mounts.iter().filter(|mount| mount.ino == image.ino).collect();
         let dev_t = DevT { major: 7, minor: u32::try_from(image.ino).unwrap() };
         VolumeView {
             image: Some(ImageView {
@@ -153,7 +162,10 @@ impl Node {
                 Content::Blank | Content::Partial { .. } => None,
                 Content::Made { fs, spans, layout, .. } => Some(FilesystemView {
                     fs: *fs,
-                    mounted: mounts.iter().find(|mount| mount.root == Path::new("/")).map(|mount| mount.at.clone()),
+                    mounted: mounts
+                        .iter()
+                        .find(|mount| mount.root == Path::new("/"))
+                        .map(|mount| mount.at.clone()),
                     spans: *spans,
                     layout: match (mounts.is_empty(), layout) {
                         (true, _) => LayoutView::Unknown,
@@ -208,7 +220,9 @@ impl Node {
                         image.path = from;
                     }
                 }
-                Some(Unsynced::Removed { image }) => self.images.push(Image { attached: None, ..*image }),
+                Some(Unsynced::Removed { image }) => {
+                    self.images.push(Image { attached: None, ..*image })
+                }
             }
         }
         self.unsynced.clear();
@@ -217,7 +231,10 @@ impl Node {
 
     /// States of the images that are ours, for the StorageNode.
     pub(crate) fn tagged(&self) -> impl Iterator<Item = (&Image, &Tag)> {
-        self.images.iter().filter_map(|image| image.tag.as_ref().map(|tag| (image, tag))).filter(|(_, tag)| tag.cluster == self.cluster)
+        self.images
+            .iter()
+            .filter_map(|image| image.tag.as_ref().map(|tag| (image, tag)))
+            .filter(|(_, tag)| tag.cluster == self.cluster)
     }
 }
 

@@ -50,7 +50,8 @@ fn histories(trouble: Trouble, happened: &[&str]) {
         broken.join("\n")
     );
     if seeds().len() >= 100 {
-        let never: Vec<&&str> = happened.iter().filter(|what| !counts.contains_key(**what)).collect();
+        let never: Vec<&&str> =
+            happened.iter().filter(|what| !counts.contains_key(**what)).collect();
         assert!(never.is_empty(), "these never happened: {never:?}");
     }
 }

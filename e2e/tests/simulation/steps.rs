@@ -16,7 +16,12 @@ pub(crate) enum Reach {
     Half,
 }
 
-pub(crate) fn execute(node: &mut Node, step: &Step, reach: Reach, ledger: &mut Ledger) -> Result<(), String> {
+pub(crate) fn execute(
+    node: &mut Node,
+    step: &Step,
+    reach: Reach,
+    ledger: &mut Ledger,
+) -> Result<(), String> {
     ledger.count("step");
     let shape = format!("{step:?}");
     ledger.count(shape.split([' ', '{']).next().unwrap_or_default());
@@ -41,18 +46,25 @@ pub(crate) fn execute(node: &mut Node, step: &Step, reach: Reach, ledger: &mut L
         }
         Step::AttachLoop { image, volume, access, .. } => {
             with_tag(node, image, *volume, |_| ())?;
-            with(node, image, |image| image.attached = image.attached.or(Some((image.size, false, *access))))
+            with(node, image, |image| {
+                image.attached = image.attached.or(Some((image.size, false, *access)))
+            })
         }
-        Step::SetAutoclear { image } => {
-            with(node, image, |image| image.attached = image.attached.map(|(size, _, access)| (size, true, access)))
-        }
+        Step::SetAutoclear { image } => with(node, image, |image| {
+            image.attached = image.attached.map(|(size, _, access)| (size, true, access))
+        }),
         Step::ResizeLoop { image } => with(node, image, |image| {
-            image.attached = image.attached.map(|(_, autoclear, access)| (image.size, autoclear, access));
+            image.attached =
+                image.attached.map(|(_, autoclear, access)| (image.size, autoclear, access));
         }),
-        Step::MakeFilesystem { device, fs, uuid, .. } => make(node, device, reach, ledger, |spans| match reach {
-            Reach::Half => Content::Partial { fs: *fs, uuid: *uuid },
-            Reach::Whole => Content::Made { fs: *fs, uuid: *uuid, spans, layout: false, mark: None },
-        }),
+        Step::MakeFilesystem { device, fs, uuid, .. } => {
+            make(node, device, reach, ledger, |spans| match reach {
+                Reach::Half => Content::Partial { fs: *fs, uuid: *uuid },
+                Reach::Whole => {
+                    Content::Made { fs: *fs, uuid: *uuid, spans, layout: false, mark: None }
+                }
+            })
+        }
         Step::CheckFilesystem { .. } | Step::ProveSize { .. } => Ok(()),
         Step::GrowOffline { device } => on_device(node, device, span_device),
         Step::GrowFilesystem { device, .. } => on_device(node, device, span_device),
@@ -85,7 +97,9 @@ pub(crate) fn execute(node: &mut Node, step: &Step, reach: Reach, ledger: &mut L
         Step::EraseImage { image, .. } => with(node, image, |image| image.content = Content::Blank),
         Step::RemoveImage { image, .. } => remove(node, image, ledger),
         Step::RemoveUnfinished { image, volume } => remove_unfinished(node, image, *volume, ledger),
-        Step::WipeSignatures { .. } | Step::MakePoolDirectory { .. } | Step::WritePoolFile { .. } => Ok(()),
+        Step::WipeSignatures { .. }
+        | Step::MakePoolDirectory { .. }
+        | Step::WritePoolFile { .. } => Ok(()),
     }
 }
 
@@ -93,14 +107,26 @@ fn with(node: &mut Node, path: &Path, change: impl FnOnce(&mut Image)) -> Result
     node.image(path).map(change).ok_or_else(|| format!("no image {}", path.display()))
 }
 
-fn with_tag(node: &mut Node, path: &Path, volume: VolumeUuid, change: impl FnOnce(&mut Tag)) -> Result<(), String> {
+fn with_tag(
+    node: &mut Node,
+    path: &Path,
+    volume: VolumeUuid,
+    change: impl FnOnce(&mut Tag),
+) -> Result<(), String> {
     let image = node.image(path).ok_or_else(|| format!("no image {}", path.display()))?;
-    let tag = image.tag.as_mut().filter(|tag| tag.volume == volume).ok_or("another volume's image")?;
+    let tag =
+        image.tag.as_mut().filter(|tag| tag.volume == volume).ok_or("another volume's image")?;
     change(tag);
     Ok(())
 }
 
-fn allocate(node: &mut Node, path: &Path, size: Bytes, tag: &Tag, ledger: &mut Ledger) -> Result<(), String> {
+fn allocate(
+    node: &mut Node,
+    path: &Path,
+    size: Bytes,
+    tag: &Tag,
+    ledger: &mut Ledger,
+) -> Result<(), String> {
     if node.image(path).is_some() {
         return Err("exists".into());
     }
@@ -117,7 +143,8 @@ fn allocate(node: &mut Node, path: &Path, size: Bytes, tag: &Tag, ledger: &mut L
 
 fn image_behind<'a>(node: &'a mut Node, device: &DeviceRef) -> Result<&'a mut Image, String> {
     let DeviceRef::LoopOf { image } = device else { return Err("no such disk".into()) };
-    let found = node.images.iter_mut().find(|there| there.path == *image && there.attached.is_some());
+    let found =
+        node.images.iter_mut().find(|there| there.path == *image && there.attached.is_some());
     found.ok_or_else(|| "no loop device".into())
 }
 
@@ -146,7 +173,8 @@ fn on_device(node: &mut Node, device: &DeviceRef, change: fn(&mut Image)) -> Res
 }
 
 fn span_device(image: &mut Image) {
-    if let (Content::Made { spans, .. }, Some((size, _, _))) = (&mut image.content, image.attached) {
+    if let (Content::Made { spans, .. }, Some((size, _, _))) = (&mut image.content, image.attached)
+    {
         *spans = size;
     }
 }
@@ -160,7 +188,8 @@ fn mount_filesystem(node: &mut Node, device: &DeviceRef, at: &Path) -> Result<()
     if !matches!(image.content, Content::Made { .. }) {
         return Err("wrong fs type".into());
     }
-    let latched = image.tag.as_ref().is_some_and(|tag| matches!(tag.latch, Latch::Formatted { .. }));
+    let latched =
+        image.tag.as_ref().is_some_and(|tag| matches!(tag.latch, Latch::Formatted { .. }));
     let ino = image.ino;
     if !latched {
         return Err("a first mount before the latch says formatted".into());
@@ -179,7 +208,12 @@ fn bind(node: &mut Node, from: &Path, to: &Path, access: Access) -> Result<(), S
     Ok(())
 }
 
-fn bind_device(node: &mut Node, device: &DeviceRef, to: &Path, access: Access) -> Result<(), String> {
+fn bind_device(
+    node: &mut Node,
+    device: &DeviceRef,
+    to: &Path,
+    access: Access,
+) -> Result<(), String> {
     let ino = image_behind(node, device)?.ino;
     let (id, at) = (node.fresh(), to.to_owned());
     let root = PathBuf::from(format!("/loop{ino}"));
@@ -192,7 +226,8 @@ fn unmount(node: &mut Node, target: &Path) {
     let held: Vec<u64> = node.mounts.iter().map(|mount| mount.ino).collect();
     for image in &mut node.images {
         // The last close clears an autoclear loop device.
-        image.attached = image.attached.filter(|(_, autoclear, _)| !autoclear || held.contains(&image.ino));
+        image.attached =
+            image.attached.filter(|(_, autoclear, _)| !autoclear || held.contains(&image.ino));
     }
 }
 
@@ -227,11 +262,20 @@ fn remove(node: &mut Node, path: &Path, ledger: &mut Ledger) -> Result<(), Strin
     Ok(())
 }
 
-fn remove_unfinished(node: &mut Node, path: &Path, volume: VolumeUuid, ledger: &mut Ledger) -> Result<(), String> {
+fn remove_unfinished(
+    node: &mut Node,
+    path: &Path,
+    volume: VolumeUuid,
+    ledger: &mut Ledger,
+) -> Result<(), String> {
     let image = node.image(path).ok_or("no image to take back")?;
     let tag = image.tag.clone().ok_or("untagged")?;
     // The executor's own check; an undo from the journal may name an image that went on living.
-    if tag.volume != volume || tag.state != HostState::Creating || tag.latch != Latch::None || tag.stage != StageState::Never {
+    if tag.volume != volume
+        || tag.state != HostState::Creating
+        || tag.latch != Latch::None
+        || tag.stage != StageState::Never
+    {
         return Err("not unfinished".into());
     }
     if image.content != Content::Blank {

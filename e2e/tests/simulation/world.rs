@@ -1,29 +1,24 @@
 //! The whole model: one API server, two nodes, the operator, and everybody who asks. One seed is one history: chance
 //! chooses who acts next and who dies; then the faults end, all act in turn, and the outcome is judged.
 
+mod judge;
+mod setup;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use terrace_crds::condition::{ConditionType, is_true};
-use terrace_crds::names::volume_uuid;
-use terrace_crds::pool::{FileBackend, StoragePoolSpec};
-use terrace_crds::{StoragePool, StorageVolume};
-use terrace_device_types::{
-    Bytes, ClusterUid, HostState, Latch, LayoutVersion, PoolUuid, StageState, Tag, VolumeMode,
-    VolumeUuid,
-};
-use terrace_plan::volume::{conditions_of, plan_volume};
-use uuid::Uuid;
+use terrace_crds::StorageVolume;
+use terrace_device_types::VolumeUuid;
+use terrace_plan::volume::plan_volume;
 
+use self::setup::{node, pool};
 use crate::agent::{self, Luck};
 use crate::api::{Api, Pv};
 use crate::cache::Cache;
-use crate::caller::{CLUSTER, Callers, Place, apply, stage};
-use crate::host::{Content, Image, Node};
-use crate::ledger::{Ledger, Life};
+use crate::caller::{Callers, Place, apply};
+use crate::host::Node;
+use crate::ledger::Ledger;
 use crate::rng::Rng;
 
 /// What may go wrong in a history beside crashes and late events.
@@ -31,7 +26,7 @@ use crate::rng::Rng;
 pub(crate) enum Trouble {
     /// Nothing.
     None,
-    /// A StorageVolume is deleted by force, without a stamp.
+    /// A StorageVolume is deleted by force, without a stamp; or stamped and deleted though its claim is bound.
     Force,
     /// The API server is put back to an older state.
     Restore,
@@ -95,9 +90,22 @@ impl Sim {
     fn act(&mut self, luck: Luck) {
         match self.rng.below(20) {
             0 => self.callers.person(&mut self.api, &mut self.rng),
-            1..=4 => self.callers.provision(&mut self.api, &self.csi, &mut self.places, self.now, &mut self.rng),
+            1..=4 => self.callers.provision(
+                &mut self.api,
+                &self.csi,
+                &mut self.places,
+                self.now,
+                &mut self.rng,
+            ),
             5 => self.callers.grow(&mut self.api, &self.csi, self.now, &mut self.rng),
-            6 | 7 => self.callers.kubelet(&self.api, &mut self.nodes, &self.places, luck, &mut self.rng, &mut self.ledger),
+            6 | 7 => self.callers.kubelet(
+                &self.api,
+                &mut self.nodes,
+                &self.places,
+                luck,
+                &mut self.rng,
+                &mut self.ledger,
+            ),
             8..=10 => self.operate(luck),
             11..=13 => self.tend(luck),
             14 => {
@@ -158,7 +166,15 @@ impl Sim {
     fn tend_to(&mut self, at: usize, volume: &StorageVolume, luck: Luck) {
         self.judge_rights();
         let boots = self.nodes[at].boots;
-        agent::pass(&mut self.nodes[at], &mut self.api, volume, self.now, luck, &mut self.rng, &mut self.ledger);
+        agent::pass(
+            &mut self.nodes[at],
+            &mut self.api,
+            volume,
+            self.now,
+            luck,
+            &mut self.rng,
+            &mut self.ledger,
+        );
         if self.nodes[at].boots != boots {
             self.agents[at].relist(&self.api);
         }
@@ -168,7 +184,9 @@ impl Sim {
 
     fn assigned(&self, at: usize) -> Vec<Arc<StorageVolume>> {
         let pool = self.nodes[at].pool.to_string();
-        let here = |volume: &&Arc<StorageVolume>| volume.spec.assignment.as_ref().is_some_and(|there| there.pool_uuid == pool);
+        let here = |volume: &&Arc<StorageVolume>| {
+            volume.spec.assignment.as_ref().is_some_and(|there| there.pool_uuid == pool)
+        };
         self.agents[at].world.volumes.iter().filter(here).cloned().collect()
     }
 
@@ -181,7 +199,8 @@ impl Sim {
             self.places.iter().map(|(name, place)| (name.clone(), place.uuid)).collect();
         for (name, uuid) in names {
             let pv: Option<Pv> = self.api.pvs.get(&name).cloned();
-            let stamped = self.api.volumes.get(&name).is_some_and(|volume| volume.spec.deletion.is_some());
+            let stamped =
+                self.api.volumes.get(&name).is_some_and(|volume| volume.spec.deletion.is_some());
             let life = self.ledger.life(uuid);
             life.may_go = stamped && pv.as_ref().is_none_or(|pv| pv.released);
             life.is_bound = pv.is_some_and(|pv| !pv.released);
@@ -191,6 +210,9 @@ impl Sim {
     fn misfortune(&mut self) {
         match self.trouble {
             Trouble::None => {}
+            Trouble::Force if self.rng.once_in(4) => {
+                self.callers.stray_delete(&mut self.api, self.now, &mut self.rng);
+            }
             Trouble::Force if self.rng.once_in(4) => {
                 let names: Vec<String> = self.api.volumes.keys().cloned().collect();
                 if let Some(name) = self.rng.pick(&names) {
@@ -233,9 +255,19 @@ impl Sim {
         let luck = Luck { crash: 0 };
         let mut quiet = 0;
         for _ in 0..400 {
-            let before = (self.api.revision, self.ledger.steps(), self.api.pvs.len(), self.callers.asking.len());
+            let before = (
+                self.api.revision,
+                self.ledger.steps(),
+                self.api.pvs.len(),
+                self.callers.asking.len(),
+            );
             self.round(luck);
-            let after = (self.api.revision, self.ledger.steps(), self.api.pvs.len(), self.callers.asking.len());
+            let after = (
+                self.api.revision,
+                self.ledger.steps(),
+                self.api.pvs.len(),
+                self.callers.asking.len(),
+            );
             quiet = if before == after { quiet + 1 } else { 0 };
             if quiet == 3 || !self.ledger.broken.is_empty() {
                 break;
@@ -271,133 +303,38 @@ impl Sim {
             }
         }
         self.csi.relist(&self.api);
-        let mut names: Vec<String> = self.api.claims.keys().chain(self.callers.asking.keys()).chain(self.api.pvs.keys()).cloned().collect();
+        let mut names: Vec<String> = self
+            .api
+            .claims
+            .keys()
+            .chain(self.callers.asking.keys())
+            .chain(self.api.pvs.keys())
+            .cloned()
+            .collect();
         names.sort();
         names.dedup();
         for name in names {
-            if let Some(claim) = self.api.claims.get(&name).filter(|_| !self.api.pvs.contains_key(&name)) {
+            if let Some(claim) =
+                self.api.claims.get(&name).filter(|_| !self.api.pvs.contains_key(&name))
+            {
                 self.callers.asking.insert(name.clone(), claim.mib);
             }
-            self.callers.call(&name, &mut self.api, &self.csi, &mut self.places, self.now, &mut self.rng);
-        }
-    }
-
-    fn judge(&mut self) {
-        for (name, pv) in self.api.pvs.clone() {
-            self.judge_volume(&name, &pv);
-        }
-        for name in self.api.claims.keys() {
-            if !self.api.pvs.contains_key(name) && name != TAKEN {
-                self.ledger.broken.push(format!("I3: claim {name} never got its volume"));
-            }
-        }
-        for at in 0..self.nodes.len() {
-            self.judge_node(at);
-        }
-    }
-
-    fn judge_volume(&mut self, name: &str, pv: &Pv) {
-        let Some(place) = self.places.get(name).cloned() else { return };
-        let Life { destroyed, .. } = self.ledger.life(place.uuid).clone();
-        if pv.released && !destroyed {
-            let (volume, node) = (self.api.volumes.get(name), &self.nodes[place.node]);
-            let what = format!("{name} is released and still there: {volume:?}, image {:?}", node.image_of(place.uuid));
-            self.ledger.broke("I3", what);
-        }
-        if pv.released || destroyed {
-            return;
-        }
-        let forced = !self.api.volumes.contains_key(name);
-        let ready = self.api.volumes.get(name).is_some_and(|volume| is_true(conditions_of(volume), ConditionType::Ready));
-        if !ready && !(forced && self.trouble != Trouble::None) {
-            self.ledger.broke("I3", format!("{name} is bound and not ready"));
-        }
-        if forced {
-            return;
-        }
-        let end = stage(&mut self.nodes[place.node], &place, name, Luck { crash: 0 }, &mut self.rng, &mut self.ledger);
-        if !matches!(end, agent::End::Done) {
-            self.ledger.broke("I3", format!("{name} cannot be staged: {end:?}"));
-        }
-    }
-
-    fn judge_node(&mut self, at: usize) {
-        let node = &self.nodes[at];
-        let strangers = strangers(&node.dir);
-        for stranger in &strangers {
-            if !node.images.contains(stranger) {
-                self.ledger.broken.push(format!("I4: {} was touched", stranger.path.display()));
-            }
-        }
-        let listed = self.api.nodes.get(&node.name).and_then(|node| node.status.clone()).unwrap_or_default();
-        for (image, tag) in node.tagged() {
-            let owned = self.api.volumes.get(&tag.name).is_some_and(|volume| volume.spec.volume_uuid.as_deref() == Some(&*tag.volume.to_string()));
-            let known = listed.volumes.iter().any(|host| host.uuid == tag.volume.to_string());
-            let excused = known && self.trouble != Trouble::None || self.api.volumes.is_empty();
-            if !owned && !excused {
-                self.ledger.broken.push(format!("leak: {} on {} has no owner", image.path.display(), node.name));
-            }
+            self.callers.call(
+                &name,
+                &mut self.api,
+                &self.csi,
+                &mut self.places,
+                self.now,
+                &mut self.rng,
+            );
         }
     }
 
     /// All that is left, for the comparison of two runs of one seed.
     pub(crate) fn outcome(&self) -> String {
-        format!("{:?} {:?} {:?} {:?}", self.api.volumes, self.nodes, self.ledger.lives, self.ledger.counts)
+        format!(
+            "{:?} {:?} {:?} {:?}",
+            self.api.volumes, self.nodes, self.ledger.lives, self.ledger.counts
+        )
     }
-}
-
-fn pool() -> StoragePool {
-    let metadata = ObjectMeta { name: Some("files".to_owned()), uid: Some("pool".to_owned()), ..ObjectMeta::default() };
-    let spec = StoragePoolSpec {
-        node_selector: BTreeMap::new(),
-        tier: "ssd".to_owned(),
-        devices: Vec::new(),
-        file: Some(FileBackend { directory: Some("/pool".to_owned()), overprovision: None }),
-        watermarks: None,
-    };
-    StoragePool { metadata, spec, status: None }
-}
-
-fn node(number: usize) -> Node {
-    let dir = PathBuf::from("/pool");
-    Node {
-        name: format!("node-{number}"),
-        images: strangers(&dir),
-        dir,
-        pool: PoolUuid(Uuid::from_u128(0xb00 + number as u128)),
-        cluster: CLUSTER.to_string().parse::<ClusterUid>().unwrap(),
-        boots: 1,
-        next: 100,
-        mounts: Vec::new(),
-        unsynced: Vec::new(),
-    }
-}
-
-/// The claim whose volume would be called like the image of another cluster, on every node: it waits for ever.
-const TAKEN: &str = "pp-1";
-
-/// An image of another cluster, called like one of ours would be, and a file without a tag.
-fn strangers(dir: &std::path::Path) -> Vec<Image> {
-    let uuid = volume_uuid(CLUSTER, TAKEN);
-    let tag = Tag {
-        layout: LayoutVersion::CURRENT,
-        volume: VolumeUuid(uuid),
-        cluster: "other-cluster".parse().unwrap(),
-        pool: PoolUuid(uuid),
-        name: TAKEN.to_owned(),
-        mode: VolumeMode::Block,
-        allocation: terrace_device_types::Allocation::Reserved,
-        state: HostState::Ready,
-        latch: Latch::None,
-        stage: StageState::Never,
-    };
-    let image = |name: String, ino, tag| Image {
-        path: dir.join(name),
-        ino,
-        size: Bytes::gib(1),
-        tag,
-        content: Content::Blank,
-        attached: None,
-    };
-    vec![image(format!("t-{uuid}"), 11, Some(tag)), image("backup.tar".to_owned(), 12, None)]
 }

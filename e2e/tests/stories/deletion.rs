@@ -9,8 +9,10 @@ const NODE: [&str; 4] = ["-n", "terrace-system", "ds/terrace-node", "--timeout=1
 /// Takes csi-node away from the node, as a broken rollout would.
 fn without_csi_node<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let away = r#"{"spec":{"template":{"spec":{"nodeSelector":{"terrace.storage/nowhere":"x"}}}}}"#;
-    let back = r#"{"spec":{"template":{"spec":{"nodeSelector":{"terrace.storage/nowhere":null}}}}}"#;
-    let patch = |with| kubectl(&["-n", "terrace-system", "patch", "ds", "terrace-node", "-p", with]);
+    let back =
+        r#"{"spec":{"template":{"spec":{"nodeSelector":{"terrace.storage/nowhere":null}}}}}"#;
+    let patch =
+        |with| kubectl(&["-n", "terrace-system", "patch", "ds", "terrace-node", "-p", with]);
     patch(away)?;
     let done = until("csi-node is away", 60, || {
         let pods = kubectl(&["-n", "terrace-system", "get", "pods", "-o", "name"])?;
@@ -30,10 +32,20 @@ fn a_claim_deleted_while_its_volume_is_being_made_leaves_nothing() -> Result<()>
     }
     story.kubectl(&["delete", "pvc", "--all", "--timeout=90s"])?;
     until("every volume goes", 90, || {
-        let left = kubectl(&["get", "sv", "-o", "jsonpath={range .items[*]}{.spec.claimRef.namespace}{\"\\n\"}{end}"])?;
+        let left = kubectl(&[
+            "get",
+            "sv",
+            "-o",
+            "jsonpath={range .items[*]}{.spec.claimRef.namespace}{\"\\n\"}{end}",
+        ])?;
         Ok(if left.contains(&story.namespace) { Err(left) } else { Ok(()) })
     })?;
-    let pvs = kubectl(&["get", "pv", "-o", "jsonpath={range .items[*]}{.spec.claimRef.namespace}{\"\\n\"}{end}"])?;
+    let pvs = kubectl(&[
+        "get",
+        "pv",
+        "-o",
+        "jsonpath={range .items[*]}{.spec.claimRef.namespace}{\"\\n\"}{end}",
+    ])?;
     ensure!(!pvs.contains(&story.namespace), "PersistentVolumes are left: {pvs}");
     story.end()
 }
@@ -73,7 +85,12 @@ fn a_namespace_deleted_with_pods_running_takes_its_volumes_along() -> Result<()>
 #[test]
 fn a_retained_volume_keeps_object_and_bytes() -> Result<()> {
     let story = Story::begin("retain")?;
-    apply(&class_yaml("stories-retain", "{terrace.storage/pool: stories}", "WaitForFirstConsumer", "Retain"))?;
+    apply(&class_yaml(
+        "stories-retain",
+        "{terrace.storage/pool: stories}",
+        "WaitForFirstConsumer",
+        "Retain",
+    ))?;
     story.claim("data", "stories-retain", "320Mi", "")?;
     story.pod("one", "data", "", "")?;
     story.runs("one")?;
@@ -83,12 +100,23 @@ fn a_retained_volume_keeps_object_and_bytes() -> Result<()> {
     let uuid = volume["spec"]["volumeUUID"].as_str().context("no UUID")?.to_owned();
     story.drop_pod("one")?;
     story.kubectl(&["delete", "pvc", "data", "--timeout=60s"])?;
-    kubectl(&["wait", &format!("pv/{name}"), "--for=jsonpath={.status.phase}=Released", "--timeout=60s"])?;
+    kubectl(&[
+        "wait",
+        &format!("pv/{name}"),
+        "--for=jsonpath={.status.phase}=Released",
+        "--timeout=60s",
+    ])?;
     let kept = on_node(&format!("ls /var/lib/terrace/pools/stories/t-{uuid}"))?;
     ensure!(kept.contains(&uuid), "the image is gone: {kept}");
     kubectl(&["get", "sv", &name])?;
     // The way out: let the PersistentVolume go with Delete.
-    kubectl(&["patch", "pv", &name, "-p", r#"{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}"#])?;
+    kubectl(&[
+        "patch",
+        "pv",
+        &name,
+        "-p",
+        r#"{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}"#,
+    ])?;
     kubectl(&["wait", &format!("sv/{name}"), "--for=delete", "--timeout=90s"])?;
     host_is_rid_of(&uuid)?;
     kubectl(&["delete", "storageclass", "stories-retain"])?;

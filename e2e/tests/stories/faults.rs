@@ -7,13 +7,23 @@ use terrace_e2e::rig::{on_node, rig};
 use terrace_e2e::story::{Story, kubectl, until};
 
 fn answers() -> Result<()> {
-    until("the API server answers", 60, || Ok(kubectl(&["get", "--raw", "/readyz"]).map(drop).map_err(|error| error.to_string())))
+    until("the API server answers", 60, || {
+        Ok(kubectl(&["get", "--raw", "/readyz"]).map(drop).map_err(|error| error.to_string()))
+    })
 }
 
 fn node_is_back() -> Result<()> {
     kubectl(&["wait", "node/node-a", "--for=condition=Ready", "--timeout=120s"])?;
     kubectl(&["-n", "terrace-system", "rollout", "status", "ds/terrace-node", "--timeout=120s"])?;
-    kubectl(&["-n", "terrace-system", "rollout", "status", "deploy/terrace-operator", "--timeout=120s"]).map(drop)
+    kubectl(&[
+        "-n",
+        "terrace-system",
+        "rollout",
+        "status",
+        "deploy/terrace-operator",
+        "--timeout=120s",
+    ])
+    .map(drop)
 }
 
 #[test]
@@ -32,15 +42,26 @@ fn a_minute_without_the_api_server_costs_nothing() -> Result<()> {
     let lines = story.exec("one", "wc -l < /data/log")?;
     ensure!(lines.trim().parse::<u64>()? >= 55, "the Pod wrote {lines} lines in a minute");
     story.claim("later", "stories-now", "320Mi", "")?;
-    story.kubectl(&["wait", "pvc/later", "--for=jsonpath={.status.phase}=Bound", "--timeout=120s"])?;
+    story.kubectl(&[
+        "wait",
+        "pvc/later",
+        "--for=jsonpath={.status.phase}=Bound",
+        "--timeout=120s",
+    ])?;
     story.end()
 }
 
 #[test]
-fn an_api_server_put_back_to_before_the_volume_costs_no_bytes_no_mkfs_and_makes_no_second_volume() -> Result<()> {
+fn an_api_server_put_back_to_before_the_volume_costs_no_bytes_no_mkfs_and_makes_no_second_volume()
+-> Result<()> {
     let story = Story::begin("restore")?;
     story.claim("data", "stories-now", "320Mi", "")?;
-    story.kubectl(&["wait", "pvc/data", "--for=jsonpath={.status.phase}=Bound", "--timeout=60s"])?;
+    story.kubectl(&[
+        "wait",
+        "pvc/data",
+        "--for=jsonpath={.status.phase}=Bound",
+        "--timeout=60s",
+    ])?;
     let backup = "/tmp/terrace-story-etcd.tar";
     rig(&["snapshot-etcd", backup])?;
     story.pod("one", "data", "", "")?;
@@ -72,11 +93,24 @@ fn garbage_in_the_journal_is_set_aside_and_volumes_go_on() -> Result<()> {
     story.pod("one", "data", "", "")?;
     story.runs("one")?;
     story.exec("one", "echo kept > /data/f && sync")?;
-    on_node("dd if=/dev/urandom of=/var/lib/terrace/journal.redb bs=4k count=16 conv=notrunc && pkill -KILL -x terrace-node")?;
+    on_node(
+        "dd if=/dev/urandom of=/var/lib/terrace/journal.redb bs=4k count=16 conv=notrunc && pkill -KILL -x terrace-node",
+    )?;
     node_is_back()?;
     until("csi-node is up again", 120, || {
-        let said = kubectl(&["-n", "terrace-system", "get", "pods", "-o", "jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type==\"Ready\")].status}{\"\\n\"}{end}"])?;
-        Ok(if said.lines().any(|line| line.starts_with("terrace-node") && line.ends_with("True")) { Ok(()) } else { Err(said) })
+        let said = kubectl(&[
+            "-n",
+            "terrace-system",
+            "get",
+            "pods",
+            "-o",
+            "jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type==\"Ready\")].status}{\"\\n\"}{end}",
+        ])?;
+        Ok(if said.lines().any(|line| line.starts_with("terrace-node") && line.ends_with("True")) {
+            Ok(())
+        } else {
+            Err(said)
+        })
     })?;
     story.drop_pod("one")?;
     story.pod("two", "data", "", "")?;
@@ -88,14 +122,21 @@ fn garbage_in_the_journal_is_set_aside_and_volumes_go_on() -> Result<()> {
 #[test]
 fn a_disk_that_fills_up_while_volumes_are_made_is_told_and_leaves_no_torso() -> Result<()> {
     let story = Story::begin("disk-full")?;
-    on_node("mkdir -p /var/lib/terrace/pools/tiny && truncate -s 2G /var/lib/terrace/tiny.img && mkfs.xfs -q -f /var/lib/terrace/tiny.img && mount -o loop /var/lib/terrace/tiny.img /var/lib/terrace/pools/tiny")?;
+    on_node(
+        "mkdir -p /var/lib/terrace/pools/tiny && truncate -s 2G /var/lib/terrace/tiny.img && mkfs.xfs -q -f /var/lib/terrace/tiny.img && mount -o loop /var/lib/terrace/tiny.img /var/lib/terrace/pools/tiny",
+    )?;
     let pool = "apiVersion: terrace.storage/v1alpha1\nkind: StoragePool\nmetadata: {name: tiny}\nspec: {tier: tiny, file: {directory: /var/lib/terrace/pools/tiny}}\n";
     let told = (|| {
         terrace_e2e::story::apply(pool)?;
         kubectl(&["wait", "spool/tiny", "--for=condition=Ready", "--timeout=60s"])?;
         // Somebody else takes the space after the node reported it.
         on_node("fallocate -l 1500M /var/lib/terrace/pools/tiny/stranger")?;
-        terrace_e2e::story::apply(&terrace_e2e::story::class_yaml("stories-tiny", "{terrace.storage/pool: tiny}", "Immediate", "Delete"))?;
+        terrace_e2e::story::apply(&terrace_e2e::story::class_yaml(
+            "stories-tiny",
+            "{terrace.storage/pool: tiny}",
+            "Immediate",
+            "Delete",
+        ))?;
         story.claim("data", "stories-tiny", "1Gi", "")?;
         let told = story.event("data", "free", 90)?;
         let torso = on_node("find /var/lib/terrace/pools/tiny -name 't-*'")?;
@@ -105,7 +146,9 @@ fn a_disk_that_fills_up_while_volumes_are_made_is_told_and_leaves_no_torso() -> 
     })();
     kubectl(&["delete", "spool", "tiny", "--ignore-not-found", "--timeout=60s"])?;
     kubectl(&["delete", "storageclass", "stories-tiny", "--ignore-not-found"])?;
-    on_node("umount /var/lib/terrace/pools/tiny; rm -rf /var/lib/terrace/pools/tiny /var/lib/terrace/tiny.img")?;
+    on_node(
+        "umount /var/lib/terrace/pools/tiny; rm -rf /var/lib/terrace/pools/tiny /var/lib/terrace/tiny.img",
+    )?;
     println!("{}", told?);
     story.end()
 }
@@ -113,7 +156,15 @@ fn a_disk_that_fills_up_while_volumes_are_made_is_told_and_leaves_no_torso() -> 
 fn versions() -> Result<Vec<String>> {
     let all: Value = serde_json::from_str(&kubectl(&["get", "sv,spool,snode,pv", "-o", "json"])?)?;
     let items = all["items"].as_array().context("no list")?;
-    Ok(items.iter().map(|item| format!("{} {} {}", item["kind"], item["metadata"]["name"], item["metadata"]["resourceVersion"])).collect())
+    Ok(items
+        .iter()
+        .map(|item| {
+            format!(
+                "{} {} {}",
+                item["kind"], item["metadata"]["name"], item["metadata"]["resourceVersion"]
+            )
+        })
+        .collect())
 }
 
 /// I8: forks of the whole node are counted by the kernel; ours are those of csi-node's own process.

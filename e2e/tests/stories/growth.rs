@@ -16,11 +16,18 @@ fn grows_under_write(fs: &str) -> Result<()> {
     story.pod("one", "data", "", "")?;
     story.runs("one")?;
     let before = bytes(&story)?;
-    story.exec("one", "(while :; do date >> /data/log; sync; done) >/dev/null 2>&1 & echo $! > /tmp/pid")?;
+    story.exec(
+        "one",
+        "(while :; do date >> /data/log; sync; done) >/dev/null 2>&1 & echo $! > /tmp/pid",
+    )?;
     story.kubectl(&["patch", "pvc", "data", "-p", GROW])?;
     until("the Pod sees the larger filesystem", 90, || {
         let now = bytes(&story)?;
-        Ok(if now > before + (400 << 20) { Ok(()) } else { Err(format!("{now} bytes, {before} before")) })
+        Ok(if now > before + (400 << 20) {
+            Ok(())
+        } else {
+            Err(format!("{now} bytes, {before} before"))
+        })
     })?;
     story.exec("one", "kill $(cat /tmp/pid); a=$(wc -l < /data/log); test \"$a\" -gt 0")?;
     let wait = "--for=jsonpath={.status.capacity.storage}=1Gi";
@@ -40,7 +47,8 @@ fn btrfs_grows_while_it_is_written() -> Result<()> {
 
 /// This kernel withholds the capability, so the sentence must come; where it is there, ext4 must grow.
 #[test]
-fn ext4_grows_in_use_or_says_which_capability_is_missing_and_grows_at_the_next_stage() -> Result<()> {
+fn ext4_grows_in_use_or_says_which_capability_is_missing_and_grows_at_the_next_stage() -> Result<()>
+{
     let story = Story::begin("grow-ext4")?;
     story.claim("data", "stories-ext4", "512Mi", "")?;
     story.pod("one", "data", "", "")?;
@@ -51,15 +59,27 @@ fn ext4_grows_in_use_or_says_which_capability_is_missing_and_grows_at_the_next_s
         if bytes(&story)? > before + (400 << 20) {
             return Ok(Ok(String::new()));
         }
-        let all = story.kubectl(&["get", "events", "-o", "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}"])?;
-        Ok(all.lines().find(|note| note.contains("CAP_SYS_RESOURCE")).map(str::to_owned).ok_or(all.clone()))
+        let all = story.kubectl(&[
+            "get",
+            "events",
+            "-o",
+            "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}",
+        ])?;
+        Ok(all
+            .lines()
+            .find(|note| note.contains("CAP_SYS_RESOURCE"))
+            .map(str::to_owned)
+            .ok_or(all.clone()))
     })?;
     println!("said: {said}");
     story.drop_pod("one")?;
     story.pod("one", "data", "", "")?;
     story.runs("one")?;
     let after = bytes(&story)?;
-    ensure!(after > before + (400 << 20), "{after} bytes after the next stage, {before} before; said {said:?}");
+    ensure!(
+        after > before + (400 << 20),
+        "{after} bytes after the next stage, {before} before; said {said:?}"
+    );
     story.end()
 }
 
@@ -67,7 +87,12 @@ fn ext4_grows_in_use_or_says_which_capability_is_missing_and_grows_at_the_next_s
 fn a_claim_does_not_shrink() -> Result<()> {
     let story = Story::begin("shrink")?;
     story.claim("data", "stories-now", "1Gi", "")?;
-    story.kubectl(&["wait", "pvc/data", "--for=jsonpath={.status.phase}=Bound", "--timeout=60s"])?;
+    story.kubectl(&[
+        "wait",
+        "pvc/data",
+        "--for=jsonpath={.status.phase}=Bound",
+        "--timeout=60s",
+    ])?;
     let patch = r#"{"spec":{"resources":{"requests":{"storage":"512Mi"}}}}"#;
     let refused = story.kubectl(&["patch", "pvc", "data", "-p", patch]);
     ensure!(refused.is_err(), "the API server let a claim shrink");

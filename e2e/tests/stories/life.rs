@@ -10,7 +10,10 @@ fn written_and_read_again(fs: &str) -> Result<()> {
     story.runs("one")?;
     let mounts = story.exec("one", "grep ' /data ' /proc/mounts")?;
     ensure!(mounts.contains(fs), "/data is no {fs}: {mounts}");
-    story.exec("one", "dd if=/dev/urandom of=/data/f bs=1M count=64 && sync && md5sum /data/f > /data/sum")?;
+    story.exec(
+        "one",
+        "dd if=/dev/urandom of=/data/f bs=1M count=64 && sync && md5sum /data/f > /data/sum",
+    )?;
     story.drop_pod("one")?;
     story.pod("two", "data", "", "")?;
     story.runs("two")?;
@@ -48,7 +51,10 @@ fn a_full_volume_hurts_its_own_pod_alone_and_the_other_volume_stays_as_it_was() 
     story.exec("other", "echo mine > /data/f && sync")?;
     let filled = story.exec("small", "dd if=/dev/zero of=/data/big bs=1M; echo \"code $?\"; dd if=/dev/zero of=/data/more bs=1M count=1 2>&1 || true")?;
     ensure!(filled.contains("No space left on device"), "no ENOSPC: {filled}");
-    story.exec("other", "dd if=/dev/zero of=/data/g bs=1M count=100 && grep -q mine /data/f && ! test -e /data/big")?;
+    story.exec(
+        "other",
+        "dd if=/dev/zero of=/data/g bs=1M count=100 && grep -q mine /data/f && ! test -e /data/big",
+    )?;
     story.event("small", "resize the volume or clean up data", 90)?;
     story.end()
 }
@@ -61,7 +67,10 @@ fn a_raw_block_volume_keeps_its_bytes() -> Result<()> {
     let volume = "persistentVolumeClaim: {claimName: raw}";
     story.apply(&pod_yaml("one", "", device, volume))?;
     story.runs("one")?;
-    story.exec("one", "test -b /dev/raw && echo terrace | dd of=/dev/raw bs=512 seek=2048 conv=sync && sync")?;
+    story.exec(
+        "one",
+        "test -b /dev/raw && echo terrace | dd of=/dev/raw bs=512 seek=2048 conv=sync && sync",
+    )?;
     story.drop_pod("one")?;
     story.apply(&pod_yaml("two", "", device, volume))?;
     story.runs("two")?;
@@ -74,7 +83,12 @@ fn a_raw_block_volume_keeps_its_bytes() -> Result<()> {
 fn a_pods_group_owns_the_volume() -> Result<()> {
     let story = Story::begin("group")?;
     story.claim("data", "stories-xfs", "320Mi", "")?;
-    story.pod("one", "data", "securityContext: {fsGroup: 4242, runAsUser: 1000, runAsGroup: 1000}", "")?;
+    story.pod(
+        "one",
+        "data",
+        "securityContext: {fsGroup: 4242, runAsUser: 1000, runAsGroup: 1000}",
+        "",
+    )?;
     story.runs("one")?;
     let seen = story.exec("one", "echo x > /data/f && stat -c %g /data/f && stat -c %g /data")?;
     ensure!(seen.split_whitespace().all(|group| group == "4242"), "groups {seen}");

@@ -17,7 +17,8 @@ fn says(name: &str, words: &str) -> Result<String> {
 }
 
 fn rid_of(names: &[&str]) -> Result<()> {
-    kubectl(&[&["delete", "spool", "--timeout=60s", "--ignore-not-found"], names].concat()).map(drop)
+    kubectl(&[&["delete", "spool", "--timeout=60s", "--ignore-not-found"], names].concat())
+        .map(drop)
 }
 
 /// A disk of the node for as long as the work takes: a loop device on a file outside of every pool.
@@ -25,20 +26,29 @@ fn with_disk(name: &str, prepare: &str, work: impl FnOnce(&str) -> Result<()>) -
     let file = format!("/var/lib/terrace/story-{name}.img");
     let device = on_node(&format!("truncate -s 1G {file} && losetup --show -f {file}"))?;
     let device = device.trim().to_owned();
-    let done = on_node(&format!("D={device}; {prepare}")).and_then(|_| work(&format!("loop:{file}")));
-    on_node(&format!("for m in $(grep '^{device} ' /proc/mounts | cut -d' ' -f2); do umount $m; done; losetup -d {device}; rm -f {file}"))?;
+    let done =
+        on_node(&format!("D={device}; {prepare}")).and_then(|_| work(&format!("loop:{file}")));
+    on_node(&format!(
+        "for m in $(grep '^{device} ' /proc/mounts | cut -d' ' -f2); do umount $m; done; losetup -d {device}; rm -f {file}"
+    ))?;
     done
 }
 
 #[test]
 fn a_device_that_holds_data_is_refused_and_named() -> Result<()> {
-    with_disk("data", "mkfs.ext4 -q -L precious $D && sha256sum $D > /var/lib/terrace/story-data.sum", |id| {
-        pool("holds-data", &format!("devices: [{{id: '{id}'}}], file: {{}}"))?;
-        let said = says("holds-data", "ext4")?;
-        println!("{said}");
-        on_node("sha256sum -c /var/lib/terrace/story-data.sum; s=$?; rm /var/lib/terrace/story-data.sum; exit $s")?;
-        rid_of(&["holds-data"])
-    })
+    with_disk(
+        "data",
+        "mkfs.ext4 -q -L precious $D && sha256sum $D > /var/lib/terrace/story-data.sum",
+        |id| {
+            pool("holds-data", &format!("devices: [{{id: '{id}'}}], file: {{}}"))?;
+            let said = says("holds-data", "ext4")?;
+            println!("{said}");
+            on_node(
+                "sha256sum -c /var/lib/terrace/story-data.sum; s=$?; rm /var/lib/terrace/story-data.sum; exit $s",
+            )?;
+            rid_of(&["holds-data"])
+        },
+    )
 }
 
 #[test]
@@ -56,10 +66,18 @@ fn of_two_pools_that_claim_a_device_the_older_has_it_and_both_say_so() -> Result
 
 #[test]
 fn a_folder_that_cannot_be_written_is_refused_with_a_sentence() -> Result<()> {
-    on_node("mkdir -p /var/lib/terrace/pools/frozen && mount -t tmpfs -o ro none /var/lib/terrace/pools/frozen")?;
+    on_node(
+        "cd /var/lib/terrace/pools && mkdir -p frozen && mount --bind frozen frozen && mount -o remount,bind,ro frozen",
+    )?;
     let done = pool("frozen", "file: {directory: /var/lib/terrace/pools/frozen}")
         .and_then(|()| says("frozen", "/var/lib/terrace/pools/frozen"));
-    let state = kubectl(&["get", "spool", "frozen", "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}"]);
+    let state = kubectl(&[
+        "get",
+        "spool",
+        "frozen",
+        "-o",
+        "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}",
+    ]);
     rid_of(&["frozen"])?;
     on_node("umount /var/lib/terrace/pools/frozen; rmdir /var/lib/terrace/pools/frozen")?;
     println!("{}", done?);

@@ -18,17 +18,32 @@ fn refused(name: &str, parameters: &str, size: &str, sentence: &str) -> Result<(
 
 #[test]
 fn an_unknown_parameter_is_named_on_the_claim() -> Result<()> {
-    refused("unknown", "{terrace.storage/pool: stories, replicas: \"3\"}", "1Gi", "parameter \"replicas\" of the StorageClass is unknown")
+    refused(
+        "unknown",
+        "{terrace.storage/pool: stories, replicas: \"3\"}",
+        "1Gi",
+        "parameter \"replicas\" of the StorageClass is unknown",
+    )
 }
 
 #[test]
 fn an_unsupported_filesystem_is_refused_on_the_claim() -> Result<()> {
-    refused("zfs", "{terrace.storage/pool: stories, terrace.storage/fs-type: zfs}", "1Gi", "it must be xfs, ext4 or btrfs")
+    refused(
+        "zfs",
+        "{terrace.storage/pool: stories, terrace.storage/fs-type: zfs}",
+        "1Gi",
+        "it must be xfs, ext4 or btrfs",
+    )
 }
 
 #[test]
 fn a_missing_pool_is_named_on_the_claim() -> Result<()> {
-    refused("no-pool", "{terrace.storage/pool: nowhere}", "1Gi", "there is no StoragePool \"nowhere\"")
+    refused(
+        "no-pool",
+        "{terrace.storage/pool: nowhere}",
+        "1Gi",
+        "there is no StoragePool \"nowhere\"",
+    )
 }
 
 #[test]
@@ -38,7 +53,12 @@ fn more_than_any_pool_has_is_refused_on_the_claim() -> Result<()> {
 
 #[test]
 fn a_parameter_without_an_engine_is_refused_with_a_sentence() -> Result<()> {
-    refused("limits", "{terrace.storage/pool: stories, terrace.storage/read-iops: \"3000\"}", "1Gi", "is not supported in this release")
+    refused(
+        "limits",
+        "{terrace.storage/pool: stories, terrace.storage/read-iops: \"3000\"}",
+        "1Gi",
+        "is not supported in this release",
+    )
 }
 
 #[test]
@@ -55,7 +75,12 @@ fn a_pod_whose_volume_fits_nowhere_waits_with_a_reason() -> Result<()> {
 fn a_size_below_the_minimum_is_raised_and_said() -> Result<()> {
     let story = Story::begin("minimum")?;
     story.claim("data", "stories-now", "1Mi", "")?;
-    story.kubectl(&["wait", "pvc/data", "--for=jsonpath={.status.phase}=Bound", "--timeout=60s"])?;
+    story.kubectl(&[
+        "wait",
+        "pvc/data",
+        "--for=jsonpath={.status.phase}=Bound",
+        "--timeout=60s",
+    ])?;
     let volume = story.volume("data")?;
     ensure!(volume["spec"]["capacity"] == "300Mi", "capacity {}", volume["spec"]["capacity"]);
     println!("{}", story.event("data", "raised to 300Mi, the minimum for xfs", 60)?);
@@ -66,7 +91,12 @@ fn a_size_below_the_minimum_is_raised_and_said() -> Result<()> {
 fn a_size_that_is_no_multiple_is_rounded_up_and_said() -> Result<()> {
     let story = Story::begin("aligned")?;
     story.claim("data", "stories-now", "\"536870913\"", "")?;
-    story.kubectl(&["wait", "pvc/data", "--for=jsonpath={.status.phase}=Bound", "--timeout=60s"])?;
+    story.kubectl(&[
+        "wait",
+        "pvc/data",
+        "--for=jsonpath={.status.phase}=Bound",
+        "--timeout=60s",
+    ])?;
     let volume = story.volume("data")?;
     ensure!(volume["spec"]["capacity"] == "513Mi", "capacity {}", volume["spec"]["capacity"]);
     println!("{}", story.event("data", "rounded up to a multiple of 1Mi", 60)?);
@@ -77,13 +107,21 @@ fn a_size_that_is_no_multiple_is_rounded_up_and_said() -> Result<()> {
 fn a_person_cannot_delete_a_storage_volume() -> Result<()> {
     let story = Story::begin("delete-sv")?;
     story.claim("data", "stories-now", "512Mi", "")?;
-    story.kubectl(&["wait", "pvc/data", "--for=jsonpath={.status.phase}=Bound", "--timeout=60s"])?;
+    story.kubectl(&[
+        "wait",
+        "pvc/data",
+        "--for=jsonpath={.status.phase}=Bound",
+        "--timeout=60s",
+    ])?;
     let volume = story.volume("data")?;
     let name = volume["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let refused = kubectl(&["delete", "sv", &name]);
     let said = refused.err().map(|error| error.to_string()).unwrap_or_default();
     println!("{said}");
-    ensure!(said.contains("PersistentVolumeClaim"), "the refusal does not say what to do: {said:?}");
+    ensure!(
+        said.contains("PersistentVolumeClaim"),
+        "the refusal does not say what to do: {said:?}"
+    );
     let again = until("the volume is still there", 5, || Ok(Ok(story.volume("data")?)))?;
     ensure!(again["metadata"]["deletionTimestamp"].is_null(), "it is being deleted");
     story.end()

@@ -9,8 +9,19 @@ use terrace_e2e::story::{Story, kubectl};
 #[test]
 fn csi_sanity_passes_and_skips_nothing_that_a_listed_capability_covers() -> Result<()> {
     let story = Story::begin("sanity")?;
-    let pods = kubectl(&["-n", "terrace-system", "get", "pods", "-o", "jsonpath={range .items[*]}{.metadata.name} {.metadata.uid}{\"\\n\"}{end}"])?;
-    let uid = pods.lines().find_map(|line| line.strip_prefix("terrace-operator")?.split(' ').nth(1)).context("no operator Pod")?.to_owned();
+    let pods = kubectl(&[
+        "-n",
+        "terrace-system",
+        "get",
+        "pods",
+        "-o",
+        "jsonpath={range .items[*]}{.metadata.name} {.metadata.uid}{\"\\n\"}{end}",
+    ])?;
+    let uid = pods
+        .lines()
+        .find_map(|line| line.strip_prefix("terrace-operator")?.split(' ').nth(1))
+        .context("no operator Pod")?
+        .to_owned();
     let folder = "/var/lib/kubelet/sanity";
     let line = format!(
         "set -e; mkdir -p {folder}; printf 'terrace.storage/pool: stories\\n' > {folder}/parameters.yaml; \
@@ -27,15 +38,31 @@ fn csi_sanity_passes_and_skips_nothing_that_a_listed_capability_covers() -> Resu
         }
         Err(_) => Command::new(repository().join("hack/rig")),
     };
-    let output = command.args(["exec", "--", "sh", "-c", &line]).current_dir(repository()).output()?;
+    let output =
+        command.args(["exec", "--", "sh", "-c", &line]).current_dir(repository()).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     on_node(&format!("rm -rf {folder}"))?;
-    let summary = text.lines().rfind(|line| line.contains(" Passed | ")).context("csi-sanity gave no summary")?;
+    let summary = text
+        .lines()
+        .rfind(|line| line.contains(" Passed | "))
+        .context("csi-sanity gave no summary")?;
     println!("{summary}");
     ensure!(output.status.success() && summary.contains("| 0 Failed |"), "{text}");
     // What was skipped must be for a capability that the drivers do not list; the suite says so for each.
-    let listed = ["CREATE_DELETE_VOLUME", "EXPAND_VOLUME", "STAGE_UNSTAGE_VOLUME", "GET_VOLUME_STATS", "LIST_VOLUMES", "GET_CAPACITY"];
-    let wrong: Vec<&str> = text.lines().filter(|line| line.contains("not supported") && listed.iter().any(|name| line.contains(name))).collect();
+    let listed = [
+        "CREATE_DELETE_VOLUME",
+        "EXPAND_VOLUME",
+        "STAGE_UNSTAGE_VOLUME",
+        "GET_VOLUME_STATS",
+        "LIST_VOLUMES",
+        "GET_CAPACITY",
+    ];
+    let wrong: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            line.contains("not supported") && listed.iter().any(|name| line.contains(name))
+        })
+        .collect();
     ensure!(wrong.is_empty(), "skipped though listed: {wrong:?}");
     story.end()
 }
