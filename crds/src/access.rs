@@ -54,7 +54,7 @@ pub const ROLES: &[Role] = &[
             cluster(
                 TERRACE,
                 &["storagevolumes"],
-                &["get", "list", "watch", "create", "update", "patch", "delete"],
+                &["get", "list", "watch", "create", "patch", "delete"],
                 "make, assign, grow and delete volumes",
             ),
             cluster(
@@ -65,7 +65,7 @@ pub const ROLES: &[Role] = &[
                     "tieringpolicies/status",
                     "lifecyclepolicies/status",
                 ],
-                &["get", "patch"],
+                &["patch"],
                 "report",
             ),
             cluster(

@@ -4,7 +4,7 @@
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
-use terrace_crds::names::manager;
+use terrace_crds::names::{ANNOTATION_TRACEPARENT, manager};
 use terrace_crds::{LifecyclePolicy, Size, StoragePool, StorageVolume, TieringPolicy};
 use terrace_plan::effect::{Effect, ObjectRef};
 
@@ -40,11 +40,11 @@ impl Effects {
             }
             Effect::GrowVolume { volume, to } => {
                 let spec = json!({ "capacity": Size::from_bytes(*to) });
-                merge(&volumes(), volume, manager::CSI, json!({ "spec": spec })).await
+                merge(&volumes(), volume, manager::CSI, traced(spec)).await
             }
             Effect::StampDeletion { volume, deletion } => {
                 let spec = json!({ "deletion": deletion });
-                merge(&volumes(), volume, manager::CSI, json!({ "spec": spec })).await
+                merge(&volumes(), volume, manager::CSI, traced(spec)).await
             }
             Effect::DeleteVolume { volume } => delete(&volumes(), volume).await,
             Effect::ReleaseVolume { volume, finalizers } => {
@@ -87,6 +87,15 @@ async fn create(api: &Api<StorageVolume>, volume: &StorageVolume) -> Result<(), 
     api.create(&how, volume).await.map(drop).map_err(|error| Error::api("create", name, error))
 }
 
+/// A change of a spec, with the trace of the call that asked for it.
+fn traced(spec: Value) -> Value {
+    let mut body = json!({ "spec": spec });
+    if let Some(trace) = terrace_telemetry::inject() {
+        body["metadata"]["annotations"] = json!({ ANNOTATION_TRACEPARENT: trace });
+    }
+    body
+}
+
 /// Server-side apply of the operator's part of a spec, to this very version of the object.
 async fn apply_spec<K>(api: &Api<K>, at: &ObjectRef, spec: &Value) -> Result<(), Error>
 where
@@ -112,12 +121,7 @@ where
 }
 
 /// A merge patch of this very version of the object.
-async fn merge<K>(
-    api: &Api<K>,
-    at: &ObjectRef,
-    manager: &str,
-    mut body: Value,
-) -> Result<(), Error>
+async fn merge<K>(api: &Api<K>, at: &ObjectRef, manager: &str, mut body: Value) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {

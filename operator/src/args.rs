@@ -32,7 +32,11 @@ pub struct Args {
 
 fn parse_endpoint(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text.strip_prefix("unix://").unwrap_or(text));
-    if path.is_absolute() { Ok(path) } else { Err("must be the absolute path of a unix socket".into()) }
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err("must be the absolute path of a unix socket".into())
+    }
 }
 
 #[cfg(test)]
@@ -42,8 +46,7 @@ mod tests {
     #[test]
     fn a_socket_is_named_with_or_without_its_scheme() {
         for text in ["unix:///csi/csi.sock", "/csi/csi.sock"] {
-            let args =
-                Args::try_parse_from(["x", "--identity=a", "--csi-endpoint", text]).unwrap();
+            let args = Args::try_parse_from(["x", "--identity=a", "--csi-endpoint", text]).unwrap();
             assert_eq!(args.csi_endpoint.to_str(), Some("/csi/csi.sock"));
         }
         for text in ["tcp://1.2.3.4:5", "csi.sock"] {

@@ -114,7 +114,12 @@ impl Caches {
             pools: self.pools.all(),
             nodes: self.nodes.all(),
             hosts: self.hosts.all().iter().map(|node| observe_host(node)).collect(),
-            persistent: self.persistent.all().iter().filter_map(|pv| observe_persistent(pv)).collect(),
+            persistent: self
+                .persistent
+                .all()
+                .iter()
+                .filter_map(|pv| observe_persistent(pv))
+                .collect(),
         }
     }
 }
@@ -145,7 +150,9 @@ where
                     signal.send_modify(|count| *count += 1);
                 }
                 Ok(Event::Init | Event::InitApply(_)) => {}
-                Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch broke; it is taken up again"),
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&()), %error, "watch broke; it is taken up again")
+                }
             }
         }
     });

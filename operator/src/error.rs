@@ -115,7 +115,9 @@ impl Error {
     #[must_use]
     pub fn api(verb: &str, name: &str, source: kube::Error) -> Self {
         match &source {
-            kube::Error::Api(status) if status.code == 409 => Self::Changed { name: name.to_owned() },
+            kube::Error::Api(status) if status.code == 409 => {
+                Self::Changed { name: name.to_owned() }
+            }
             _ => Self::Api { verb: format!("{verb} {name}"), source: Box::new(source) },
         }
     }
@@ -124,7 +126,9 @@ impl Error {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         match self {
-            Self::Api { source, .. } => matches!(&**source, kube::Error::Api(status) if status.code == 404),
+            Self::Api { source, .. } => {
+                matches!(&**source, kube::Error::Api(status) if status.code == 404)
+            }
             _ => false,
         }
     }
@@ -220,9 +224,10 @@ fn class_of_api(error: &kube::Error) -> Class {
 
 /// Of the reasons for which a volume is not made: those of the request, and those of the place.
 fn class_of(reason: Reason) -> Class {
-    match reason {
-        Reason::Invalid | Reason::NotSupported => Class::Invalid,
-        _ => Class::Wait,
+    if matches!(reason, Reason::Invalid | Reason::NotSupported) {
+        Class::Invalid
+    } else {
+        Class::Wait
     }
 }
 

@@ -31,7 +31,11 @@ pub struct Health {
 ///
 /// # Errors
 /// An address that cannot be bound.
-pub async fn run(address: SocketAddr, health: Health, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn run(
+    address: SocketAddr,
+    health: Health,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     serve(listener, router(health)).with_graceful_shutdown(stop.cancelled_owned()).await
 }

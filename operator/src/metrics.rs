@@ -114,10 +114,23 @@ impl Default for Metrics {
         let (calls_under_way, leader) = (Gauge::default(), Gauge::default());
         let queued = Family::<OfKind, Counter>::default();
         let seconds = || Unit::Seconds;
-        registry.register_with_unit("reconcile", "Time of one reconciliation", seconds(), reconciles.clone());
+        registry.register_with_unit(
+            "reconcile",
+            "Time of one reconciliation",
+            seconds(),
+            reconciles.clone(),
+        );
         registry.register_with_unit("csi_call", "Time of one CSI call", seconds(), calls.clone());
-        registry.register("csi_calls_under_way", "CSI calls not answered yet", calls_under_way.clone());
-        registry.register("reconcile_queued", "Objects put on a controller's queue", queued.clone());
+        registry.register(
+            "csi_calls_under_way",
+            "CSI calls not answered yet",
+            calls_under_way.clone(),
+        );
+        registry.register(
+            "reconcile_queued",
+            "Objects put on a controller's queue",
+            queued.clone(),
+        );
         registry.register("leader", "1 while this replica leads", leader.clone());
         Self { registry, reconciles, calls, calls_under_way, queued, leader }
     }
@@ -149,7 +162,9 @@ impl Metrics {
     /// Notes the end of a CSI call.
     pub fn call_ended(&self, method: Method, code: Code, took: Duration) {
         self.calls_under_way.dec();
-        self.calls.get_or_create(&Called { method, code: name_of(code) }).observe(took.as_secs_f64());
+        self.calls
+            .get_or_create(&Called { method, code: name_of(code) })
+            .observe(took.as_secs_f64());
     }
 
     /// Notes whether this replica leads.

@@ -31,29 +31,12 @@ impl Promises {
         self.deciding.lock().await
     }
 
-    /// Notes what an effect promises, before it is carried out.
-    pub fn note(&self, effect: &Effect) {
-        let (uid, promise) = match effect {
-            Effect::AssignVolume { volume, assignment, bytes, .. } => {
-                let assignment = Some(assignment.clone());
-                (&volume.uid, Promise { assignment, capacity: *bytes })
-            }
-            Effect::GrowVolume { volume, to } => {
-                (&volume.uid, Promise { assignment: None, capacity: *to })
-            }
-            _ => return,
-        };
-        self.locked().insert(uid.clone(), promise);
-    }
-
-    /// Takes back what an effect promised that was not carried out.
-    pub fn retract(&self, effect: &Effect) {
-        match effect {
-            Effect::AssignVolume { volume, .. } | Effect::GrowVolume { volume, .. } => {
-                self.locked().remove(&volume.uid);
-            }
-            _ => {}
-        }
+    /// Notes what effects promise, before they are carried out.
+    pub fn note(&self, effects: &[Effect]) -> Noted<'_> {
+        let promised: Vec<(String, Promise)> = effects.iter().filter_map(promise_of).collect();
+        let uids = promised.iter().map(|(uid, _)| uid.clone()).collect();
+        self.locked().extend(promised);
+        Noted { promises: self, uids }
     }
 
     /// The world as it will be told once the watch has caught up; promises it tells already are forgotten.
@@ -81,6 +64,55 @@ impl Promises {
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Promise>> {
         // Every critical section leaves the map whole.
         self.by_uid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Promises that are not kept yet. Dropped, they are taken back: a call that its caller gave up, or a leader that
+/// was deposed in the middle of a write, holds no space. Where the write was made all the same, the watch tells.
+#[must_use]
+#[derive(Debug)]
+pub struct Noted<'a> {
+    promises: &'a Promises,
+    uids: Vec<String>,
+}
+
+impl Noted<'_> {
+    /// What was promised was written: from now on the watch tells when it may be forgotten.
+    pub fn keep(mut self) {
+        self.uids.clear();
+    }
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        let mut promises = self.promises.locked();
+        for uid in &self.uids {
+            promises.remove(uid);
+        }
+    }
+}
+
+/// What an effect promises, and to whom.
+fn promise_of(effect: &Effect) -> Option<(String, Promise)> {
+    match effect {
+        Effect::AssignVolume { volume, assignment, pool: _, bytes } => {
+            let assignment = Some(assignment.clone());
+            Some((volume.uid.clone(), Promise { assignment, capacity: *bytes }))
+        }
+        Effect::GrowVolume { volume, to } => {
+            Some((volume.uid.clone(), Promise { assignment: None, capacity: *to }))
+        }
+        Effect::CreateVolume { .. }
+        | Effect::StampDeletion { .. }
+        | Effect::DeleteVolume { .. }
+        | Effect::ReleaseVolume { .. }
+        | Effect::ReportVolume { .. }
+        | Effect::HoldPool { .. }
+        | Effect::ReleasePool { .. }
+        | Effect::ReportPool { .. }
+        | Effect::ReportLifecycle { .. }
+        | Effect::ReportTiering { .. }
+        | Effect::Tell { .. } => None,
     }
 }
 

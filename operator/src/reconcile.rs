@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use futures::{Future, Stream, StreamExt, TryStreamExt};
 use kube::Resource;
+use kube::runtime::applier;
 use kube::runtime::controller::{self, Action};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::applier;
 use terrace_plan::plan::{Next, Plan};
 use tokio::sync::watch;
 use tracing::Instrument;
@@ -70,7 +70,8 @@ async fn run<K, F>(
     let timed = move |object: Arc<K>, context: Arc<Context>| {
         let meta = object.meta();
         let (name, generation) = (meta.name.as_deref().unwrap_or_default(), meta.generation);
-        let span = tracing::info_span!("reconcile", ?kind, namespace = meta.namespace, name, generation);
+        let span =
+            tracing::info_span!("reconcile", ?kind, namespace = meta.namespace, name, generation);
         let metrics = context.metrics.clone();
         Box::pin(
             async move {
@@ -91,7 +92,9 @@ async fn run<K, F>(
                 Err(controller::Error::ReconcilerFailed(Error::Changed { .. }, object)) => {
                     tracing::debug!(name = %object.name, "changed meanwhile, looked at again");
                 }
-                Err(error) => tracing::warn!(%error, cause = cause(&error), ?kind, "reconciliation failed"),
+                Err(error) => {
+                    tracing::warn!(%error, cause = cause(&error), ?kind, "reconciliation failed")
+                }
             }
         })
         .await;

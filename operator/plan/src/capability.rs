@@ -187,8 +187,8 @@ fn validate_fs_type(asked: &str, parameter: Option<FsType>) -> Result<FsType, Ca
     if asked.is_empty() {
         return Ok(parameter.unwrap_or(DEFAULT_FILESYSTEM));
     }
-    let capability = parse_fs_type(asked)
-        .ok_or_else(|| CapabilityError::FsType { asked: asked.to_owned() })?;
+    let capability =
+        parse_fs_type(asked).ok_or_else(|| CapabilityError::FsType { asked: asked.to_owned() })?;
     match parameter {
         Some(parameter) if parameter != capability => Err(CapabilityError::Conflict {
             capability: capability.as_str(),
@@ -224,7 +224,10 @@ mod tests {
         Capability { mode: AccessMode::SingleNodeWriter, access }
     }
 
-    fn content(asked: &[Capability], parameter: Option<FsType>) -> Result<Content, CapabilityError> {
+    fn content(
+        asked: &[Capability],
+        parameter: Option<FsType>,
+    ) -> Result<Content, CapabilityError> {
         validate_capabilities(asked, parameter).map(|valid| valid.content)
     }
 

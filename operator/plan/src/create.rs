@@ -240,7 +240,9 @@ fn describe(size: u64, content: Content, target: &Target) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, BTreeMap, CreateAsked, CreateError, Source, Topology, Uuid, validate_create};
+    use super::{
+        Asked, BTreeMap, CreateAsked, CreateError, Source, Topology, Uuid, validate_create,
+    };
     use crate::capability::{Access, AccessMode, Capability};
 
     fn asked(name: &str, required: u64) -> CreateAsked {
@@ -277,7 +279,8 @@ mod tests {
         let same = |asked| validate_create(asked).unwrap().check_same(&there);
         assert_eq!(same(asked("a", GIB)), Ok(()));
         let said = same(asked("a", 2 * GIB)).unwrap_err().to_string();
-        let want = "volume a exists with 1Gi of xfs on tier ssd, asked for is 2Gi of xfs on tier ssd";
+        let want =
+            "volume a exists with 1Gi of xfs on tier ssd, asked for is 2Gi of xfs on tier ssd";
         assert_eq!(said, want);
         let mut other = asked("a", GIB);
         other.parameters = BTreeMap::from([("terrace.storage/pool".into(), "p".into())]);

@@ -10,7 +10,9 @@ use terrace_crds::{StorageVolume, StorageVolumeSpec};
 use uuid::Uuid;
 
 use crate::effect::{Effect, ObjectRef};
-use crate::world::World;
+use crate::placement::fault;
+use crate::volume::conditions_of;
+use crate::world::{HostState, World};
 
 /// What is left to do so that the volume goes, one effect at a time: the stamp first, then the deletion.
 #[must_use]
@@ -27,6 +29,26 @@ pub fn plan_delete(volume: &StorageVolume, id: Uuid, now: Timestamp) -> Option<E
         }
         // Without an identity there is nothing on any node to prove a claim to.
         (None, None) | (Some(_), _) => Some(Effect::DeleteVolume { volume: at }),
+    }
+}
+
+/// Who has to act before a deleted volume is gone, and what to do where that never happens.
+#[must_use]
+pub fn waits_for(world: &World, volume: &StorageVolume) -> String {
+    let Some(place) = &volume.spec.assignment else {
+        return "the operator to let it go".to_owned();
+    };
+    let node = &place.node;
+    let to_act = format!("node {node} to remove it");
+    match world.hosts.iter().find(|host| host.name == *node).map(|host| host.state) {
+        None => format!(
+            "{to_act}, and Kubernetes has no such node: bring it back; if it never comes back, take the finalizer {FINALIZER_NODE} from the StorageVolume, whose bytes then stay on its disks"
+        ),
+        Some(HostState::NotReady) => format!("{to_act}, which is not ready"),
+        Some(HostState::Ready | HostState::Cordoned) => match fault(conditions_of(volume)) {
+            Some(why) => format!("{to_act}: {why}"),
+            None => to_act,
+        },
     }
 }
 
@@ -62,7 +84,8 @@ pub fn plan_adopt_for_deletion(world: &World, handle: &str) -> Option<Effect> {
 
 fn listed<'a>(world: &'a World, handle: &str) -> Option<(&'a HostVolume, &'a NodePool)> {
     world.nodes.iter().filter_map(|node| node.status.as_ref()).find_map(|status| {
-        let host = status.volumes.iter().find(|host| host.name == handle && is_whole(host.state))?;
+        let host =
+            status.volumes.iter().find(|host| host.name == handle && is_whole(host.state))?;
         let pool = status.pools.iter().find(|pool| pool.uuid.as_ref() == Some(&host.pool_uuid))?;
         Some((host, pool))
     })
@@ -73,5 +96,44 @@ fn is_whole(state: HostVolumeState) -> bool {
     match state {
         HostVolumeState::Creating | HostVolumeState::Ready | HostVolumeState::Retained => true,
         HostVolumeState::Quarantined | HostVolumeState::Unreadable => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HostState, StorageVolume, World, waits_for};
+    use crate::world::Host;
+    use serde_json::{Value, from_value, json};
+
+    fn told(host: Option<HostState>, assignment: Value, conditions: Value) -> String {
+        let mut spec = json!({"origin": "CSI", "capacity": "1Gi", "volumeMode": "Block", "tier": "ssd"});
+        if !assignment.is_null() {
+            spec["assignment"] = assignment;
+        }
+        let object = json!({
+            "apiVersion": "terrace.storage/v1alpha1", "kind": "StorageVolume",
+            "metadata": {"name": "pvc-1"}, "spec": spec, "status": {"conditions": conditions},
+        });
+        let volume: StorageVolume = from_value(object).unwrap();
+        let hosts = host.map(|state| Host { name: "node-a".into(), state }).into_iter().collect();
+        waits_for(&World { hosts, ..World::default() }, &volume)
+    }
+
+    #[test]
+    fn a_deletion_that_waits_names_the_node_its_state_and_the_way_out() {
+        let here = json!({"node": "node-a", "poolUUID": "u"});
+        let used = json!([{
+            "type": "Ready", "status": "False", "reason": "InUse", "message": "the volume is mounted",
+            "lastTransitionTime": "2026-11-22T11:00:00Z",
+        }]);
+        let (ready, none) = (Some(HostState::Ready), json!([]));
+        assert_eq!(told(ready, Value::Null, none.clone()), "the operator to let it go");
+        assert_eq!(told(ready, here.clone(), none.clone()), "node node-a to remove it");
+        let said = told(ready, here.clone(), used);
+        assert_eq!(said, "node node-a to remove it: the volume is mounted");
+        let said = told(Some(HostState::NotReady), here.clone(), none.clone());
+        assert_eq!(said, "node node-a to remove it, which is not ready");
+        let said = told(None, here, none);
+        assert!(said.contains("no such node") && said.contains("terrace.storage/node"), "{said}");
     }
 }

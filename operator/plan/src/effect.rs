@@ -179,7 +179,9 @@ impl fmt::Display for Effect {
                 write!(f, "report volume {}: claim {claim}{}", volume.name, words(conditions))
             }
             Self::HoldPool { pool, .. } => write!(f, "hold pool {}: it has volumes", pool.name),
-            Self::ReleasePool { pool, .. } => write!(f, "release pool {}: it has no volume", pool.name),
+            Self::ReleasePool { pool, .. } => {
+                write!(f, "release pool {}: it has no volume", pool.name)
+            }
             Self::ReportPool { pool, status } => {
                 let size = |size: &Option<terrace_crds::Size>| {
                     size.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string)
@@ -187,7 +189,10 @@ impl fmt::Display for Effect {
                 let (free, all) = (size(&status.available), size(&status.capacity));
                 let nodes = status.nodes_ready.as_deref().unwrap_or("?");
                 let (name, volumes) = (&pool.name, status.volumes);
-                write!(f, "report pool {name}: {free} of {all} free on {nodes} nodes, {volumes} volumes")
+                write!(
+                    f,
+                    "report pool {name}: {free} of {all} free on {nodes} nodes, {volumes} volumes"
+                )
             }
             Self::ReportLifecycle { policy, conditions } => {
                 write!(f, "report lifecycle policy {}{}", policy.name, words(conditions))

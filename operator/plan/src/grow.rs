@@ -81,11 +81,7 @@ impl GrowError {
 ///
 /// # Errors
 /// [`GrowError`], with a sentence for the caller.
-pub fn plan_grow(
-    world: &World,
-    volume: &StorageVolume,
-    asked: Asked,
-) -> Result<Growth, GrowError> {
+pub fn plan_grow(world: &World, volume: &StorageVolume, asked: Asked) -> Result<Growth, GrowError> {
     let name = || name_of(&volume.metadata).to_owned();
     let content = volume.spec.fs_type.map_or(Content::Block, Content::Filesystem);
     let has = bytes(&volume.spec.capacity);

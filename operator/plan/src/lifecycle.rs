@@ -90,11 +90,8 @@ fn validate_match(place: &str, matches: &Match) -> Result<(), Fault> {
 }
 
 fn validate_pattern(place: &str, pattern: &str) -> Result<(), Fault> {
-    let refused = |why: String| Fault::Pattern {
-        place: place.to_owned(),
-        pattern: pattern.to_owned(),
-        why,
-    };
+    let refused =
+        |why: String| Fault::Pattern { place: place.to_owned(), pattern: pattern.to_owned(), why };
     if pattern.starts_with('/') || pattern.split('/').any(|part| part == "..") {
         return Err(refused("it starts with '/' or contains '..'".to_owned()));
     }

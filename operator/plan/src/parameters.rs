@@ -240,7 +240,9 @@ mod tests {
     fn a_parameter_without_an_engine_is_refused_with_a_sentence() {
         for name in ["latency-p99", "read-iops", "write-iops", "read-bps", "write-bps"] {
             let said = refused(&[(&format!("terrace.storage/{name}"), "5")]);
-            assert!(said.starts_with(&format!("parameter terrace.storage/{name} is not supported")));
+            assert!(
+                said.starts_with(&format!("parameter terrace.storage/{name} is not supported"))
+            );
         }
     }
 

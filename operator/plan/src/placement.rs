@@ -1,11 +1,13 @@
 //! Chooses the node and pool of a volume, and says of every other why not. Pure: the same world gives the same
 //! answer, in whatever order it is listed.
 //!
-//! Order of choice: the nodes that the caller prefers, in its order; then the most space left; then the name.
+//! Order of choice: the nodes that the caller prefers, in its order; then those whose kernel has the filesystem
+//! loaded; then the most space left; then the name.
 
 use std::fmt;
 
 use terrace_crds::condition::{ConditionType, Reason, Truth, find};
+use terrace_crds::node::Facility;
 use terrace_crds::pool::PoolState;
 use terrace_crds::volume::FsType;
 use terrace_crds::{StorageNode, StoragePool};
@@ -140,9 +142,9 @@ pub struct Judged {
 pub fn plan_placement(world: &World, ask: &Ask) -> Result<Placed, NoPlace> {
     let Judged { pools, possible, rejected } = judge_all(world, ask);
     // Of equals the first stays, and they come in the order of their names.
-    let best = possible.into_iter().reduce(|best, space| {
-        if is_better(&ask.topology, &space, &best) { space } else { best }
-    });
+    let best = possible
+        .into_iter()
+        .reduce(|best, space| if is_better(world, ask, &space, &best) { space } else { best });
     best.map(placed).ok_or_else(|| no_place(ask, pools, rejected))
 }
 
@@ -176,8 +178,13 @@ fn matches(target: &Target, pool: &StoragePool) -> bool {
     }
 }
 
-fn is_better(topology: &Topology, a: &Space, b: &Space) -> bool {
-    let key = |space: &Space| (topology.rank(&space.node), std::cmp::Reverse(space.free()));
+fn is_better(world: &World, ask: &Ask, a: &Space, b: &Space) -> bool {
+    let unsure = |space: &Space| {
+        let node = world.node(&space.node).zip(ask.fs_type);
+        node.is_some_and(|(node, fs)| lacks(node, fs.as_str()).is_some())
+    };
+    let rank = |space: &Space| ask.topology.rank(&space.node);
+    let key = |space: &Space| (rank(space), unsure(space), std::cmp::Reverse(space.free()));
     key(a) < key(b)
 }
 
@@ -227,15 +234,19 @@ fn judge_pool(world: &World, space: &Space) -> Option<Why> {
     }
 }
 
-/// The facilities `<fs>` (the kernel mounts it) and `mkfs.<fs>` (the tool is there), where the node lists them.
+/// The tool `mkfs.<fs>`, where the node lists it. Whether the kernel has `<fs>` loaded is no reason to refuse: a
+/// module is loaded by the first mount.
 fn judge_filesystem(node: &StorageNode, fs: FsType) -> Option<Why> {
     let fs = fs.as_str();
-    let mkfs = format!("mkfs.{fs}");
-    let lacking = node.status.as_ref()?.facilities.iter().find(|facility| {
-        !facility.available && (facility.name == fs || facility.name == mkfs)
-    })?;
+    let lacking = lacks(node, &format!("mkfs.{fs}"))?;
     let detail = lacking.detail.clone().unwrap_or_else(|| format!("{} is missing", lacking.name));
     Some(Why::NoFilesystem { fs, detail })
+}
+
+/// A facility that the node lists as not there.
+fn lacks<'a>(node: &'a StorageNode, name: &str) -> Option<&'a Facility> {
+    let facilities = &node.status.as_ref()?.facilities;
+    facilities.iter().find(|facility| facility.name == name && !facility.available)
 }
 
 fn judge_space(space: &Space, asked: u64) -> Option<Why> {
@@ -247,7 +258,7 @@ fn judge_space(space: &Space, asked: u64) -> Option<Why> {
 }
 
 /// The message of a Ready condition that is False.
-fn fault(
+pub(crate) fn fault(
     conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
 ) -> Option<String> {
     let ready = find(conditions, ConditionType::Ready)?;
@@ -270,8 +281,13 @@ impl fmt::Display for NoPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.pools.is_empty() {
             return match &self.target {
-                Target::Pool(name) => write!(f, "there is no StoragePool {name:?}: make it, or name another"),
-                Target::Tier(tier) => write!(f, "there is no StoragePool of tier {tier:?}: make one, or name another tier"),
+                Target::Pool(name) => {
+                    write!(f, "there is no StoragePool {name:?}: make it, or name another")
+                }
+                Target::Tier(tier) => write!(
+                    f,
+                    "there is no StoragePool of tier {tier:?}: make one, or name another tier"
+                ),
                 Target::Any => f.write_str("there is no StoragePool: make one"),
             };
         }
@@ -308,17 +324,23 @@ impl fmt::Display for Why {
             Self::NotAskedFor => f.write_str("not among the nodes asked for"),
             Self::NodeGone => f.write_str("Kubernetes has no such node"),
             Self::Host(HostState::Cordoned) => f.write_str("the node is cordoned"),
-            Self::Host(HostState::NotReady | HostState::Ready) => f.write_str("the node is not ready"),
+            Self::Host(HostState::NotReady | HostState::Ready) => {
+                f.write_str("the node is not ready")
+            }
             Self::NodeNotReady { message } => write!(f, "the node's agent is not ready: {message}"),
             Self::PoolDeleting => f.write_str("the pool is being deleted"),
             Self::PoolNotReady { message } => f.write_str(message),
-            Self::PoolState { state, message } => write!(f, "the pool is {state:?} there: {message}"),
+            Self::PoolState { state, message } => {
+                write!(f, "the pool is {state:?} there: {message}")
+            }
             Self::NotMadeYet => f.write_str("the pool was not made there yet"),
             Self::NoFilesystem { fs, detail } => write!(f, "cannot make {fs}: {detail}"),
             Self::NoSpace { asked, free } => {
                 write!(f, "{} asked, {} free", words(*asked), about(*free))
             }
-            Self::Watermark { used, at } => write!(f, "{used}% of the disk in use, volumes refused from {at}%"),
+            Self::Watermark { used, at } => {
+                write!(f, "{used}% of the disk in use, volumes refused from {at}%")
+            }
         }
     }
 }

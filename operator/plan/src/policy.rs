@@ -16,7 +16,9 @@ const DAY: f64 = 86_400.0;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// Not a cron line of five fields.
-    #[error("{place}: {schedule:?} is no schedule: write five cron fields, such as \"0 3 * * *\" ({why})")]
+    #[error(
+        "{place}: {schedule:?} is no schedule: write five cron fields, such as \"0 3 * * *\" ({why})"
+    )]
     Schedule {
         /// Where.
         place: String,
@@ -72,7 +74,9 @@ pub enum Fault {
         greatest: String,
     },
     /// A rate that the window is too short to tell.
-    #[error("{place}: {value} accesses a day cannot be told within {window}: take at least {need} days")]
+    #[error(
+        "{place}: {value} accesses a day cannot be told within {window}: take at least {need} days"
+    )]
     Window {
         /// Where.
         place: String,
@@ -242,6 +246,7 @@ pub(crate) fn news(
 ) -> Option<Vec<Condition>> {
     let wanted: Vec<Condition> =
         verdicts.iter().map(|verdict| verdict.against(there, generation, now)).collect();
-    let told = verdicts.iter().zip(&wanted).all(|(verdict, new)| find(there, verdict.kind) == Some(new));
+    let told =
+        verdicts.iter().zip(&wanted).all(|(verdict, new)| find(there, verdict.kind) == Some(new));
     (!told).then_some(wanted)
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use terrace_crds::condition::{ConditionType, Reason, Truth, Verdict};
 use terrace_crds::names::FINALIZER_POOL;
 use terrace_crds::pool::{PoolOnNode, PoolState, StoragePoolStatus};
-use terrace_crds::{Size, StoragePool};
+use terrace_crds::{Size, StoragePool, StorageVolume};
 
 use crate::effect::{Effect, ObjectRef, finalizers_without};
 use crate::plan::{Next, Plan};
@@ -67,7 +67,10 @@ fn claims(pool: &StoragePool) -> Vec<String> {
 /// Two selectors cannot match one node if they want different values of one label.
 fn may_share_a_node(a: &StoragePool, b: &StoragePool) -> bool {
     let other = &b.spec.node_selector;
-    a.spec.node_selector.iter().all(|(key, value)| other.get(key).is_none_or(|there| there == value))
+    a.spec
+        .node_selector
+        .iter()
+        .all(|(key, value)| other.get(key).is_none_or(|there| there == value))
 }
 
 /// What to do for the pool of this name, and what to say about it.
@@ -76,12 +79,15 @@ pub fn plan_pool(world: &World, pool: &StoragePool, now: Timestamp) -> Plan {
     let name = name_of(&pool.metadata);
     let spaces: Vec<Space> =
         observe_spaces(world).into_iter().filter(|space| space.pool.name == name).collect();
-    let volumes = count_volumes(world, &spaces);
+    let volumes = count_volumes(world, name, &spaces);
     let mut effects = plan_finalizer(pool, volumes);
     let verdict = judge(world, pool, &spaces);
     let status = sum(pool, &spaces, volumes, &verdict, now);
     if pool.status.as_ref() != Some(&status) && !is_gone_with(pool, &effects) {
-        effects.push(Effect::ReportPool { pool: ObjectRef::of(&pool.metadata), status: Box::new(status) });
+        effects.push(Effect::ReportPool {
+            pool: ObjectRef::of(&pool.metadata),
+            status: Box::new(status),
+        });
     }
     Plan { effects, verdicts: vec![verdict], said: Vec::new(), next: Next::Change }
 }
@@ -108,15 +114,24 @@ fn plan_finalizer(pool: &StoragePool, volumes: u32) -> Vec<Effect> {
     }
 }
 
-fn count_volumes(world: &World, spaces: &[Space]) -> u32 {
-    let on_it = |uuid: &str| spaces.iter().any(|space| space.pool.uuid.as_deref() == Some(uuid));
-    let assigned = world.volumes.iter().filter_map(|volume| volume.spec.assignment.as_ref());
-    let count = assigned.filter(|assignment| on_it(&assignment.pool_uuid)).count();
+/// Volumes that lie on the pool: by its UUIDs, and by its name where the node lists nothing just now.
+fn count_volumes(world: &World, name: &str, spaces: &[Space]) -> u32 {
+    let here = |uuid: &str| spaces.iter().any(|space| space.pool.uuid.as_deref() == Some(uuid));
+    let named = |volume: &StorageVolume| {
+        let reported = volume.status.as_ref().and_then(|status| status.pool.as_deref());
+        reported.or(volume.spec.pool.as_deref()) == Some(name)
+    };
+    let lies_on_it = |volume: &StorageVolume| {
+        let place = volume.spec.assignment.as_ref();
+        place.is_some_and(|place| here(&place.pool_uuid) || named(volume))
+    };
+    let count = world.volumes.iter().filter(|volume| lies_on_it(volume)).count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn judge(world: &World, pool: &StoragePool, spaces: &[Space]) -> Verdict {
-    let say = |truth, reason, message: String| Verdict::new(ConditionType::Ready, truth, reason, message);
+    let say =
+        |truth, reason, message: String| Verdict::new(ConditionType::Ready, truth, reason, message);
     if let Some(Refusal { reason, message }) = refusal(world, pool) {
         return say(Truth::False, reason, message);
     }
@@ -126,7 +141,9 @@ fn judge(world: &World, pool: &StoragePool, spaces: &[Space]) -> Verdict {
     match (ready, faults.is_empty()) {
         (0, true) => say(Truth::False, Reason::NoNode, "no node offers it yet".into()),
         (0, false) => say(Truth::False, Reason::NoNode, faults.join("; ")),
-        (_, true) => say(Truth::True, Reason::AsExpected, format!("ready on {ready} of {ready} nodes")),
+        (_, true) => {
+            say(Truth::True, Reason::AsExpected, format!("ready on {ready} of {ready} nodes"))
+        }
         (_, false) => {
             let all = spaces.len();
             let message = format!("ready on {ready} of {all} nodes; {}", faults.join("; "));

@@ -90,7 +90,8 @@ fn promised_by_pool(world: &World) -> BTreeMap<String, u64> {
         let uuid = volume.spec.volume_uuid.as_deref().unwrap_or_default();
         counted.insert((&assignment.pool_uuid, uuid), volume);
     }
-    for host in world.nodes.iter().filter_map(|node| node.status.as_ref()).flat_map(|s| &s.volumes) {
+    for host in world.nodes.iter().filter_map(|node| node.status.as_ref()).flat_map(|s| &s.volumes)
+    {
         let volume = counted.get(&(host.pool_uuid.as_str(), host.uuid.as_str()));
         if !volume.is_some_and(|volume| is_the_object_of(host, volume)) {
             let sum = promised.entry(host.pool_uuid.clone()).or_default();

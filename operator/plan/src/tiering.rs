@@ -65,7 +65,8 @@ fn validate_transition(tiers: &[Tier], transition: &Transition) -> Result<(), Fa
         accesses_per_day_above,
         p99_above: _,
     } = when;
-    for AccessRate { value, window } in accesses_per_day_below.iter().chain(accesses_per_day_above) {
+    for AccessRate { value, window } in accesses_per_day_below.iter().chain(accesses_per_day_above)
+    {
         validate_rate(&place, *value, window)?;
     }
     older_than.iter().chain(not_accessed_for).try_for_each(|p| seconds(&place, p).map(drop))
@@ -113,9 +114,10 @@ fn exclude_each_other(a: &When, b: &When) -> bool {
 fn excludes(cold: &When, hot: &When) -> bool {
     let Some(above) = &hot.accesses_per_day_above else { return false };
     let window = above.window.duration().ok();
-    let few = cold.accesses_per_day_below.as_ref().is_some_and(|below| {
-        below.value <= above.value && below.window.duration().ok() == window
-    });
+    let few = cold
+        .accesses_per_day_below
+        .as_ref()
+        .is_some_and(|below| below.value <= above.value && below.window.duration().ok() == window);
     let none = cold.not_accessed_for.as_ref().and_then(|period| period.duration().ok());
     few || none.zip(window).is_some_and(|(none, window)| none >= window)
 }

@@ -29,7 +29,9 @@ pub type Segments = BTreeMap<String, String>;
 #[derive(Debug, thiserror::Error)]
 pub enum TopologyError {
     /// A term that does not name a node.
-    #[error("a topology term has no segment {TOPOLOGY_NODE}: Terrace volumes are reachable by node only")]
+    #[error(
+        "a topology term has no segment {TOPOLOGY_NODE}: Terrace volumes are reachable by node only"
+    )]
     NoNode,
     /// The annotation is not what this crate writes.
     #[error("read the topology kept on the volume")]

@@ -13,7 +13,7 @@ use terrace_crds::{StorageNode, StorageVolume};
 
 use crate::effect::{Effect, ObjectRef, Tone, finalizers_without};
 use crate::parameters::Target;
-use crate::placement::{Ask, plan_placement};
+use crate::placement::{Ask, fault, plan_placement};
 use crate::plan::{Next, Plan};
 use crate::size::about;
 use crate::space::bytes_of;
@@ -126,7 +126,9 @@ fn plan_unassigned(
         return wait(Reason::NotSupported, message);
     }
     match found {
-        [(node, host)] => return assigned(adopt(world, volume, node, host), "adopted: its host object is there"),
+        [(node, host)] => {
+            return assigned(adopt(world, volume, node, host), "adopted: its host object is there");
+        }
         [] => {}
         [_, _, ..] => return wait(Reason::Inconsistent, several(volume, found)),
     }
@@ -162,11 +164,16 @@ fn unsupported(volume: &StorageVolume) -> Option<String> {
 fn several(volume: &StorageVolume, found: &[(&StorageNode, &HostVolume)]) -> String {
     let nodes: Vec<&str> = found.iter().map(|(node, _)| name_of(&node.metadata)).collect();
     let uuid = volume.spec.volume_uuid.as_deref().unwrap_or_default();
-    format!("{} list volume {uuid}: only one of the host objects can be the volume; see the orphans of these nodes", nodes.join(", "))
+    format!(
+        "{} list volume {uuid}: only one of the host objects can be the volume; see the orphans of these nodes",
+        nodes.join(", ")
+    )
 }
 
 fn not_found(pv: &str) -> Verdict {
-    let message = format!("PersistentVolume {pv} exists and no node lists its bytes: not made anew; bring the node back, or delete the claim");
+    let message = format!(
+        "PersistentVolume {pv} exists and no node lists its bytes: not made anew; bring the node back, or delete the claim"
+    );
     Verdict::new(ConditionType::Ready, Truth::False, Reason::NotFound, message)
 }
 
@@ -176,7 +183,12 @@ fn missing(pv: &str) -> Verdict {
 }
 
 fn assigned(effect: Effect, why: &str) -> Plan {
-    Plan { effects: vec![effect], verdicts: Vec::new(), said: vec![why.to_owned()], next: Next::Change }
+    Plan {
+        effects: vec![effect],
+        verdicts: Vec::new(),
+        said: vec![why.to_owned()],
+        next: Next::Change,
+    }
 }
 
 fn adopt(world: &World, volume: &StorageVolume, node: &StorageNode, host: &HostVolume) -> Effect {
@@ -212,12 +224,22 @@ fn plan_assigned(
         let verdict = Verdict::new(ConditionType::Missing, truth, reason, message);
         report(world, volume, vec![verdict], now)
     };
-    if world.node(node).is_none() {
-        let message = format!("there is no StorageNode {node}: its agent has not reported since the node left");
+    let Some(teller) = world.node(node) else {
+        let message = format!(
+            "there is no StorageNode {node}: its agent has not reported since the node left"
+        );
         return say(Truth::Unknown, Reason::NodeGone, message);
-    }
+    };
     if found.iter().any(|(on, _)| name_of(&on.metadata) == node) {
         return say(Truth::False, Reason::Found, format!("node {node} lists its host object"));
+    }
+    let Some(told) = &teller.status else {
+        // Its agent has just made the object, and tells of the volumes next.
+        return report(world, volume, Vec::new(), now);
+    };
+    if let Some(fault) = fault(&told.conditions) {
+        let message = format!("node {node} cannot tell what it holds: {fault}");
+        return say(Truth::Unknown, Reason::Failed, message);
     }
     let since = ready.last_transition_time.0;
     let waited = now.duration_since(since).unsigned_abs();
@@ -228,7 +250,9 @@ fn plan_assigned(
         }
         (true, _) => {
             let pv = csi_name_of(volume);
-            let message = format!("node {node} does not list the bytes of {pv}: see its pool's state; nothing is made anew");
+            let message = format!(
+                "node {node} does not list the bytes of {pv}: see its pool's state; nothing is made anew"
+            );
             say(Truth::True, Reason::NotFound, message)
         }
     }
@@ -254,10 +278,17 @@ fn report(world: &World, volume: &StorageVolume, verdicts: Vec<Verdict>, now: Ti
     let conditions: Vec<Condition> =
         verdicts.iter().map(|verdict| verdict.against(there, generation, now)).collect();
     let mut effects = Vec::new();
-    for verdict in verdicts.iter().filter(|verdict| is_news(there, verdict) && asks_for_help(verdict)) {
+    for verdict in
+        verdicts.iter().filter(|verdict| is_news(there, verdict) && asks_for_help(verdict))
+    {
         let Verdict { reason, message, .. } = verdict.clone();
         let told = claim.clone();
-        effects.extend(told.map(|claim| Effect::Tell { claim, tone: Tone::Warning, reason, note: message }));
+        effects.extend(told.map(|claim| Effect::Tell {
+            claim,
+            tone: Tone::Warning,
+            reason,
+            note: message,
+        }));
     }
     let words = claim.map(|ClaimRef { namespace, name }| format!("{namespace}/{name}"));
     let known = volume.status.as_ref().and_then(|status| status.claim.as_ref());
@@ -289,9 +320,7 @@ fn is_news(there: &[Condition], verdict: &Verdict) -> bool {
 fn asks_for_help(verdict: &Verdict) -> bool {
     match verdict.truth {
         Truth::True => verdict.kind == ConditionType::Missing,
-        Truth::False => {
-            verdict.kind == ConditionType::Ready && verdict.reason != Reason::NotFound
-        }
+        Truth::False => verdict.kind == ConditionType::Ready && verdict.reason != Reason::NotFound,
         Truth::Unknown => true,
     }
 }

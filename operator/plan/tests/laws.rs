@@ -47,11 +47,16 @@ fn a_node() -> impl Strategy<Value = Vec<OnNode>> {
 }
 
 fn a_volume() -> impl Strategy<Value = Asked> {
-    let target = select(vec![json!({"tier": "ssd"}), json!({"tier": "hdd"}), json!({"pool": "fast"})]);
+    let target =
+        select(vec![json!({"tier": "ssd"}), json!({"tier": "hdd"}), json!({"pool": "fast"})]);
     let life = select(vec!["new", "new", "new", "refused", "leaving", "direct"]);
     let listed = proptest::option::weighted(0.2, 0..NODES.len());
-    (1..30_u64, target, life, listed)
-        .prop_map(|(gib, target, life, listed)| Asked { gib, target, life, listed })
+    (1..30_u64, target, life, listed).prop_map(|(gib, target, life, listed)| Asked {
+        gib,
+        target,
+        life,
+        listed,
+    })
 }
 
 fn a_world() -> impl Strategy<Value = World> {
@@ -65,7 +70,11 @@ fn world(nodes: &[Vec<OnNode>], volumes: &[Asked], states: &[HostState]) -> Worl
     World {
         pools: POOLS.iter().map(|(name, tier)| Arc::new(pool(name, tier))).collect(),
         nodes: (0..NODES.len()).map(|at| Arc::new(node(at, &nodes[at], volumes))).collect(),
-        volumes: volumes.iter().enumerate().map(|(at, asked)| Arc::new(volume(at, asked))).collect(),
+        volumes: volumes
+            .iter()
+            .enumerate()
+            .map(|(at, asked)| Arc::new(volume(at, asked)))
+            .collect(),
         hosts: hosts.map(|(name, state)| Host { name: (*name).into(), state: *state }).collect(),
         persistent: Vec::new(),
     }
@@ -92,7 +101,9 @@ fn node(at: usize, pools: &[OnNode], volumes: &[Asked]) -> StorageNode {
         let (gib, state) = (*on)?;
         let (name, tier) = POOLS[pool];
         let (size, uuid) = (format!("{gib}Gi"), pool_uuid(at, pool));
-        Some(json!({"name": name, "tier": tier, "backend": "file", "state": state, "uuid": uuid, "capacity": size}))
+        Some(
+            json!({"name": name, "tier": tier, "backend": "file", "state": state, "uuid": uuid, "capacity": size}),
+        )
     };
     let here = |(number, asked): (usize, &Asked)| {
         (asked.listed == Some(at)).then(|| {
@@ -144,11 +155,13 @@ fn carry_out(world: &mut World, effect: &Effect) {
         Effect::AssignVolume { volume, assignment, .. } => change(world, &volume.name, |volume| {
             volume.spec.assignment = Some(assignment.clone());
         }),
-        Effect::ReportVolume { volume, claim, conditions } => change(world, &volume.name, |volume| {
-            let status = volume.status.get_or_insert_default();
-            status.claim.clone_from(claim);
-            status.conditions.clone_from(conditions);
-        }),
+        Effect::ReportVolume { volume, claim, conditions } => {
+            change(world, &volume.name, |volume| {
+                let status = volume.status.get_or_insert_default();
+                status.claim.clone_from(claim);
+                status.conditions.clone_from(conditions);
+            })
+        }
         Effect::ReleaseVolume { volume, finalizers } => {
             assert!(finalizers.is_empty());
             world.volumes.retain(|other| other.metadata.name.as_deref() != Some(&volume.name));
@@ -201,7 +214,9 @@ fn settle(world: &mut World) -> Vec<Plan> {
 
 fn lists_it(world: &World, volume: &StorageVolume, node: &str) -> bool {
     let listed = world.node(node).and_then(|node| node.status.as_ref());
-    listed.is_some_and(|s| s.volumes.iter().any(|v| Some(&v.uuid) == volume.spec.volume_uuid.as_ref()))
+    listed.is_some_and(|s| {
+        s.volumes.iter().any(|v| Some(&v.uuid) == volume.spec.volume_uuid.as_ref())
+    })
 }
 
 proptest! {

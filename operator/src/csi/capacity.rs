@@ -48,7 +48,8 @@ fn parse(request: GetCapacityRequest) -> Result<Ask, Error> {
             Content::Block => None,
         }
     };
-    let terms: Vec<_> = accessible_topology.into_iter().map(|term| wire::sorted(term.segments)).collect();
+    let terms: Vec<_> =
+        accessible_topology.into_iter().map(|term| wire::sorted(term.segments)).collect();
     let topology = Topology::parse(&terms, &[])?;
     Ok(Ask { bytes: 0, target, topology, fs_type })
 }

@@ -1,6 +1,6 @@
 //! The CSI Controller service: one line a method. What is not offered is not listed, and answers Unimplemented.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use csi_proto_rs::csi::v1::controller_server::Controller;
 use csi_proto_rs::csi::v1::controller_service_capability::{Rpc, Type, rpc};
@@ -11,15 +11,16 @@ use csi_proto_rs::csi::v1::{
     ControllerGetVolumeRequest, ControllerGetVolumeResponse, ControllerListVolumeHealthRequest,
     ControllerListVolumeHealthResponse, ControllerModifyVolumeRequest,
     ControllerModifyVolumeResponse, ControllerPublishVolumeRequest,
-    ControllerPublishVolumeResponse, ControllerServiceCapability,
-    ControllerUnpublishVolumeRequest, ControllerUnpublishVolumeResponse, CreateSnapshotRequest,
-    CreateSnapshotResponse, CreateVolumeRequest, CreateVolumeResponse, DeleteSnapshotRequest,
-    DeleteSnapshotResponse, DeleteVolumeRequest, DeleteVolumeResponse, GetCapacityRequest,
-    GetCapacityResponse, GetSnapshotRequest, GetSnapshotResponse, ListSnapshotsRequest,
-    ListSnapshotsResponse, ListVolumesRequest, ListVolumesResponse,
-    ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse,
+    ControllerPublishVolumeResponse, ControllerServiceCapability, ControllerUnpublishVolumeRequest,
+    ControllerUnpublishVolumeResponse, CreateSnapshotRequest, CreateSnapshotResponse,
+    CreateVolumeRequest, CreateVolumeResponse, DeleteSnapshotRequest, DeleteSnapshotResponse,
+    DeleteVolumeRequest, DeleteVolumeResponse, GetCapacityRequest, GetCapacityResponse,
+    GetSnapshotRequest, GetSnapshotResponse, ListSnapshotsRequest, ListSnapshotsResponse,
+    ListVolumesRequest, ListVolumesResponse, ValidateVolumeCapabilitiesRequest,
+    ValidateVolumeCapabilitiesResponse,
 };
 use futures::Future;
+use tokio::time::{Instant as Until, timeout_at};
 use tonic::{Code, Request, Response, Status};
 use tracing::Instrument;
 
@@ -36,6 +37,9 @@ const OFFERED: [rpc::Type; 5] = [
     rpc::Type::ExpandVolume,
     rpc::Type::SingleNodeMultiWriter,
 ];
+
+/// How much longer than its own waits a call may take: an API server that hangs must not hang us (I10).
+const GRACE: Duration = Duration::from_millis(200);
 
 /// Ends a call's timer however the call ends: answered, failed or dropped.
 struct Timed<'a> {
@@ -57,13 +61,16 @@ impl Service {
         &self,
         method: Method,
         volume: &str,
+        until: Until,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<Response<T>, Status> {
         self.metrics.call_began();
         let (metrics, began) = (&*self.metrics, Instant::now());
         let mut timed = Timed { metrics, method, began, code: Code::Cancelled };
         let span = tracing::info_span!("csi", method = method.as_str(), volume);
-        let done = work.instrument(span.clone()).await.map_err(Status::from);
+        let late = || Error::Deadline { waiting: "the API server".into() };
+        let work = timeout_at(until + GRACE, work.instrument(span.clone()));
+        let done = work.await.unwrap_or_else(|_| Err(late())).map_err(Status::from);
         timed.code = done.as_ref().map_or_else(Status::code, |_| Code::Ok);
         span.in_scope(|| match &done {
             Ok(_) => tracing::debug!(took_ms = began.elapsed().as_millis(), "answered"),
@@ -86,7 +93,7 @@ impl Controller for Service {
         let until = deadline(request.metadata());
         let request = request.into_inner();
         let name = request.name.clone();
-        self.call(Method::CreateVolume, &name, create::create(self, request, until)).await
+        self.call(Method::CreateVolume, &name, until, create::create(self, request, until)).await
     }
 
     async fn delete_volume(
@@ -96,7 +103,7 @@ impl Controller for Service {
         let until = deadline(request.metadata());
         let request = request.into_inner();
         let name = request.volume_id.clone();
-        self.call(Method::DeleteVolume, &name, delete::delete(self, request, until)).await
+        self.call(Method::DeleteVolume, &name, until, delete::delete(self, request, until)).await
     }
 
     async fn controller_expand_volume(
@@ -106,33 +113,42 @@ impl Controller for Service {
         let until = deadline(request.metadata());
         let request = request.into_inner();
         let name = request.volume_id.clone();
-        self.call(Method::ControllerExpandVolume, &name, expand::expand(self, request, until)).await
+        self.call(
+            Method::ControllerExpandVolume,
+            &name,
+            until,
+            expand::expand(self, request, until),
+        )
+        .await
     }
 
     async fn validate_volume_capabilities(
         &self,
         request: Request<ValidateVolumeCapabilitiesRequest>,
     ) -> Result<Response<ValidateVolumeCapabilitiesResponse>, Status> {
+        let until = deadline(request.metadata());
         let request = request.into_inner();
         let name = request.volume_id.clone();
         let method = Method::ValidateVolumeCapabilities;
-        self.call(method, &name, validate::validate(self, request)).await
+        self.call(method, &name, until, validate::validate(self, request)).await
     }
 
     async fn list_volumes(
         &self,
         request: Request<ListVolumesRequest>,
     ) -> Result<Response<ListVolumesResponse>, Status> {
+        let until = deadline(request.metadata());
         let request = request.into_inner();
-        self.call(Method::ListVolumes, "", async { list::list(self, &request) }).await
+        self.call(Method::ListVolumes, "", until, async { list::list(self, &request) }).await
     }
 
     async fn get_capacity(
         &self,
         request: Request<GetCapacityRequest>,
     ) -> Result<Response<GetCapacityResponse>, Status> {
+        let until = deadline(request.metadata());
         let request = request.into_inner();
-        self.call(Method::GetCapacity, "", async { capacity::capacity(self, request) }).await
+        self.call(Method::GetCapacity, "", until, async { capacity::capacity(self, request) }).await
     }
 
     async fn controller_get_capabilities(

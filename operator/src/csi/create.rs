@@ -33,7 +33,9 @@ pub async fn create(
     let uid = there.metadata.uid.as_deref().unwrap_or_default();
     let made = wait_for(&service.caches.volumes, (name, uid), deadline, "its node", judge).await;
     match made {
-        Ok(volume) => Ok(CreateVolumeResponse { volume: Some(wire::volume(&service.caches, &volume)) }),
+        Ok(volume) => {
+            Ok(CreateVolumeResponse { volume: Some(wire::volume(&service.caches, &volume)) })
+        }
         Err(error) => Err(take_back(service, name, error).await),
     }
 }
@@ -84,7 +86,9 @@ fn judge(sight: Sight) -> Option<Result<StorageVolume, Error>> {
     // What was said before the volume got its place says nothing about that place.
     let told_of_this = ready.observed_generation >= volume.metadata.generation;
     let refused = is_final(*reason) && told_of_this && !was_touched(&volume);
-    refused.then(|| Err(Error::Refused { name: name(), reason: *reason, message: ready.message.clone() }))
+    refused.then(|| {
+        Err(Error::Refused { name: name(), reason: *reason, message: ready.message.clone() })
+    })
 }
 
 /// Reasons that do not pass by waiting: another node, or another class, may do.
@@ -129,5 +133,8 @@ async fn try_take_back(service: &Service, name: &str) -> Result<(), Error> {
         return service.effects.apply(&Effect::DeleteVolume { volume }).await;
     }
     // Its node has it: the stamp lets the node remove what it may have begun.
-    super::delete::carry_out(service, volume, |volume| plan_delete(volume, Uuid::new_v4(), Timestamp::now())).await
+    super::delete::carry_out(service, volume, |volume| {
+        plan_delete(volume, Uuid::new_v4(), Timestamp::now())
+    })
+    .await
 }

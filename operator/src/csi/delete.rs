@@ -4,7 +4,7 @@
 use csi_proto_rs::csi::v1::{DeleteVolumeRequest, DeleteVolumeResponse};
 use jiff::Timestamp;
 use terrace_crds::StorageVolume;
-use terrace_plan::delete::{plan_adopt_for_deletion, plan_delete};
+use terrace_plan::delete::{plan_adopt_for_deletion, plan_delete, waits_for};
 use terrace_plan::effect::Effect;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -27,7 +27,7 @@ pub async fn delete(
         return Err(Error::Field { field: "volume_id" });
     }
     let _guard = service.calls.enter(&name, Method::DeleteVolume)?;
-    let Some(volume) = find_or_adopt(service, &name).await? else {
+    let Some(volume) = find_or_adopt(service, &name, deadline).await? else {
         return Ok(DeleteVolumeResponse {});
     };
     let uid = volume.metadata.uid.clone().unwrap_or_default();
@@ -38,9 +38,18 @@ pub async fn delete(
 }
 
 /// The volume; where its object was lost but a node still has the bytes, a new object for its deletion.
-async fn find_or_adopt(service: &Service, name: &str) -> Result<Option<StorageVolume>, Error> {
+async fn find_or_adopt(
+    service: &Service,
+    name: &str,
+    deadline: Instant,
+) -> Result<Option<StorageVolume>, Error> {
     if let Some(volume) = service.read(name).await? {
         return Ok(Some(volume));
+    }
+    // Before the first list no node would seem to have the bytes, and they would be left behind for good.
+    if timeout_at(deadline, service.caches.synced()).await.is_err() {
+        let waiting = format!("volume {name}: the first list of what the nodes hold");
+        return Err(Error::Deadline { waiting });
     }
     let Some(adopt) = plan_adopt_for_deletion(&service.caches.world(), name) else {
         return Ok(None);
@@ -100,8 +109,9 @@ async fn wait_until_gone(
             return Ok(());
         }
         if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
-            let waiting = format!("volume {name}: its node to remove it");
-            return Err(Error::Deadline { waiting });
+            let who = cache.get(name).map(|volume| waits_for(&service.caches.world(), &volume));
+            let who = who.unwrap_or_else(|| "the API server to tell that it is gone".to_owned());
+            return Err(Error::Deadline { waiting: format!("volume {name}: {who}") });
         }
     }
 }

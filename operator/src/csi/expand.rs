@@ -42,7 +42,8 @@ pub async fn expand(
     let to = promise(service, &volume, asked).await?;
     let uid = volume.metadata.uid.as_deref().unwrap_or_default();
     let what = "its node to grow it";
-    wait_for(&service.caches.volumes, (&name, uid), deadline, what, |sight| judge(sight, to)).await?;
+    wait_for(&service.caches.volumes, (&name, uid), deadline, what, |sight| judge(sight, to))
+        .await?;
     Ok(ControllerExpandVolumeResponse {
         capacity_bytes: i64::try_from(to).unwrap_or(i64::MAX),
         node_expansion_required: volume.spec.volume_mode == VolumeMode::Filesystem,
@@ -51,24 +52,23 @@ pub async fn expand(
 
 /// Bytes that the volume gets, promised on its pool before its node acts.
 async fn promise(service: &Service, volume: &StorageVolume, asked: Asked) -> Result<u64, Error> {
-    let growth = {
+    let (growth, noted) = {
         let _deciding = service.promises.decide().await;
         let world = service.promises.overlay(service.caches.world());
         let growth = plan_grow(&world, volume, asked)?;
-        if let Growth::Grow { effect, .. } = &growth {
-            service.promises.note(effect);
-        }
-        growth
+        let noted = match &growth {
+            Growth::Grow { effect, .. } => service.promises.note(std::slice::from_ref(&**effect)),
+            Growth::Enough { .. } => service.promises.note(&[]),
+        };
+        (growth, noted)
     };
     match growth {
         Growth::Enough { bytes } => Ok(bytes),
-        Growth::Grow { to, effect } => match service.effects.apply(&effect).await {
-            Ok(()) => Ok(to),
-            Err(error) => {
-                service.promises.retract(&effect);
-                Err(error)
-            }
-        },
+        Growth::Grow { to, effect } => {
+            service.effects.apply(&effect).await?;
+            noted.keep();
+            Ok(to)
+        }
     }
 }
 

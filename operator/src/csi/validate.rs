@@ -1,7 +1,9 @@
 //! ValidateVolumeCapabilities: whether a volume that is there can be used as asked. It changes nothing.
 
 use csi_proto_rs::csi::v1::validate_volume_capabilities_response::Confirmed;
-use csi_proto_rs::csi::v1::{ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse};
+use csi_proto_rs::csi::v1::{
+    ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse,
+};
 use terrace_crds::StorageVolume;
 use terrace_plan::capability::{CapabilityError, validate_capabilities};
 use terrace_plan::size::Content;
@@ -46,7 +48,10 @@ pub async fn validate(
         None => {
             let confirmed =
                 Confirmed { volume_context, volume_capabilities, parameters, mutable_parameters };
-            ValidateVolumeCapabilitiesResponse { confirmed: Some(confirmed), message: String::new() }
+            ValidateVolumeCapabilitiesResponse {
+                confirmed: Some(confirmed),
+                message: String::new(),
+            }
         }
     })
 }

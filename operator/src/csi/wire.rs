@@ -73,7 +73,10 @@ fn parse_capability(asked: VolumeCapability) -> Capability {
         }
         None => Access::Unset,
     };
-    Capability { mode: access_mode.map_or(AccessMode::Unknown, |mode| parse_mode(mode.mode())), access }
+    Capability {
+        mode: access_mode.map_or(AccessMode::Unknown, |mode| parse_mode(mode.mode())),
+        access,
+    }
 }
 
 fn parse_mode(mode: Mode) -> AccessMode {

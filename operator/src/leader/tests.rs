@@ -1,10 +1,14 @@
 //! The election, without an API server: what a look at the lease asks for.
 
-use super::{Client, Duration, Election, Instant, LENGTH, Lease, LeaseSpec, ObjectMeta, Step, holds};
+use super::{
+    Client, Duration, Election, Instant, LENGTH, Lease, LeaseSpec, ObjectMeta, Step, holds,
+};
 
 fn election() -> Election {
-    let (service, _handle) =
-        tower_test::mock::pair::<http::Request<kube::client::Body>, http::Response<kube::client::Body>>();
+    let (service, _handle) = tower_test::mock::pair::<
+        http::Request<kube::client::Body>,
+        http::Response<kube::client::Body>,
+    >();
     Election::new(Client::new(service, "default"), "ns", "lease", "me")
 }
 

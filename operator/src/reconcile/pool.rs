@@ -19,8 +19,7 @@ const GATHER: Duration = Duration::from_millis(500);
 pub(super) async fn run(context: Arc<Context>) {
     let caches = &context.caches;
     let store = caches.pools.store();
-    let signals =
-        vec![caches.pools.changed(), caches.volumes.changed(), caches.nodes.changed()];
+    let signals = vec![caches.pools.changed(), caches.volumes.changed(), caches.nodes.changed()];
     let queue = on_change(signals, store.clone(), GATHER, |_| Pick::Take);
     run_controller(Kind::StoragePool, context.clone(), store, queue, reconcile).await;
 }

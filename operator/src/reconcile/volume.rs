@@ -18,6 +18,7 @@ use terrace_telemetry::with_parent;
 
 use super::{Context, Kind, run as run_controller};
 use crate::error::Error;
+use crate::promises::Noted;
 use crate::queue::{Pick, on_change};
 
 /// Volumes that wait for a place look again this soon after anything changed.
@@ -50,12 +51,10 @@ async fn reconcile(volume: Arc<StorageVolume>, context: Arc<Context>) -> Result<
     let trace = notes.and_then(|notes| notes.get(ANNOTATION_TRACEPARENT));
     with_parent(&tracing::Span::current(), trace.map(String::as_str));
     let persistent = observe_persistent_of(&context, &volume).await?;
-    let plan = plan(&context, &volume, persistent).await;
-    let applied = context.apply(&plan).await;
-    if applied.is_err() {
-        plan.effects.iter().for_each(|effect| context.promises.retract(effect));
-    }
-    applied
+    let (plan, noted) = plan(&context, &volume, persistent).await;
+    let next = context.apply(&plan).await?;
+    noted.keep();
+    Ok(next)
 }
 
 /// The PV of a volume that has no place yet, read past the cache: where there is one, nothing is made (I2).
@@ -68,7 +67,10 @@ async fn observe_persistent_of(
     }
     let name = csi_name_of(volume);
     // A name that no PV can have is refused by the API server, not answered with "not found".
-    if name.bytes().any(|byte| !(byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))) {
+    if name
+        .bytes()
+        .any(|byte| !(byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)))
+    {
         return Ok(None);
     }
     let api = Api::<PersistentVolume>::all(context.client.clone());
@@ -76,11 +78,11 @@ async fn observe_persistent_of(
 }
 
 /// Plans with every promise counted, and notes its own before anybody else may plan.
-async fn plan(
-    context: &Context,
+async fn plan<'a>(
+    context: &'a Context,
     volume: &StorageVolume,
     persistent: Option<PersistentVolume>,
-) -> Plan {
+) -> (Plan, Noted<'a>) {
     let _deciding = context.promises.decide().await;
     let mut world: World = context.promises.overlay(context.caches.world());
     world.persistent.extend(persistent.as_ref().and_then(observe_persistent));
@@ -91,6 +93,6 @@ async fn plan(
     });
     let latest = latest.cloned();
     let plan = plan_volume(&world, latest.as_deref().unwrap_or(volume), Timestamp::now());
-    plan.effects.iter().for_each(|effect| context.promises.note(effect));
-    plan
+    let noted = context.promises.note(&plan.effects);
+    (plan, noted)
 }

@@ -32,6 +32,8 @@ pub(crate) struct Change {
 pub(crate) enum Health {
     Up,
     Down,
+    /// Changes of volumes are neither made nor answered; everything else is.
+    HoldsChanges,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,8 @@ struct State {
     objects: BTreeMap<String, Value>,
     log: Vec<Change>,
     health: Health,
+    /// Requests held now.
+    held: usize,
 }
 
 /// The server. Clones are the same server.
@@ -54,7 +58,7 @@ impl Api {
     /// With the namespace that names the cluster, and nothing else.
     pub(crate) fn new() -> Self {
         let (objects, log) = (BTreeMap::new(), Vec::new());
-        let state = State { version: 1, objects, log, health: Health::Up };
+        let state = State { version: 1, objects, log, health: Health::Up, held: 0 };
         let api = Self { state: Arc::new(Mutex::new(state)), changed: watch::channel(1).0 };
         api.put("namespaces", json!({"metadata": {"name": "kube-system"}}));
         api
@@ -96,12 +100,29 @@ impl Api {
     /// Stops or starts answering; watches that are open stay open.
     pub(crate) fn set_health(&self, health: Health) {
         self.locked().health = health;
+        self.changed.send_modify(|_| {});
+    }
+
+    /// How many requests are held now.
+    pub(crate) fn held(&self) -> usize {
+        self.locked().held
+    }
+
+    /// Ends when changes are made again; dropped before that, the request was never made.
+    async fn hold(&self) {
+        let _held = Held::new(self);
+        let mut changed = self.changes();
+        while self.locked().health == Health::HoldsChanges {
+            changed.changed().await.expect("the server lives");
+        }
     }
 
     /// Changes an object in place, as another writer would.
     pub(crate) fn edit(&self, kind: &str, name: &str, edit: impl FnOnce(&mut Value)) {
         let mut state = self.locked();
-        let Some(mut object) = state.objects.get(&format!("{kind}//{name}")).cloned() else { return };
+        let Some(mut object) = state.objects.get(&format!("{kind}//{name}")).cloned() else {
+            return;
+        };
         edit(&mut object);
         self.settle(&mut state, kind, object);
     }
@@ -145,6 +166,9 @@ impl Api {
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let path = Path::parse(parts.uri.path());
         let query = parts.uri.query().unwrap_or_default();
+        if parts.method == Method::PATCH && path.kind == "storagevolumes" {
+            self.hold().await;
+        }
         match (&parts.method, &path.name) {
             (&Method::GET, None) if query.contains("watch=true") => self.watch(&path, query),
             (&Method::GET, None) => self.list(&path),
@@ -163,8 +187,12 @@ impl Api {
     fn list(&self, path: &Path) -> Response<Answer> {
         let state = self.locked();
         let prefix = format!("{}/", path.kind);
-        let items: Vec<&Value> =
-            state.objects.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(_, v)| v).collect();
+        let items: Vec<&Value> = state
+            .objects
+            .iter()
+            .filter(|(key, _)| key.starts_with(&prefix))
+            .map(|(_, v)| v)
+            .collect();
         let metadata = json!({"resourceVersion": state.version.to_string()});
         reply(&json!({"apiVersion": "v1", "kind": "List", "metadata": metadata, "items": items}))
     }
@@ -239,6 +267,24 @@ impl Api {
             return failure(StatusCode::NOT_FOUND, &key);
         };
         work(self, &mut state, object).map_or_else(|code| failure(code, &key), |done| reply(&done))
+    }
+}
+
+/// Counts a request as held until dropped.
+struct Held<'a>(&'a Api);
+
+impl<'a> Held<'a> {
+    fn new(api: &'a Api) -> Self {
+        api.locked().held += 1;
+        api.changed.send_modify(|_| {});
+        Self(api)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.locked().held -= 1;
+        self.0.changed.send_modify(|_| {});
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) enum Node {
     Refuses(&'static str),
 }
 
+/// A CSI caller.
+pub(crate) type Caller = ControllerClient<Channel>;
+
 /// An operator that runs.
 pub(crate) struct Operator {
     stop: CancellationToken,
@@ -58,7 +61,10 @@ impl Cluster {
         let ready = json!([{"type": "Ready", "status": "True"}]);
         api.put("nodes", json!({"metadata": {"name": "node-a"}, "status": {"conditions": ready}}));
         let spec = json!({"tier": "ssd", "file": {"directory": "/pools/fast"}});
-        api.put("storagepools", json!({"metadata": {"name": "fast", "generation": 1}, "spec": spec}));
+        api.put(
+            "storagepools",
+            json!({"metadata": {"name": "fast", "generation": 1}, "spec": spec}),
+        );
         let pool = json!({
             "name": "fast", "uuid": POOL_UUID, "tier": "ssd", "backend": "file", "state": "Ready",
             "capacity": "100Gi", "free": "100Gi",
@@ -110,7 +116,7 @@ impl Cluster {
 
 impl Operator {
     /// A CSI caller.
-    pub(crate) async fn caller(&self) -> ControllerClient<Channel> {
+    pub(crate) async fn caller(&self) -> Caller {
         ControllerClient::new(connect(&self.socket).await)
     }
 

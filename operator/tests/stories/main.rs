@@ -3,6 +3,7 @@
 
 mod api;
 mod cluster;
+mod dropped;
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tonic::Code;
 
 const SHORT: Duration = Duration::from_millis(700);
 
-fn is_placed(volume: &Option<Value>) -> bool {
+pub(crate) fn is_placed(volume: &Option<Value>) -> bool {
     volume.as_ref().is_some_and(|volume| volume["spec"]["assignment"].is_object())
 }
 
@@ -66,7 +67,10 @@ async fn two_calls_at_once_for_one_volume_name_the_holder() {
     let cluster = Cluster::new(Node::IsSilent);
     let operator = cluster.operator("one").await;
     let mut first = operator.caller().await;
-    let holding = tokio::spawn(async move { first.create_volume(within(SHORT * 3, asks("pvc-1", GIB))).await });
+    let holding =
+        tokio::spawn(
+            async move { first.create_volume(within(SHORT * 3, asks("pvc-1", GIB))).await },
+        );
     cluster.until("its place", |api| is_placed(&api.get("storagevolumes", "pvc-1"))).await;
     let mut second = operator.caller().await;
     let refused = second.create_volume(asks("pvc-1", GIB)).await.unwrap_err();
@@ -81,7 +85,8 @@ async fn two_calls_at_once_for_one_volume_name_the_holder() {
         }
     };
     assert_eq!(told.code(), Code::Aborted);
-    let said = "still waiting for volume pvc-1: its node to remove it; the work goes on, call again";
+    let said =
+        "still waiting for volume pvc-1: node node-a to remove it; the work goes on, call again";
     assert_eq!(told.message(), said);
 }
 
@@ -117,7 +122,8 @@ async fn space_is_promised_once_even_to_many_at_once() {
     let mut calls = tokio::task::JoinSet::new();
     for number in 0..20 {
         let mut csi = operator.caller().await;
-        calls.spawn(async move { csi.create_volume(asks(&format!("pvc-{number}"), 9 * GIB)).await });
+        calls
+            .spawn(async move { csi.create_volume(asks(&format!("pvc-{number}"), 9 * GIB)).await });
     }
     let answers = calls.join_all().await;
     let made = answers.iter().filter(|answer| answer.is_ok()).count();
@@ -149,7 +155,8 @@ async fn a_volume_deleted_before_it_had_a_place_is_let_go() {
     let cluster = Cluster::new(Node::Obeys);
     cluster.api.edit("nodes", "node-a", |node| node["status"]["conditions"] = json!([]));
     let operator = cluster.operator("one").await;
-    let metadata = json!({"name": "pvc-1", "generation": 1, "finalizers": ["terrace.storage/node"]});
+    let metadata =
+        json!({"name": "pvc-1", "generation": 1, "finalizers": ["terrace.storage/node"]});
     let spec = json!({
         "volumeUUID": "aaaaaaaa-0000-5000-8000-000000000001", "origin": "CSI", "capacity": "1Gi",
         "volumeMode": "Filesystem", "fsType": "xfs", "tier": "ssd",
@@ -169,7 +176,8 @@ async fn a_volume_whose_object_was_lost_is_found_again_where_its_bytes_are() {
     csi.delete_volume(deletes("pvc-1")).await.unwrap();
     // As after a restore: no object, but another node has the bytes, and has less space than node-a.
     let pool = "22222222-2222-4222-8222-222222222222";
-    let host = json!({"uuid": uuid, "name": "pvc-1", "poolUUID": pool, "size": "1Gi", "state": "Ready"});
+    let host =
+        json!({"uuid": uuid, "name": "pvc-1", "poolUUID": pool, "size": "1Gi", "state": "Ready"});
     let listed = json!({"name": "fast", "uuid": pool, "tier": "ssd", "backend": "file", "state": "Ready", "capacity": "2Gi"});
     let status = json!({"pools": [listed], "volumes": [host]});
     cluster.api.put("storagenodes", json!({"metadata": {"name": "node-b"}, "status": status}));
@@ -182,14 +190,17 @@ async fn a_volume_whose_object_was_lost_is_found_again_where_its_bytes_are() {
 async fn a_volume_with_a_pv_and_no_bytes_is_missing_and_never_made_anew() {
     let cluster = Cluster::new(Node::Obeys);
     let csi = json!({"driver": "csi.terrace.storage", "volumeHandle": "pvc-1"});
-    cluster.api.put("persistentvolumes", json!({"metadata": {"name": "pvc-1"}, "spec": {"csi": csi}}));
+    cluster
+        .api
+        .put("persistentvolumes", json!({"metadata": {"name": "pvc-1"}, "spec": {"csi": csi}}));
     let operator = cluster.operator("one").await;
     let mut csi = operator.caller().await;
     let waits = csi.create_volume(within(SHORT * 2, asks("pvc-1", GIB))).await.unwrap_err();
     assert_eq!(waits.code(), Code::Aborted, "{}", waits.message());
     cluster
         .until("said", |api| {
-            let conditions = api.get("storagevolumes", "pvc-1").unwrap()["status"]["conditions"].clone();
+            let conditions =
+                api.get("storagevolumes", "pvc-1").unwrap()["status"]["conditions"].clone();
             conditions.as_array().is_some_and(|all| {
                 all.iter().any(|c| c["type"] == "Missing" && c["status"] == "True")
             })
@@ -239,7 +250,9 @@ async fn the_next_replica_leads_as_soon_as_the_first_has_ended() {
     cluster.until("one leads", |api| holder(api) == Some(json!("one"))).await;
     let second = cluster.operator("two").await;
     let mut csi = second.caller().await;
-    csi.create_volume(asks("pvc-1", GIB)).await.expect("any replica takes calls, the leader places");
+    csi.create_volume(asks("pvc-1", GIB))
+        .await
+        .expect("any replica takes calls, the leader places");
     first.end().await;
     cluster.until("two leads", |api| holder(api) == Some(json!("two"))).await;
     csi.create_volume(asks("pvc-2", GIB)).await.unwrap();
@@ -253,9 +266,13 @@ async fn capacity_and_lists_tell_what_is_there() {
     for name in ["pvc-1", "pvc-2", "pvc-3"] {
         csi.create_volume(asks(name, 10 * GIB)).await.unwrap();
     }
-    let asked = GetCapacityRequest { parameters: asks("", 0).parameters, ..GetCapacityRequest::default() };
+    let asked =
+        GetCapacityRequest { parameters: asks("", 0).parameters, ..GetCapacityRequest::default() };
     let capacity = csi.get_capacity(asked).await.unwrap().into_inner();
-    assert_eq!((capacity.available_capacity, capacity.maximum_volume_size), (70 * GIB, Some(70 * GIB)));
+    assert_eq!(
+        (capacity.available_capacity, capacity.maximum_volume_size),
+        (70 * GIB, Some(70 * GIB))
+    );
     let page = |token: &str| ListVolumesRequest { max_entries: 2, starting_token: token.into() };
     let first = csi.list_volumes(page("")).await.unwrap().into_inner();
     let rest = csi.list_volumes(page(&first.next_token)).await.unwrap().into_inner();
