@@ -119,6 +119,7 @@ impl Story {
         let namespace = format!("story-{name}");
         kubectl(&["delete", "namespace", &namespace, "--ignore-not-found", "--timeout=120s"])?;
         kubectl(&["create", "namespace", &namespace])?;
+        kubectl(&["-n", &namespace, "wait", "--for=create", "sa/default", "--timeout=60s"])?;
         Ok(Self { namespace, clean: Clean::Open })
     }
 

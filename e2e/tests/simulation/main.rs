@@ -23,7 +23,7 @@ fn seeds() -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match number("TERRACE_SEED") {
         Some(one) => vec![one],
-        None => (0..number("TERRACE_SEEDS").unwrap_or(100)).collect(),
+        None => (0..number("TERRACE_SEEDS").unwrap_or(300)).collect(),
     }
 }
 

@@ -33,7 +33,7 @@ fn a_minute_without_the_api_server_costs_nothing() -> Result<()> {
     story.pod("one", "data", "", "")?;
     story.runs("one")?;
     story.exec("one", "(while :; do date >> /data/log; sleep 1; done) >/dev/null 2>&1 &")?;
-    rig(&["stop", "apiserver"])?;
+    rig(&["kill", "apiserver"])?;
     // A minute is what the story is about, not a wait for something.
     std::thread::sleep(std::time::Duration::from_secs(60));
     rig(&["start", "apiserver"])?;

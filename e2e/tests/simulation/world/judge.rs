@@ -69,10 +69,11 @@ impl Sim {
     /// No Pod can have it now, and nothing of it may be lost.
     fn judge_bytes(&mut self, name: &str, place: &Place) {
         let wrote = self.ledger.life(place.uuid).mark;
-        let read = self.nodes[place.node].image_of(place.uuid).and_then(|image| match &image.content {
-            Content::Made { mark, .. } => *mark,
-            Content::Blank | Content::Partial { .. } => None,
-        });
+        let read =
+            self.nodes[place.node].image_of(place.uuid).and_then(|image| match &image.content {
+                Content::Made { mark, .. } => *mark,
+                Content::Blank | Content::Partial { .. } => None,
+            });
         if wrote != read {
             self.ledger.broke("I1", format!("a Pod wrote {wrote:?} to {name}, kept is {read:?}"));
         }
