@@ -29,7 +29,18 @@ impl Bench {
         };
         let mut cargo = command(
             "cargo",
-            ["run", "--quiet", "--profile", "ci", "--package", "terrace-e2e", "--bin", "terrace-bench", "--", name],
+            [
+                "run",
+                "--quiet",
+                "--profile",
+                "ci",
+                "--package",
+                "terrace-e2e",
+                "--bin",
+                "terrace-bench",
+                "--",
+                name,
+            ],
         );
         cargo
             .current_dir(&paths.repo)
