@@ -4,7 +4,7 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use terrace_device_types::{DevT, DeviceRef, Step, StepDone};
+use terrace_device_types::{DeviceRef, Step, StepDone};
 
 use crate::deadline::within;
 use crate::host::Host;
@@ -13,13 +13,22 @@ use crate::mount::{self, Mounting};
 use crate::tagged::{self, changed};
 use crate::{Deadline, DeviceError, durable, erase, growth, image, mkfs, pool};
 
-/// Carries out one step on this host, on a thread that is given up at the deadline: what hangs in the kernel can't be taken back, but nobody waits for it.
+/// Carries out one step on this host, here: a system call that hangs is waited for, so that whoever holds the locks holds them until it is back. What has
+/// parts (tools, erasing) ends at the deadline by itself.
 ///
 /// # Errors
 /// What went wrong. The step may have been done in part: observe and plan again.
+pub fn execute_here(step: &Step, deadline: Deadline) -> Result<StepDone, DeviceError> {
+    apply(&Host::real(), step, deadline)
+}
+
+/// As [`execute_here`], on a thread that is given up at the deadline: for callers without locks.
+///
+/// # Errors
+/// As [`execute_here`].
 pub fn execute(step: &Step, deadline: Deadline) -> Result<StepDone, DeviceError> {
     let step = step.clone();
-    within(deadline, "carry out a step", move || apply(&Host::real(), &step, deadline))
+    within(deadline, "carry out a step", move || execute_here(&step, deadline))
 }
 
 fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, DeviceError> {

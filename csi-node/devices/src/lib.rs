@@ -38,7 +38,7 @@ pub use block::{observe_devices, probe_device};
 pub use deadline::Deadline;
 pub use durable::replace_file_durably;
 pub use error::DeviceError;
-pub use execute::execute;
+pub use execute::{execute, execute_here};
 pub use facility::{Capability, Facilities, observe_facilities};
 pub use host::{Host, observe_boot};
 pub use mountinfo::observe_mounts;

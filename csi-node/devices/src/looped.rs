@@ -271,3 +271,7 @@ pub(crate) fn backing_file(host: &Host, name: &str) -> Option<PathBuf> {
     let text = fs::read_to_string(path).ok()?;
     Some(PathBuf::from(text.trim_end_matches('\n')))
 }
+
+#[cfg(test)]
+#[path = "looped_tests.rs"]
+mod tests;

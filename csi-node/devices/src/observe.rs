@@ -141,7 +141,12 @@ fn observe_image(path: &Path) -> Result<Option<ImageView>, DeviceError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(DeviceError::io("stat", path, source)),
     };
-    let file = File::open(path).map_err(|source| DeviceError::io("open", path, source))?;
+    let file = match File::open(path) {
+        Ok(file) => file,
+        // Removed since: others are deleted while a pool is listed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(DeviceError::io("open", path, source)),
+    };
     Ok(Some(ImageView {
         path: path.to_owned(),
         id: FileId { dev: status.dev(), ino: status.ino() },

@@ -79,6 +79,8 @@ fn wait(tool: Tool, mut child: Child, deadline: Deadline) -> Result<ExitStatus, 
                 // ESRCH: it ended this very moment.
                 let _gone = kill_process_group(group, Signal::KILL);
             }
+            // Until it is dead it may still write: nobody is told sooner that its device is free. One that hangs in the kernel is the caller's to wait for.
+            let _reaped = receive.recv();
             Err(deadline.passed(tool.program()))
         }
     }
