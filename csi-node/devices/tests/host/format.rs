@@ -7,7 +7,7 @@ use terrace_device_types::{
     Bytes, FormatRefusal, FsType, Intent, Latch, Refusal, Signature, Step, TagReading, TagRefusal,
     VolumeMode, VolumeUuid,
 };
-use terrace_devices::execute;
+use terrace_devices::{DeviceError, execute};
 
 use crate::rig::{Failed, Rig, create, deadline, run, stage, unstage, volume};
 
@@ -156,4 +156,22 @@ fn i2_yesterdays_plan_replayed_never_formats_what_was_staged_since() {
     drop(file);
     rig.fulfil(ours, &intent).unwrap();
     assert_eq!(fs::read_to_string(rig.path("staging/data/file")).unwrap(), "kept");
+}
+
+/// The plan saw a blank device; by the time mkfs is to run somebody else's filesystem is on it. The step looks again.
+#[test]
+fn i2_a_device_that_is_no_longer_blank_is_not_formatted_whatever_the_plan_saw() {
+    let (rig, ours, intent) = prepared(FsType::Xfs);
+    let plan = rig.plan(ours, &intent).unwrap();
+    let format = plan.iter().find(|step| is_mkfs(step)).unwrap();
+    rig.crash_before(ours, &intent, is_mkfs);
+    let device = rig.observe(ours).volume.attached.unwrap().device;
+    let other = uuid::Uuid::new_v4().to_string();
+    run("mkfs.ext4", &["-q", "-U", &other, device.to_str().unwrap()]);
+    let done = execute(format, deadline());
+    assert!(matches!(done, Err(DeviceError::Changed { .. })), "{done:?}");
+    assert_eq!(
+        run("blkid", &["-p", "-s", "UUID", "-o", "value", device.to_str().unwrap()]).trim(),
+        other
+    );
 }

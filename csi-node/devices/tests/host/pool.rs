@@ -6,7 +6,7 @@ use std::path::Path;
 use terrace_device_types::{
     DeviceView, PoolFileReading, PoolPlace, PoolRefusal, Refusal, Signature, Wipe,
 };
-use terrace_devices::{Host, observe_devices, observe_pool, probe_device};
+use terrace_devices::{DeviceError, Host, observe_devices, observe_pool, probe_device};
 
 use crate::rig::{Failed, Rig, cluster, create, deadline, pool_file, run, volume};
 
@@ -141,4 +141,19 @@ fn a_read_only_pool_directory_is_refused() {
     run("mount", &["-o", "remount,bind,ro", pool]);
     let why = refusal(rig.make_pool(&PoolPlace::Directory));
     assert!(matches!(why, PoolRefusal::NotWritable { .. }), "{why}");
+}
+
+#[test]
+fn i2_a_disk_that_is_no_longer_blank_is_not_formatted_whatever_the_plan_saw() {
+    let rig = Rig::bare();
+    let device = disk(&rig, |_| {});
+    let path = device.path.to_str().unwrap().to_owned();
+    let other = uuid::Uuid::new_v4().to_string();
+    run("mkfs.ext4", &["-q", "-U", &other, &path]);
+    // `device` still says blank, as a plan of yesterday would.
+    match rig.make_pool(&place(&device, Wipe::Never)) {
+        Err(Failed::Device(DeviceError::Changed { .. })) => {}
+        done => panic!("{done:?}"),
+    }
+    assert_eq!(run("blkid", &["-p", "-s", "UUID", "-o", "value", &path]).trim(), other);
 }
