@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use terrace_backends::{Backend, BackendKind, backend};
 use terrace_device_types::{ClusterUid, Intent, Step, VolumeUuid};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::host::{Host, Probe};
 use crate::inventory::{self, Located, Wanted};
@@ -16,6 +16,9 @@ use crate::runner::{self, Runner};
 
 /// How long a look at the host may take before it is given up.
 pub const LOOK_DEADLINE: Duration = Duration::from_secs(20);
+/// Looks at once. The kubelet asks again and again; were each look at a dead disk to keep a thread, they would all be
+/// gone one day, and operations and journal with them.
+static LOOKS: Semaphore = Semaphore::const_new(64);
 
 /// Shared by all parts of the node; cheap to clone.
 #[derive(Clone, Debug)]
@@ -68,10 +71,14 @@ impl Context {
         look: impl FnOnce(&dyn Host) -> T + Send + 'static,
     ) -> Result<T, LookError> {
         let host = Arc::clone(&self.runner.host);
-        let task = tokio::task::spawn_blocking(move || look(&*host));
+        let task = async {
+            let place = LOOKS.acquire().await.map_err(|_| LookError::Panicked)?;
+            // A look that is given up keeps its place until the kernel lets it go.
+            let looked = tokio::task::spawn_blocking(move || (look(&*host), place)).await;
+            looked.map(|(answer, _)| answer).map_err(|_| LookError::Panicked)
+        };
         match tokio::time::timeout(LOOK_DEADLINE, task).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(LookError::Panicked),
+            Ok(answer) => answer,
             Err(_) => Err(LookError::Hangs { after_s: LOOK_DEADLINE.as_secs() }),
         }
     }

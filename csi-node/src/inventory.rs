@@ -6,6 +6,7 @@ use terrace_device_types::{ClusterUid, HostState, ImageView, Tag, TagReading, Vo
 use crate::host::Host;
 use crate::journal::KnownPool;
 use crate::pools::Pools;
+use crate::presence::{self, Absence};
 
 /// A host object with its tag, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Listing {
     /// Images whose tag is missing or unreadable, with their pool.
     pub unreadable: Vec<(KnownPool, ImageView)>,
     /// Pools that could not be looked at, and why.
-    pub failed: Vec<(KnownPool, terrace_devices::DeviceError)>,
+    pub failed: Vec<(KnownPool, Absence)>,
 }
 
 /// Why no host object can be named.
@@ -46,7 +47,7 @@ pub enum Error {
         /// The pool.
         pool: String,
         /// Why.
-        source: Box<terrace_devices::DeviceError>,
+        source: Box<Absence>,
     },
     /// More than one object answers to it.
     #[error("volume {name} is on this node {count} times: {first} and {second}")]
@@ -97,7 +98,7 @@ pub enum Scope {
 pub fn list(host: &dyn Host, pools: &Pools, cluster: &ClusterUid) -> Listing {
     let mut listing = Listing::default();
     for pool in pools.all() {
-        match host.images(&pool.dir) {
+        match presence::images(host, &pool, cluster) {
             Ok(images) => sort_in(&mut listing, &pool, images, cluster),
             Err(error) => listing.failed.push((pool, error)),
         }

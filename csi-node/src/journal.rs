@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use terrace_device_types::{Class, PoolUuid};
 
 use crate::queue::schedule::OpId;
-use record::Record;
+use record::{Record, Subject};
 
 const OPERATIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("operations");
 const POOLS: TableDefinition<&str, &[u8]> = TableDefinition::new("pools");
@@ -123,9 +123,7 @@ impl Journal {
     /// # Errors
     /// [`Error`]; nothing is changed.
     pub fn begin(&self, record: &Record) -> Result<(), Error> {
-        let older = self.open_operations()?;
-        let older = older.iter().filter(|older| older.subject.is_same_object(&record.subject));
-        let older: Vec<String> = older.map(|older| older.id.to_string()).collect();
+        let older = self.left_of(&record.subject)?;
         let json = serde_json::to_vec(record).map_err(Error::Encode)?;
         self.write(|transaction| {
             let mut table = transaction.open_table(OPERATIONS)?;
@@ -135,6 +133,32 @@ impl Journal {
             table.insert(record.id.to_string().as_str(), json.as_slice())?;
             Ok(())
         })
+    }
+
+    /// Forgets what is left of older operations on an object of which a plan found nothing left to do. Such a
+    /// record is of an operation whose end could not be written; at the next start it would take back what is in use.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn settle(&self, subject: &Subject) -> Result<(), Error> {
+        let older = self.left_of(subject)?;
+        if older.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut table = transaction.open_table(OPERATIONS)?;
+            for key in &older {
+                table.remove(key.as_str())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Keys of the operations on the same object.
+    fn left_of(&self, subject: &Subject) -> Result<Vec<String>, Error> {
+        let older = self.open_operations()?;
+        let older = older.iter().filter(|older| older.subject.is_same_object(subject));
+        Ok(older.map(|older| older.id.to_string()).collect())
     }
 
     /// Remembers where an operation stands now.

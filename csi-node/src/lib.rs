@@ -26,6 +26,7 @@ pub mod journal;
 pub mod metrics;
 pub mod operation;
 pub mod pools;
+pub mod presence;
 pub mod queue;
 pub mod registration;
 pub mod run;

@@ -63,10 +63,20 @@ impl Pools {
     ) -> Result<(), journal::Error> {
         let remembered = journal.pools()?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut found: BTreeMap<PoolUuid, Vec<KnownPool>> = BTreeMap::new();
         for dir in roots.iter().flat_map(|root| children(root)) {
             if let Some(file) = pool_file(host, &dir) {
                 let PoolFile { pool_uuid: uuid, cluster_uid: _, pool: name } = file;
-                known.insert(uuid, KnownPool { uuid, name, dir, device: None });
+                found.entry(uuid).or_default().push(KnownPool { uuid, name, dir, device: None });
+            }
+        }
+        for (uuid, mut pools) in found {
+            match (pools.pop(), pools.len()) {
+                (Some(pool), 0) => drop(known.insert(uuid, pool)),
+                // A copy of a pool carries its mark and its images: which one is meant, the StoragePool says (I4).
+                (_, more) => {
+                    tracing::error!(%uuid, copies = more + 1, "a pool lies in more than one folder: it waits for its StoragePool");
+                }
             }
         }
         known.extend(remembered.into_iter().map(|pool| (pool.uuid, pool)));

@@ -160,6 +160,14 @@ impl Queue {
         }
     }
 
+    /// A running operation hangs in the kernel: it keeps its locks, but no longer counts against the limit, so
+    /// that a few dead disks do not stop the node.
+    pub fn hangs(&self, id: OpId) {
+        let mut inner = self.lock();
+        inner.schedule.hangs(id);
+        inner.start();
+    }
+
     fn enter(
         &self,
         request: Request<OpKind>,

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::fault::{Edge, Faults, Point};
 use crate::host::Host;
-use crate::journal::record::{Record, Resume};
+use crate::journal::record::{Record, Resume, Subject};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::operation::OpKind;
@@ -95,15 +95,36 @@ impl Runner {
         let permit = self.queue.acquire(request, patience).await?;
         let host = Arc::clone(&self.host);
         let name = OperationId::from(id);
-        let (permit, steps) = holding(permit, move || plan(&*host, &name)).await;
-        let steps = steps.unwrap_or(Err(Error::Panicked(id)))?;
+        let (permit, steps) = self.plan(permit, move || plan(&*host, &name)).await?;
         if steps.is_empty() {
+            // What an earlier operation left in the journal is true now: a later start must not take it back.
+            let settle = |journal: &Journal, subject: &Subject| journal.settle(subject);
+            self.write_journal(id, settle, subject).await?;
             return Ok(Outcome::Already);
         }
         let record = Record::new(id, kind, subject, &steps, jiff::Timestamp::now());
         let result = self.run_steps(permit, record, steps).await;
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         result
+    }
+
+    /// The steps, unless the look at the host hangs: then the locks are held until it comes back (I10).
+    async fn plan(
+        &self,
+        permit: Permit,
+        plan: impl FnOnce() -> Result<Vec<Step>, Error> + Send + 'static,
+    ) -> Result<(Permit, Vec<Step>), Error> {
+        let (id, after) = (permit.id(), deadline::PLAN + deadline::GRACE);
+        let work = tokio::spawn(holding(permit, plan));
+        match tokio::time::timeout(after, work).await {
+            Ok(Ok((permit, Some(steps)))) => Ok((permit, steps?)),
+            Ok(Ok((_, None)) | Err(_)) => Err(Error::Panicked(id)),
+            Err(_) => {
+                self.queue.hangs(id);
+                let step = "look at the host".to_owned();
+                Err(Error::Hangs { step, after_s: deadline::PLAN.as_secs() })
+            }
+        }
     }
 
     async fn run_steps(
@@ -197,6 +218,7 @@ impl Runner {
             Ok(Ok((permit, None))) => (Some(permit), Err(Error::Panicked(id))),
             Ok(Err(_)) => (None, Err(Error::Panicked(id))),
             Err(_) => {
+                self.queue.hangs(id);
                 tracing::error!(
                     step = prose,
                     "a system call hangs; the volume stays locked until it returns"
@@ -250,14 +272,21 @@ impl Runner {
         record: &Record,
     ) -> Result<(), Error> {
         self.faults.reach(point(kind, Edge::Before))?;
-        let (journal, record, id) = (Arc::clone(&self.journal), record.clone(), record.id);
-        let written = tokio::task::spawn_blocking(move || write(&journal, &record)).await;
-        written.unwrap_or_else(|_| {
-            tracing::error!(%id, "the journal's code panicked");
-            Ok(())
-        })?;
+        self.write_journal(record.id, write, record.clone()).await?;
         self.faults.reach(point(kind, Edge::After))?;
         Ok(())
+    }
+
+    /// A write whose code panics is a write that did not happen.
+    async fn write_journal<T: Send + 'static>(
+        &self,
+        id: OpId,
+        write: impl FnOnce(&Journal, &T) -> Result<(), journal::Error> + Send + 'static,
+        value: T,
+    ) -> Result<(), Error> {
+        let journal = Arc::clone(&self.journal);
+        let written = tokio::task::spawn_blocking(move || write(&journal, &value)).await;
+        Ok(written.map_err(|_| Error::Panicked(id))??)
     }
 
     fn show(&self, record: &Record, attempts: u32) {
@@ -288,3 +317,6 @@ async fn holding<T: Send + 'static>(
 ) -> (Permit, Option<T>) {
     (permit, tokio::task::spawn_blocking(work).await.ok())
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use super::desired::{ValidVolume, is_held};
 use super::events::Notice;
 use super::report::{self, Outlook};
 use super::verdict::{Patience, Standing};
-use super::volume::{Error, job, observe, reason_of, retain};
+use super::volume::{Error, job, observe, reason_of, retain, validate_there};
 use crate::context::observe_and_plan;
 use crate::fault::ApiWrite;
 use crate::host::{Host, Probe};
@@ -50,6 +50,11 @@ pub async fn pass(
         return linger(agent, volume, valid, None, Reason::NotFound, message).await;
     };
     let view = observe(agent, valid, &pool).await?;
+    if let Err(absence) = validate_there(agent, &pool, &view) {
+        // Not seeing the image where its disk is not mounted is no proof that it is gone either.
+        let message = format!("{absence} deletion waits for it");
+        return linger(agent, volume, valid, None, Reason::NotFound, message).await;
+    }
     let removed = match stamp {
         None => retain(agent, volume, valid, &pool).await.map(|_| None),
         Some(stamp) => destroy(agent, volume, valid, &pool, stamp, &view).await?,
@@ -96,7 +101,10 @@ async fn destroy(
             return Ok(Ok(Some(Refusal::Proof(ProofRefusal::NoStamp { volume }))));
         }
     };
-    let Some(cluster) = agent.context.cluster() else { return Ok(Ok(None)) };
+    let Some(cluster) = agent.context.cluster() else {
+        let volume = valid.uuid;
+        return Ok(Ok(Some(Refusal::Proof(ProofRefusal::NoStamp { volume }))));
+    };
     let (reading, _) = agent.api.persistent_volume(&valid.pv_name).await?;
     let proof = match DeletionProof::check(Some(stamp), valid.uuid, &cluster, &reading, tag) {
         Ok(proof) => proof,

@@ -122,6 +122,8 @@ async fn pass(
     if ready_pools(&status) != ready_before {
         // Volumes that waited for a pool need not wait for their timer.
         listing.ours.iter().for_each(|located| agent.context.tell_changed(&located.tag.name));
+        // Those of a pool that is gone must say so.
+        there.volumes.iter().for_each(|volume| agent.context.tell_changed(&volume.name));
     }
     state.written = Some(status);
     Ok(())

@@ -39,7 +39,7 @@ pub fn plan_node_status(
 ) -> StorageNodeStatus {
     let devices: Vec<Device> =
         facts.devices.iter().map(|view| device(view, &facts.pools)).collect();
-    let volumes = volumes(facts.listing);
+    let volumes = volumes(facts.listing, &there.volumes);
     let ready = facts.pools.iter().filter(|pool| pool.state == PoolState::Ready).count();
     let counts = Counts {
         pools: count(ready),
@@ -108,10 +108,14 @@ fn device(view: &DeviceView, pools: &[NodePool]) -> Device {
     }
 }
 
-fn volumes(listing: &Listing) -> Vec<HostVolume> {
+/// What a pool that is not there holds is not gone: it stays listed as it was last seen.
+fn volumes(listing: &Listing, before: &[HostVolume]) -> Vec<HostVolume> {
+    let unseen: Vec<String> =
+        listing.failed.iter().map(|(pool, _)| pool.uuid.to_string()).collect();
+    let unseen = before.iter().filter(|volume| unseen.contains(&volume.pool_uuid)).cloned();
     let ours = listing.ours.iter().map(readable);
     let unreadable = listing.unreadable.iter().filter_map(|(pool, image)| unreadable(pool, image));
-    let mut volumes: Vec<HostVolume> = ours.chain(unreadable).collect();
+    let mut volumes: Vec<HostVolume> = ours.chain(unreadable).chain(unseen).collect();
     volumes.sort_by(|one, two| (&one.uuid, &one.name).cmp(&(&two.uuid, &two.name)));
     volumes
 }
@@ -179,3 +183,7 @@ const fn without(capability: Capability) -> &'static str {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "node_status/tests.rs"]
+mod tests;

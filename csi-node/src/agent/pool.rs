@@ -9,8 +9,8 @@ use terrace_crds::node::NodePool;
 use terrace_crds::pool::PoolState;
 use terrace_crds::{Size, StoragePool};
 use terrace_device_types::{
-    Bytes, ClusterUid, DeviceView, ImageView, OperationId, PoolFile, PoolFileReading, PoolIntent,
-    PoolPlace, PoolRefusal, PoolUuid, PoolView, Refusal, Step, Wipe,
+    Bytes, ClusterUid, DeviceView, FsType, ImageView, OperationId, PoolFile, PoolFileReading,
+    PoolIntent, PoolPlace, PoolRefusal, PoolUuid, PoolView, Refusal, Signature, Step, Wipe,
 };
 
 use super::pool_plan::{Claim, Place, Refused, World, plan_claims};
@@ -100,6 +100,18 @@ enum Fault {
     /// The host does not answer.
     #[error(transparent)]
     Look(#[from] LookError),
+    /// Its device carries something else now.
+    #[error(
+        "device {device} was pool {uuid} and is {found} now: it is not formatted again. If it was replaced on purpose, delete the StoragePool and make it again"
+    )]
+    Wiped {
+        /// The device.
+        device: String,
+        /// What it was.
+        uuid: PoolUuid,
+        /// What is on it.
+        found: String,
+    },
     /// It was there and is not now.
     #[error(
         "{dir} was pool {uuid} and is not marked as one now: is its disk mounted? If it was emptied on purpose, delete the StoragePool and make it again"
@@ -115,7 +127,7 @@ enum Fault {
 impl Fault {
     fn state(&self) -> PoolState {
         match self {
-            Self::Gone { .. } => PoolState::Missing,
+            Self::Gone { .. } | Self::Wiped { .. } => PoolState::Missing,
             Self::Run(runner::Error::Refused(Refusal::Pool(PoolRefusal::Foreign { .. }))) => {
                 PoolState::Foreign
             }
@@ -236,10 +248,30 @@ async fn validate_known(
             Ok(file.pool_uuid)
         }
         PoolFileReading::Absent if is_gone => Err(Fault::Gone { dir, uuid }),
-        PoolFileReading::Read(_) | PoolFileReading::Absent | PoolFileReading::Unreadable(_) => {
-            Ok(uuid)
-        }
+        PoolFileReading::Absent => validate_device(agent, uuid, place, &was_here).await,
+        PoolFileReading::Read(_) | PoolFileReading::Unreadable(_) => Ok(uuid),
     }
+}
+
+/// A device that was this pool must carry its filesystem still: one that looks blank now is broken, wiped or
+/// another, and is never formatted a second time (I2).
+async fn validate_device(
+    agent: &Agent,
+    uuid: PoolUuid,
+    place: &Place,
+    was_here: &impl Fn(&Path) -> bool,
+) -> Result<PoolUuid, Fault> {
+    let Place::Device { device, dir } = place else { return Ok(uuid) };
+    if !was_here(dir) {
+        return Ok(uuid);
+    }
+    let asked = (**device).clone();
+    let probed = agent.context.look(move |host| host.probe_device(asked)).await?;
+    let found = probed.map_err(runner::Error::Observe)?.signature;
+    if found == (Signature::Filesystem { fs: FsType::Xfs, uuid: uuid.filesystem_uuid() }) {
+        return Ok(uuid);
+    }
+    Err(Fault::Wiped { device: device.id.clone(), uuid, found: found.to_string() })
 }
 
 async fn run(
@@ -253,6 +285,7 @@ async fn run(
     let pool = (LockKey::Pool(file.pool_uuid.0), LockMode::Exclusive);
     let subject =
         Subject { pool: Some(file.pool_uuid), name: file.pool.clone(), ..Subject::default() };
+    let pool_name = file.pool.clone();
     let job = Job {
         kind: OpKind::PreparePool,
         subject,
@@ -263,12 +296,18 @@ async fn run(
     let (file, dir) = (file.clone(), dir.to_owned());
     // Most passes find nothing to do: that is looked up without the locks, so that volumes go on.
     let (quick_file, quick_dir, quick_device) = (file.clone(), dir.clone(), device.clone());
-    let host = std::sync::Arc::clone(&agent.context.runner.host);
-    let idle = tokio::task::spawn_blocking(move || {
-        plan(&*host, &quick_file, &quick_dir, quick_device).is_ok_and(|steps| steps.is_empty())
+    let idle = agent.context.look(move |host| {
+        plan(host, &quick_file, &quick_dir, quick_device).is_ok_and(|steps| steps.is_empty())
     });
-    if idle.await.unwrap_or(false) {
-        return Ok(Outcome::Already);
+    match idle.await {
+        Ok(true) => return Ok(Outcome::Already),
+        Ok(false) => {}
+        Err(LookError::Hangs { after_s }) => {
+            let step = format!("look at pool {pool_name}");
+            return Err(runner::Error::Hangs { step, after_s });
+        }
+        // The operation meets the same and says so.
+        Err(LookError::Panicked) => {}
     }
     let steps = move |host: &dyn Host, _: &OperationId| plan(host, &file, &dir, device);
     agent.context.runner.run(job, steps).await

@@ -118,7 +118,8 @@ pub fn plan_status(
         tier: facts.place.tier.clone().or_else(|| there.tier.clone()),
         backend: Some(facts.place.backend.clone()),
         device: image.map(|image| image.path.display().to_string()),
-        capacity: image.map(|image| size(image.apparent)),
+        // Kept when the image is out of sight: that it was there once forbids making it again (I2).
+        capacity: image.map(|image| size(image.apparent)).or_else(|| there.capacity.clone()),
         formatted: formatted(facts).or_else(|| there.formatted.clone()),
         usage: facts.usage.cloned(),
         operation: facts.operation.clone(),
@@ -243,3 +244,7 @@ fn resizing(facts: &Facts<'_>) -> Verdict {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "verdict/tests.rs"]
+mod tests;

@@ -24,6 +24,7 @@ use crate::host::{Host, Probe};
 use crate::journal::KnownPool;
 use crate::journal::record::Subject;
 use crate::operation::OpKind;
+use crate::presence;
 use crate::queue::schedule::Priority;
 use crate::runner::{self, AGENT_PATIENCE, Job, Outcome};
 
@@ -92,6 +93,13 @@ async fn keep(agent: &Agent, volume: &StorageVolume, valid: &ValidVolume) -> Res
         return Ok(Action::requeue(HELD_UP));
     };
     let view = observe(agent, valid, &pool).await?;
+    if let Err(absence) = validate_there(agent, &pool, &view) {
+        // An empty directory says nothing of the volume: it is neither made nor called gone.
+        let standing = Standing::NotMade { reason: Reason::NotFound, message: absence };
+        let outlook = Outlook { standing, view: None, pool: Some(pool) };
+        report::report(agent, volume, valid, &outlook).await?;
+        return Ok(Action::requeue(HELD_UP));
+    }
     let standing = apply(agent, volume, valid, &pool, &view).await?;
     let view = observe(agent, valid, &pool).await?;
     let action = match &standing {
@@ -103,6 +111,14 @@ async fn keep(agent: &Agent, volume: &StorageVolume, valid: &ValidVolume) -> Res
     report::report(agent, volume, valid, &Outlook { standing, view: Some(view), pool: Some(pool) })
         .await?;
     Ok(action)
+}
+
+/// The pool is where it was, or words that say what is there instead.
+pub(super) fn validate_there(agent: &Agent, pool: &KnownPool, view: &View) -> Result<(), String> {
+    let Some(cluster) = agent.context.cluster() else {
+        return Err("the node does not know its cluster yet".to_owned());
+    };
+    presence::validate_there(pool, &view.pool, &cluster).map_err(|absence| report::chain(&absence))
 }
 
 fn no_pool(valid: &ValidVolume) -> String {

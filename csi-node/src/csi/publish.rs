@@ -48,7 +48,8 @@ pub async fn unpublish(
     let wanted = Wanted { name: &name, uuid: None, scope: Scope::Any };
     let located = match context.find(&cluster, wanted).await? {
         Ok(located) => located,
-        Err(inventory::Error::NotFound { .. }) => {
+        // Nor does a pool that cannot be looked at keep a Pod from ending: the path is the kubelet's own.
+        Err(inventory::Error::NotFound { .. } | inventory::Error::Unknown { .. }) => {
             return take_away(context, OpKind::Unpublish, name, target).await;
         }
         Err(error) => return Err(error.into()),

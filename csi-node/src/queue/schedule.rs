@@ -113,6 +113,7 @@ pub struct Schedule<K> {
     arrivals: u64,
     waiting: BTreeMap<OpId, (u64, Request<K>)>,
     running: BTreeMap<OpId, Request<K>>,
+    hung: BTreeSet<OpId>,
 }
 
 impl<K: Clone> Schedule<K> {
@@ -124,6 +125,7 @@ impl<K: Clone> Schedule<K> {
             arrivals: 0,
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
+            hung: BTreeSet::new(),
         }
     }
 
@@ -150,7 +152,8 @@ impl<K: Clone> Schedule<K> {
         let mut started = Vec::new();
         for id in self.in_order() {
             let Some((_, request)) = self.waiting.get(&id) else { continue };
-            if self.running.len() >= self.limit || self.waits_for_others(request) {
+            if self.running.len() - self.hung.len() >= self.limit || self.waits_for_others(request)
+            {
                 continue;
             }
             let free = self.holder_of(&request.locks).is_none()
@@ -172,6 +175,14 @@ impl<K: Clone> Schedule<K> {
     pub fn finish(&mut self, id: OpId) {
         self.waiting.remove(&id);
         self.running.remove(&id);
+        self.hung.remove(&id);
+    }
+
+    /// A running operation no longer counts against the limit; its locks stay.
+    pub fn hangs(&mut self, id: OpId) {
+        if self.running.contains_key(&id) {
+            self.hung.insert(id);
+        }
     }
 
     /// A running operation that stands in the way of these locks, and the lock it holds.

@@ -8,6 +8,9 @@ use terrace_device_types::Step;
 /// What a step may overrun its own deadline before it is taken to hang.
 pub const GRACE: Duration = Duration::from_secs(5);
 
+/// A look at the host and the plan made of it, blkid included.
+pub const PLAN: Duration = Duration::from_secs(60);
+
 /// System calls that touch a few blocks.
 const CALL: Duration = Duration::from_secs(30);
 /// Allocating, formatting, growing, unmounting: bounded by metadata or write-back.

@@ -66,9 +66,12 @@ fn job(record: &Record) -> Job {
     Job::on_volume(kind, subject, Priority::Recovery, AGENT_PATIENCE)
 }
 
+/// The record stays until all is taken back: the undo's own record names no volume, so it does not replace it,
+/// and a second death in the middle begins the undo anew.
 async fn undo(runner: &Runner, record: &Record) -> Result<(), Error> {
-    let steps = record.rollback();
-    runner.run(job(record), move |_: &dyn Host, _: &OperationId| Ok(steps)).await.map(|_| ())
+    let (steps, mut job) = (record.rollback(), job(record));
+    job.subject = Subject { volume: None, pool: None, ..job.subject };
+    runner.run(job, move |_: &dyn Host, _: &OperationId| Ok(steps)).await.map(|_| ())
 }
 
 async fn again(

@@ -1,0 +1,166 @@
+//! What a StorageNode shows.
+use std::path::PathBuf;
+
+use terrace_device_types::{
+    Allocation, Bytes, DevT, DeviceKind, DeviceUse, FileId, FsType, Latch, LayoutVersion, PoolUuid,
+    StageState, Tag, TagError, TagReading, VolumeMode, VolumeUuid,
+};
+use uuid::Uuid;
+
+use super::*;
+
+fn nothing() -> Facilities {
+    Facilities {
+        kernel: "6.18".into(),
+        capabilities: vec![(Capability::SysResource, false)],
+        filesystems: vec![(FsType::Xfs, true)],
+        tools: Vec::new(),
+        loop_control: true,
+    }
+}
+
+fn pool() -> NodePool {
+    NodePool {
+        name: "fast".into(),
+        uuid: Some(PoolUuid(Uuid::from_u128(2)).to_string()),
+        tier: "ssd".into(),
+        backend: "file".into(),
+        state: PoolState::Ready,
+        capacity: None,
+        free: None,
+        message: None,
+    }
+}
+
+fn known() -> KnownPool {
+    let uuid = PoolUuid(Uuid::from_u128(2));
+    KnownPool { uuid, name: "fast".into(), dir: "/pools/fast".into(), device: None }
+}
+
+fn image(name: &str, tag: TagReading) -> ImageView {
+    let path = PathBuf::from("/pools/fast").join(name);
+    let id = FileId { dev: 1, ino: 1 };
+    ImageView { path, id, apparent: Bytes::mib(16), allocated: Bytes::mib(16), tag }
+}
+
+fn located(number: u128, state: HostState) -> Located {
+    let volume = VolumeUuid(Uuid::from_u128(number));
+    let tag = Tag {
+        layout: LayoutVersion::CURRENT,
+        volume,
+        cluster: "c".parse().expect("a token"),
+        pool: PoolUuid(Uuid::from_u128(2)),
+        name: format!("vol-{number}"),
+        mode: VolumeMode::Block,
+        allocation: Allocation::Reserved,
+        state,
+        latch: Latch::None,
+        stage: StageState::Never,
+    };
+    let image = image(&format!("t-{volume}"), TagReading::Read(tag.clone()));
+    Located { pool: known(), image, tag }
+}
+
+fn status(listing: &Listing, devices: &[DeviceView]) -> StorageNodeStatus {
+    let facilities = nothing();
+    let cluster = "c".parse().expect("a token");
+    let facts = Facts {
+        cluster: &cluster,
+        facilities: &facilities,
+        devices,
+        pools: vec![pool()],
+        listing,
+        journal_aside: None,
+    };
+    plan_node_status(&facts, &StorageNodeStatus::default(), Timestamp::UNIX_EPOCH)
+}
+
+#[test]
+fn every_host_object_is_listed_by_uuid_whatever_its_state() {
+    let deletion = "d-1".parse().expect("an id");
+    let ours = vec![
+        located(9, HostState::Quarantined { deletion }),
+        located(8, HostState::Retained),
+        located(7, HostState::Ready),
+    ];
+    let lost = format!("t-{}", Uuid::from_u128(1));
+    let unreadable = vec![
+        (known(), image(&lost, TagReading::Unreadable(TagError::NotText))),
+        (known(), image("t-not-a-uuid", TagReading::Absent)),
+    ];
+    let status = status(&Listing { ours, unreadable, failed: Vec::new() }, &[]);
+    let states: Vec<_> = status.volumes.iter().map(|volume| volume.state).collect();
+    let expected = [
+        HostVolumeState::Unreadable,
+        HostVolumeState::Ready,
+        HostVolumeState::Retained,
+        HostVolumeState::Quarantined,
+    ];
+    assert_eq!(states, expected, "sorted by UUID; a file that is none of ours is not listed");
+    assert_eq!(status.counts.expect("counts").volumes, 4);
+    assert_eq!(status.volumes[1].name, "vol-7");
+}
+
+#[test]
+fn a_disk_says_what_is_on_it_and_who_uses_it() {
+    let uuid = PoolUuid(Uuid::from_u128(2));
+    let disk = |id: &str, signature, uses| DeviceView {
+        id: id.into(),
+        kind: DeviceKind::Disk,
+        path: "/dev/sda".into(),
+        dev_t: DevT { major: 8, minor: 0 },
+        size: Bytes::gib(1),
+        model: None,
+        serial: None,
+        wwn: None,
+        rotational: false,
+        logical_sector: 512,
+        physical_sector: 512,
+        read_only: false,
+        removable: false,
+        signature,
+        uses,
+    };
+    let at = PathBuf::from("/var/lib/terrace/mnt").join(uuid.to_string());
+    let other = Signature::Other { kind: "ntfs".into(), uuid: None };
+    let disks = [
+        disk("blank", Signature::Blank, Vec::new()),
+        disk("ours", Signature::NotProbed, vec![DeviceUse::Mounted { at }]),
+        disk("theirs", other, vec![DeviceUse::Swap]),
+    ];
+    let status = status(&Listing::default(), &disks);
+    let seen: Vec<_> = status
+        .devices
+        .iter()
+        .map(|device| (device.signature.as_deref(), device.in_use_by.as_deref()))
+        .collect();
+    let expected = [(None, None), (None, Some("pool fast")), (Some("ntfs"), Some("used as swap"))];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_missing_capability_says_what_follows() {
+    let status = status(&Listing::default(), &[]);
+    let found = status.facilities.iter().find(|facility| facility.name == "CAP_SYS_RESOURCE");
+    let found = found.expect("listed");
+    assert!(!found.available);
+    assert!(found.detail.as_ref().expect("said").contains("ext4 cannot be grown"));
+}
+
+#[test]
+fn i8_the_same_facts_give_the_same_status() {
+    let listing = Listing { ours: vec![located(1, HostState::Ready)], ..Listing::default() };
+    let first = status(&listing, &[]);
+    let facilities = nothing();
+    let cluster = "c".parse().expect("a token");
+    let facts = Facts {
+        cluster: &cluster,
+        facilities: &facilities,
+        devices: &[],
+        pools: vec![pool()],
+        listing: &listing,
+        journal_aside: None,
+    };
+    let later = Timestamp::from_second(1_000_000).expect("in range");
+    assert_eq!(plan_node_status(&facts, &first, later), first);
+}
