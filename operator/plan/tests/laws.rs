@@ -184,7 +184,9 @@ fn carry_out(world: &mut World, effect: &Effect) {
         | Effect::StampDeletion { .. }
         | Effect::DeleteVolume { .. }
         | Effect::ReportLifecycle { .. }
-        | Effect::ReportTiering { .. } => panic!("no controller of volumes or pools may {effect}"),
+        | Effect::ReportTiering { .. } => {
+            unreachable!("no controller of volumes or pools may {effect}")
+        }
     }
 }
 

@@ -15,6 +15,8 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::access::is_granted;
+
 /// A body that is there at once, or one that never ends.
 type Answer = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -166,6 +168,9 @@ impl Api {
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let path = Path::parse(parts.uri.path());
         let query = parts.uri.query().unwrap_or_default();
+        if !is_granted(&parts.method, parts.uri.path(), query) {
+            return failure(StatusCode::FORBIDDEN, &format!("{} {}", parts.method, parts.uri));
+        }
         if parts.method == Method::PATCH && path.kind == "storagevolumes" {
             self.hold().await;
         }
@@ -351,6 +356,7 @@ fn failure(code: StatusCode, message: &str) -> Response<Answer> {
     let reason = match code {
         StatusCode::NOT_FOUND => "NotFound",
         StatusCode::CONFLICT => "Conflict",
+        StatusCode::FORBIDDEN => "Forbidden",
         _ => "ServiceUnavailable",
     };
     let status = json!({

@@ -57,7 +57,7 @@ async fn a_growth_that_its_caller_gave_up_holds_no_space() {
 }
 
 #[tokio::test]
-async fn a_leader_deposed_in_the_middle_of_a_write_makes_none_and_places_when_it_leads_again() {
+async fn i3_a_leader_deposed_in_the_middle_of_a_write_makes_none_and_places_when_it_leads_again() {
     let cluster = Cluster::new(Node::Obeys);
     let operator = cluster.operator("one").await;
     let mut csi = operator.caller().await;

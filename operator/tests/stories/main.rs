@@ -1,6 +1,7 @@
 //! Stories of the operator: CSI calls over a real unix socket, against an API server in memory and a node that
 //! behaves as told. Nothing is slept for: every wait is for a change.
 
+mod access;
 mod api;
 mod cluster;
 mod dropped;
