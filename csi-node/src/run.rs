@@ -67,6 +67,9 @@ pub enum Error {
         /// Who we are.
         now: ClusterUid,
     },
+    /// The API server was restored to an earlier state.
+    #[error(transparent)]
+    Restored(#[from] node::Restored),
     /// A part panicked.
     #[error("a part of the node panicked")]
     Panicked(#[source] tokio::task::JoinError),
@@ -181,10 +184,7 @@ fn spawn_agent(
     let (nodes, volumes, usage, identity) =
         (Arc::clone(&agent), Arc::clone(&agent), Arc::clone(&agent), agent);
     let (end_node, end_usage, end_identity) = (end.clone(), end.clone(), end.clone());
-    parts.spawn(async move {
-        node::run(nodes, pools, allowed, aside, end_node).await;
-        Ok(())
-    });
+    parts.spawn(async move { Ok(node::run(nodes, pools, allowed, aside, end_node).await?) });
     parts.spawn(async move {
         // The first look comes before the first report, or that would say "not known" for a moment.
         usage_watch::look(&volumes).await;

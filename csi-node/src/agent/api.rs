@@ -5,12 +5,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume};
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 use terrace_crds::names::{FINALIZER_NODE, manager};
 use terrace_crds::volume::StorageVolumeStatus;
-use terrace_crds::{GROUP, StorageNode, StorageNodeStatus, StorageVolume, VERSION};
+use terrace_crds::{GROUP, StorageNode, StorageNodeStatus, StoragePool, StorageVolume, VERSION};
 use terrace_device_types::{ClusterUid, PvReading};
 
 use crate::fault::{ApiWrite, Edge, Faults, Point, Stopped};
@@ -104,6 +104,18 @@ impl ApiServer {
         let uid = found.metadata.uid;
         let parsed = uid.as_deref().and_then(|uid| uid.parse().ok());
         parsed.ok_or(Error::NoCluster(uid))
+    }
+
+    /// The revision the API server's store is at: one quorum read of at most one object. `None` if it does
+    /// not read as a number (they are comparable numbers since Kubernetes 1.35).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn revision(&self) -> Result<Option<u64>, Error> {
+        let pools: Api<StoragePool> = Api::all(self.client());
+        let one = ListParams::default().limit(1);
+        let listed = ask("list", "storage pools", pools.list(&one)).await?;
+        Ok(listed.metadata.resource_version.and_then(|text| text.parse().ok()))
     }
 
     /// The labels of this node.

@@ -35,16 +35,31 @@ struct State {
     labels: BTreeMap<String, String>,
     written: Option<StorageNodeStatus>,
     journal_aside: Option<String>,
+    revision: u64,
+}
+
+/// The API server's store has gone back to an earlier revision: its etcd was restored. A watch that goes on
+/// from a later revision is silent until the store has caught up, so every watch must be begun anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the API server went back from revision {seen} to {now}: it was restored; watching anew")]
+pub struct Restored {
+    /// The latest revision seen before.
+    pub seen: u64,
+    /// The revision now.
+    pub now: u64,
 }
 
 /// Runs passes until `end` turns true.
+///
+/// # Errors
+/// [`Restored`]: the process is to start again.
 pub async fn run(
     agent: Arc<Agent>,
     pools: (Store<StoragePool>, impl Stream<Item = ()> + Send + 'static),
     allowed: Allowed,
     journal_aside: Option<String>,
     mut end: watch::Receiver<bool>,
-) {
+) -> Result<(), Restored> {
     let (store, changes) = pools;
     // Driven by a task of its own: the store fills only while somebody polls the watch.
     let told = Arc::clone(&agent);
@@ -54,7 +69,7 @@ pub async fn run(
     }));
     let host = Arc::clone(&agent.context.runner.host);
     let facilities = tokio::task::spawn_blocking(move || host.facilities()).await;
-    let Ok(facilities) = facilities else { return };
+    let Ok(facilities) = facilities else { return Ok(()) };
     let mut state = State {
         facilities,
         devices: Vec::new(),
@@ -62,6 +77,7 @@ pub async fn run(
         labels: BTreeMap::new(),
         written: None,
         journal_aside,
+        revision: 0,
     };
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -76,6 +92,9 @@ pub async fn run(
         if tokio::time::timeout(EVERY, store.wait_until_ready()).await.is_err() {
             continue;
         }
+        if let Ok(Some(now)) = agent.api.revision().await {
+            state.revision = validate_revision(state.revision, now)?;
+        }
         if let Err(error) = pass(&agent, &store, &allowed, &mut state).await {
             let error = report::chain(&error);
             tracing::warn!(error, "a pass over the node failed; it is tried again");
@@ -84,6 +103,12 @@ pub async fn run(
         }
     }
     driven.abort();
+    Ok(())
+}
+
+/// The latest revision, unless it went back.
+const fn validate_revision(seen: u64, now: u64) -> Result<u64, Restored> {
+    if now < seen { Err(Restored { seen, now }) } else { Ok(now) }
 }
 
 async fn pass(
@@ -199,4 +224,16 @@ fn fingerprint(block: &Path) -> Vec<String> {
     let mut lines: Vec<String> = names.filter(|name| !name.starts_with("loop")).map(line).collect();
     lines.sort();
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Restored, validate_revision};
+
+    #[test]
+    fn a_store_that_goes_back_was_restored() {
+        assert_eq!(validate_revision(0, 7), Ok(7));
+        assert_eq!(validate_revision(7, 7), Ok(7));
+        assert_eq!(validate_revision(9, 7), Err(Restored { seen: 9, now: 7 }));
+    }
 }
