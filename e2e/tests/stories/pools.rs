@@ -67,7 +67,7 @@ fn of_two_pools_that_claim_a_device_the_older_has_it_and_both_say_so() -> Result
 #[test]
 fn a_folder_that_cannot_be_written_is_refused_with_a_sentence() -> Result<()> {
     on_node(
-        "cd /var/lib/terrace/pools && mkdir -p frozen && mount --bind frozen frozen && mount -o remount,bind,ro frozen",
+        "cd /var/lib/terrace && mkdir -p pools/frozen && truncate -s 400M frozen.img && mkfs.xfs -q -f frozen.img && mount -o loop,ro frozen.img pools/frozen",
     )?;
     let done = pool("frozen", "file: {directory: /var/lib/terrace/pools/frozen}")
         .and_then(|()| says("frozen", "/var/lib/terrace/pools/frozen"));
@@ -79,7 +79,9 @@ fn a_folder_that_cannot_be_written_is_refused_with_a_sentence() -> Result<()> {
         "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}",
     ]);
     rid_of(&["frozen"])?;
-    on_node("umount /var/lib/terrace/pools/frozen; rmdir /var/lib/terrace/pools/frozen")?;
+    on_node(
+        "umount /var/lib/terrace/pools/frozen; rmdir /var/lib/terrace/pools/frozen; rm -f /var/lib/terrace/frozen.img",
+    )?;
     println!("{}", done?);
     ensure!(state? == "False", "the pool is Ready");
     Ok(())
