@@ -207,3 +207,34 @@ async fn i3_i1_deletion_ends_wherever_the_process_dies() {
     )
     .await;
 }
+
+/// Dies in the middle of a stage, then again at each point of taking it back: the third start still ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_a_second_death_while_an_operation_is_taken_back_loses_nothing() {
+    let died_at = |bench: Arc<Bench>| async move {
+        // Well past the mount: attach, latch, mkfs, latch, record, mount, each with its points.
+        let faults = Arc::new(StopAt::nth(26));
+        let mut running = bench.start_with(faults.clone()).await;
+        let staged = bench.stage("vol", mounted(Mode::SingleNodeWriter, "", &[]));
+        assert!(running.node.node_stage_volume(staged).await.is_err());
+        running.stop().await;
+        assert_eq!(bench.mounts().len(), 1, "mounted when it died: {:?}", faults.passed().last());
+    };
+    for number in 0.. {
+        let bench = Arc::new(Bench::new());
+        make(&bench).await;
+        died_at(Arc::clone(&bench)).await;
+        let faults = Arc::new(StopAt::nth(number));
+        let context = bench.context(faults.clone());
+        recover(&context.runner, &context.pools, &bench.cluster).await.expect("read");
+        let died = faults.passed().len() == number + 1;
+        drop(context);
+        revive(&bench, Point::Reply(terrace_node::fault::Rpc::Stage)).await;
+        assert_eq!(bench.mounts(), Vec::<std::path::PathBuf>::new(), "death {number}");
+        assert_eq!(bench.loops(), Vec::<String>::new(), "death {number}");
+        if !died {
+            assert!(number > 4, "recovery passes points");
+            break;
+        }
+    }
+}

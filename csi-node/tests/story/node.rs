@@ -4,7 +4,10 @@ use std::sync::Arc;
 use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
 use http_body_util::BodyExt;
 use terrace_node::fault::NoFaults;
+use terrace_node::host::RealHost;
 use terrace_node::http::{Pages, all, health};
+use terrace_node::journal::Journal;
+use terrace_node::pools::Pools;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
@@ -88,4 +91,23 @@ async fn pools_are_found_again_without_a_journal() {
     pools.load(&empty, &*context.runner.host, &[bench.path("")]).expect("read");
     assert_eq!(pools.all(), std::slice::from_ref(&bench.pool));
     assert_eq!(pools.cluster(&*context.runner.host), Some(bench.cluster.clone()));
+}
+
+#[tokio::test]
+async fn i4_a_copy_of_a_pool_is_not_taken_for_the_pool() {
+    let bench = Bench::new();
+    let copy = bench.path("copy");
+    std::fs::create_dir(&copy).expect("a folder");
+    let mark = "terrace-pool.json";
+    std::fs::copy(bench.pool.dir.join(mark), copy.join(mark)).expect("copied");
+    let (host, roots) = (RealHost::new(), [bench.path("")]);
+    let (journal, _) =
+        Journal::open(&bench.path("journal.redb"), jiff::Timestamp::now()).expect("a journal");
+    let pools = Pools::default();
+    pools.load(&journal, &host, &roots).expect("read");
+    assert_eq!(pools.all(), [], "two folders claim to be it, and nobody said which");
+    pools.put(bench.pool.clone(), &journal).expect("written");
+    let again = Pools::default();
+    again.load(&journal, &host, &roots).expect("read");
+    assert_eq!(again.all(), std::slice::from_ref(&bench.pool), "the journal remembers which");
 }

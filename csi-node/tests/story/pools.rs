@@ -180,3 +180,22 @@ async fn two_pools_on_one_disk_the_older_has_it_and_both_say_so() {
         |pool: &NodePool, word: &str| pool.message.as_ref().is_some_and(|text| text.contains(word));
     assert!(said(&found[0], "young") && said(&found[1], "old"), "{found:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_a_disk_that_was_a_pool_and_looks_blank_now_is_not_formatted_again() {
+    let bench = Bench::new();
+    let running = bench.start().await;
+    let disk_one = Disk::new(&bench, "disk");
+    let wanted = disk("disks", &disk_one.id());
+    let found = pass(&bench, &running, &[&wanted]).await;
+    assert_eq!(found[0].state, PoolState::Ready, "{found:?}");
+    let dir = bench.path("mnt").join(found[0].uuid.as_ref().expect("a UUID"));
+    assert!(Command::new("umount").arg(&dir).status().expect("umount").success());
+    disk_one.run("blkdiscard", &["-z", "-o", "0", "-l", "4194304"]);
+    disk_one.run("wipefs", &["-q", "-a"]);
+    let again = pass(&bench, &running, &[&wanted]).await;
+    assert_eq!(again[0].state, PoolState::Missing, "{again:?}");
+    assert!(again[0].message.as_ref().expect("said").contains("not formatted again"), "{again:?}");
+    let left = Command::new("blkid").arg("-p").arg(&disk_one.device).output().expect("blkid");
+    assert!(left.stdout.is_empty(), "formatted a second time: {left:?}");
+}
