@@ -67,11 +67,6 @@ pub enum Why {
     NodeGone,
     /// The node takes no Pods.
     Host(HostState),
-    /// The node's agent reports a fault.
-    NodeNotReady {
-        /// As reported.
-        message: String,
-    },
     /// The pool is on its way out.
     PoolDeleting,
     /// Another pool has its device, or its spec asks for what is not offered.
@@ -179,13 +174,26 @@ fn matches(target: &Target, pool: &StoragePool) -> bool {
 }
 
 fn is_better(world: &World, ask: &Ask, a: &Space, b: &Space) -> bool {
-    let unsure = |space: &Space| {
-        let node = world.node(&space.node).zip(ask.fs_type);
-        node.is_some_and(|(node, fs)| lacks(node, fs.as_str()).is_some())
+    let key = |space: &Space| {
+        let (rank, trust) = (ask.topology.rank(&space.node), observe_trust(world, ask, space));
+        (rank, trust, std::cmp::Reverse(space.free()))
     };
-    let rank = |space: &Space| ask.topology.rank(&space.node);
-    let key = |space: &Space| (rank(space), unsure(space), std::cmp::Reverse(space.free()));
     key(a) < key(b)
+}
+
+/// How likely the node is to do what it will be asked; better first. A doubt closes no node: a module may be
+/// loaded by the first mount, and a fault of the agent may be about another pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trust {
+    Sound,
+    Doubtful,
+}
+
+fn observe_trust(world: &World, ask: &Ask, space: &Space) -> Trust {
+    let Some(node) = world.node(&space.node) else { return Trust::Doubtful };
+    let conditions = node.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let unmounted = ask.fs_type.is_some_and(|fs| lacks(node, fs.as_str()).is_some());
+    if unmounted || fault(conditions).is_some() { Trust::Doubtful } else { Trust::Sound }
 }
 
 fn placed(space: Space) -> Placed {
@@ -207,13 +215,10 @@ fn judge(world: &World, ask: &Ask, space: &Space) -> Option<Why> {
 
 fn judge_node(world: &World, node: &str) -> Option<Why> {
     match world.hosts.iter().find(|host| host.name == node).map(|host| host.state) {
-        None => return Some(Why::NodeGone),
-        Some(state @ (HostState::NotReady | HostState::Cordoned)) => return Some(Why::Host(state)),
-        Some(HostState::Ready) => {}
+        None => Some(Why::NodeGone),
+        Some(state @ (HostState::NotReady | HostState::Cordoned)) => Some(Why::Host(state)),
+        Some(HostState::Ready) => None,
     }
-    let status = world.node(node)?.status.as_ref()?;
-    let message = fault(&status.conditions)?;
-    Some(Why::NodeNotReady { message })
 }
 
 fn judge_pool(world: &World, space: &Space) -> Option<Why> {
@@ -327,7 +332,6 @@ impl fmt::Display for Why {
             Self::Host(HostState::NotReady | HostState::Ready) => {
                 f.write_str("the node is not ready")
             }
-            Self::NodeNotReady { message } => write!(f, "the node's agent is not ready: {message}"),
             Self::PoolDeleting => f.write_str("the pool is being deleted"),
             Self::PoolNotReady { message } => f.write_str(message),
             Self::PoolState { state, message } => {
