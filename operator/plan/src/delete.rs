@@ -106,7 +106,8 @@ mod tests {
     use serde_json::{Value, from_value, json};
 
     fn told(host: Option<HostState>, assignment: Value, conditions: Value) -> String {
-        let mut spec = json!({"origin": "CSI", "capacity": "1Gi", "volumeMode": "Block", "tier": "ssd"});
+        let mut spec =
+            json!({"origin": "CSI", "capacity": "1Gi", "volumeMode": "Block", "tier": "ssd"});
         if !assignment.is_null() {
             spec["assignment"] = assignment;
         }
