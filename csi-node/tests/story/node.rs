@@ -111,3 +111,26 @@ async fn i4_a_copy_of_a_pool_is_not_taken_for_the_pool() {
     again.load(&journal, &host, &roots).expect("read");
     assert_eq!(again.all(), std::slice::from_ref(&bench.pool), "the journal remembers which");
 }
+
+#[tokio::test]
+async fn i4_an_image_of_another_cluster_in_our_own_pool_is_none_of_ours() {
+    let bench = Bench::new();
+    let running = bench.start().await;
+    bench.create(&running, "vol", EXT4).await;
+    let image = bench.view("vol").volume.image.expect("made").path;
+    // Copied whole from another cluster, name and all: only the tag tells.
+    let theirs = image.with_file_name(format!("t-{}", uuid::Uuid::new_v4()));
+    std::fs::rename(&image, &theirs).expect("renamed");
+    let listed = |cluster: &str| {
+        let cluster = cluster.parse().expect("a token");
+        terrace_node::inventory::list(&RealHost::new(), &running.context.pools, &cluster)
+    };
+    let ours = listed(bench.cluster.as_str());
+    assert_eq!(ours.ours.len(), 1, "the tag decides, not the name");
+    let mark = bench.pool.dir.join("terrace-pool.json");
+    let text = std::fs::read_to_string(&mark).expect("marked");
+    std::fs::write(&mark, text.replace(bench.cluster.as_str(), "another")).expect("written");
+    let another = listed("another");
+    assert!(another.failed.is_empty() && another.unreadable.is_empty());
+    assert!(another.ours.is_empty(), "an image of one cluster in a pool of another");
+}

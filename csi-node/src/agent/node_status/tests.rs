@@ -8,6 +8,7 @@ use terrace_device_types::{
 use uuid::Uuid;
 
 use super::*;
+use crate::presence::Absence;
 
 fn nothing() -> Facilities {
     Facilities {
@@ -163,4 +164,26 @@ fn i8_the_same_facts_give_the_same_status() {
     };
     let later = Timestamp::from_second(1_000_000).expect("in range");
     assert_eq!(plan_node_status(&facts, &first, later), first);
+}
+
+#[test]
+fn what_a_pool_holds_that_cannot_be_seen_stays_listed_as_it_was_last_seen() {
+    let ours = vec![located(1, HostState::Ready)];
+    let seen = status(&Listing { ours, ..Listing::default() }, &[]);
+    assert_eq!(seen.volumes.len(), 1);
+    let absence = Absence::Unmarked { dir: known().dir, pool: known().uuid };
+    let listing = Listing { failed: vec![(known(), absence)], ..Listing::default() };
+    let facilities = nothing();
+    let cluster = "cluster".parse().expect("a token");
+    let facts = Facts {
+        cluster: &cluster,
+        facilities: &facilities,
+        devices: &[],
+        pools: Vec::new(),
+        listing: &listing,
+        journal_aside: None,
+    };
+    let unseen = plan_node_status(&facts, &seen, Timestamp::UNIX_EPOCH);
+    assert_eq!(unseen.volumes, seen.volumes, "not seeing them is not their end");
+    assert!(unseen.conditions[0].message.contains("is its disk mounted?"));
 }
