@@ -1,6 +1,8 @@
 //! Stories on a real host: loop devices, filesystems, mounts and the CSI socket, as root. Each story has
 //! its own folder, pool and sockets, and takes everything away again, whatever became of it.
 
+#[path = "story/absence.rs"]
+mod absence;
 #[path = "story/agent.rs"]
 mod agent;
 #[path = "story/api.rs"]

@@ -26,7 +26,7 @@ pub(crate) fn agent(running: &Running, fake: &FakeApi) -> Arc<Agent> {
     Arc::new(Agent::new(context, api, events, "node-1".into(), 85))
 }
 
-fn volume(bench: &Bench, capacity: &str) -> StorageVolume {
+pub(crate) fn volume(bench: &Bench, capacity: &str) -> StorageVolume {
     let object = json!({
         "apiVersion": "terrace.storage/v1alpha1", "kind": "StorageVolume",
         "metadata": {
@@ -56,7 +56,7 @@ pub(crate) fn stamp(bench: &Bench) -> Option<Value> {
     }))
 }
 
-fn tag(bench: &Bench) -> Option<Tag> {
+pub(crate) fn tag(bench: &Bench) -> Option<Tag> {
     match bench.view("vol").volume.image?.tag {
         TagReading::Read(tag) => Some(tag),
         TagReading::Absent | TagReading::Unreadable(_) => None,
@@ -64,25 +64,29 @@ fn tag(bench: &Bench) -> Option<Tag> {
 }
 
 /// One pass; what it wrote.
-async fn pass(agent: &Arc<Agent>, fake: &FakeApi, volume: &StorageVolume) -> Vec<(String, Value)> {
+pub(crate) async fn pass(
+    agent: &Arc<Agent>,
+    fake: &FakeApi,
+    volume: &StorageVolume,
+) -> Vec<(String, Value)> {
     let passed = reconcile(Arc::new(volume.clone()), Arc::clone(agent)).await;
     passed.expect("a pass that ends");
     fake.take_writes().into_iter().map(|(_, path, body)| (path, body)).collect()
 }
 
-fn status(writes: &[(String, Value)]) -> &Value {
+pub(crate) fn status(writes: &[(String, Value)]) -> &Value {
     let written = writes.iter().find(|(path, _)| path.ends_with("/status"));
     &written.expect("a status").1["status"]
 }
 
-fn condition<'a>(status: &'a Value, kind: &str) -> (&'a str, &'a str, &'a str) {
+pub(crate) fn condition<'a>(status: &'a Value, kind: &str) -> (&'a str, &'a str, &'a str) {
     let all = status["conditions"].as_array().expect("conditions");
     let found = all.iter().find(|one| one["type"] == kind).expect("the condition");
     let text = |key: &str| found[key].as_str().expect("text");
     (text("status"), text("reason"), text("message"))
 }
 
-fn dropped(writes: &[(String, Value)]) -> bool {
+pub(crate) fn dropped(writes: &[(String, Value)]) -> bool {
     writes.iter().any(|(path, body)| {
         path.ends_with("/storagevolumes/vol")
             && body["metadata"]["finalizers"] == json!(["somebody/else"])
@@ -328,85 +332,4 @@ async fn a_full_volume_is_under_pressure_and_says_what_helps() {
     assert!(message.ends_with("resize the volume or clean up data"), "{message}");
     std::fs::remove_file(&file).expect("removed");
     assert_eq!(look().await.0, "False");
-}
-
-/// The pool's disk is not mounted: its directory is there and empty.
-fn unmount_pool(bench: &Bench) {
-    let aside = bench.path("aside");
-    std::fs::rename(&bench.pool.dir, &aside).expect("set aside");
-    std::fs::create_dir(&bench.pool.dir).expect("an empty directory");
-}
-
-fn mount_pool(bench: &Bench) {
-    std::fs::remove_dir(&bench.pool.dir).expect("still empty: nothing was made in it");
-    std::fs::rename(bench.path("aside"), &bench.pool.dir).expect("back");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn i1_a_volume_whose_pool_is_not_mounted_is_not_taken_for_deleted() {
-    let bench = Bench::new();
-    let (mut running, fake) = (bench.start().await, FakeApi::default());
-    bench.create(&running, "vol", EXT4).await;
-    unmount_pool(&bench);
-    let agent = agent(&running, &fake);
-    for stamp in [stamp(&bench), None] {
-        let writes = pass(&agent, &fake, &deleted(&bench, stamp)).await;
-        assert!(!dropped(&writes), "not seeing the image is no proof that it is gone");
-        let (truth, _, message) = condition(status(&writes), "Ready");
-        assert_eq!(truth, "False");
-        assert!(message.contains("is its disk mounted?"), "{message}");
-    }
-    let unstaged = running.node.node_unstage_volume(bench.unstage("vol")).await;
-    assert_eq!(unstaged.expect_err("unknown").code(), tonic::Code::Unavailable);
-    let unpublished = running.node.node_unpublish_volume(bench.unpublish("vol", "pod")).await;
-    unpublished.expect("a Pod can end without the pool");
-    mount_pool(&bench);
-    let writes = pass(&agent, &fake, &deleted(&bench, stamp(&bench))).await;
-    assert!(dropped(&writes) && tag(&bench).is_none(), "seen again, it goes");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_volume_whose_pool_is_not_mounted_says_so_and_is_not_made_again() {
-    let bench = Bench::new();
-    let (running, fake) = (bench.start().await, FakeApi::default());
-    let agent = agent(&running, &fake);
-    let mut volume = volume(&bench, "16Mi");
-    let made = status(&pass(&agent, &fake, &volume).await).clone();
-    volume.status = Some(serde_json::from_value(made).expect("a status"));
-    unmount_pool(&bench);
-    for _ in 0..2 {
-        let writes = pass(&agent, &fake, &volume).await;
-        let Some((_, body)) = writes.iter().find(|(path, _)| path.ends_with("/status")) else {
-            continue;
-        };
-        let (truth, _, message) = condition(&body["status"], "Ready");
-        assert_eq!(truth, "False");
-        assert!(message.contains("is its disk mounted?") && !message.contains("delete the claim"));
-        assert_eq!(body["status"]["capacity"], json!("16Mi"), "that it was there is not forgotten");
-        volume.status = Some(serde_json::from_value(body["status"].clone()).expect("a status"));
-    }
-    mount_pool(&bench);
-    let back = pass(&agent, &fake, &volume).await;
-    assert_eq!(condition(status(&back), "Ready").0, "True");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn i2_a_volume_that_is_gone_stays_not_made_however_often_it_is_looked_at() {
-    let bench = Bench::new();
-    let (running, fake) = (bench.start().await, FakeApi::default());
-    let agent = agent(&running, &fake);
-    let mut volume = volume(&bench, "16Mi");
-    let spec = json!({ "origin": "Direct" });
-    volume.spec.origin = serde_json::from_value(spec["origin"].clone()).expect("an origin");
-    let made = status(&pass(&agent, &fake, &volume).await).clone();
-    volume.status = Some(serde_json::from_value(made).expect("a status"));
-    let image = bench.view("vol").volume.image.expect("made").path;
-    std::fs::remove_file(image).expect("lost");
-    for _ in 0..3 {
-        let writes = pass(&agent, &fake, &volume).await;
-        assert!(tag(&bench).is_none(), "an empty volume in the place of a lost one");
-        if let Some((_, body)) = writes.iter().find(|(path, _)| path.ends_with("/status")) {
-            volume.status = Some(serde_json::from_value(body["status"].clone()).expect("a status"));
-        }
-    }
 }
