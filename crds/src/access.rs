@@ -86,7 +86,12 @@ pub const ROLES: &[Role] = &[
                 READ,
                 "adopt a volume whose PV exists; place on nodes that exist",
             ),
-            cluster("", &["persistentvolumeclaims"], &["get"], "UID of the claim that an Event tells"),
+            cluster(
+                "",
+                &["persistentvolumeclaims"],
+                &["get"],
+                "UID of the claim that an Event tells",
+            ),
             cluster("", &["namespaces"], &["get"], "UID of kube-system: the cluster's identity"),
             cluster("events.k8s.io", &["events"], &["create", "patch"], "tell the claim's owner"),
             Permission {

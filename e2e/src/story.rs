@@ -249,7 +249,7 @@ impl Story {
     }
 
     fn volumes(&self) -> Result<Vec<String>> {
-        Ok(self.of_claims(|item| item["metadata"]["name"].as_str().map(str::to_owned))?)
+        self.of_claims(|item| item["metadata"]["name"].as_str().map(str::to_owned))
     }
 
     fn uuids(&self) -> Result<Vec<String>> {

@@ -82,9 +82,9 @@ impl Kinds {
 }
 
 fn is_not_served(status: &kube::core::Status) -> bool {
-    status.code == 404 && status.message.contains("could not find the requested resource")
-        || status.code == 404
-            && status.details.as_ref().is_none_or(|details| details.name.is_empty())
+    let unnamed = status.details.as_ref().is_none_or(|details| details.name.is_empty());
+    status.code == 404
+        && (unnamed || status.message.contains("could not find the requested resource"))
 }
 
 fn renamed(mut crd: CustomResourceDefinition, group: &str) -> CustomResourceDefinition {

@@ -42,7 +42,8 @@ impl TraceService for Collector {
 
 /// What Terrace's programs do: a call, the text that goes onto the object, and the step it leads to.
 fn send() {
-    let telemetry = init("terrace-story", LogFormat::Json).expect("the collector's address is sound");
+    let telemetry =
+        init("terrace-story", LogFormat::Json).expect("the collector's address is sound");
     let call = tracing::info_span!("csi", method = "CreateVolume");
     with_parent(&call, Some(PARENT));
     let carried = call.in_scope(inject);
