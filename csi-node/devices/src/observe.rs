@@ -3,11 +3,11 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use terrace_device_types::{
     Bytes, FileId, FilesystemView, FsType, ImageView, LayoutView, LoopView, MountPoint, Opened,
-    PoolFileReading, PoolView, Signature, TagReading, View, VolumeUuid, VolumeView, image_name,
+    Signature, TagReading, View, VolumeUuid, VolumeView, image_name,
 };
 
 use crate::growth::filesystem_span;
@@ -15,7 +15,7 @@ use crate::host::{Host, observe_boot};
 use crate::image::is_open_only_here;
 use crate::looped::{find_loop, is_unclaimed, split_dev};
 use crate::mountinfo::observe_mounts;
-use crate::pool::observe_pool;
+use crate::pool::{absent, observe_pool};
 use crate::signature::probe_signature;
 use crate::superblock::read_superblock;
 use crate::tagged::read_tag;
@@ -77,22 +77,7 @@ pub fn observe_volume(
 /// # Errors
 /// When `/proc` can't be read.
 pub fn observe_unpublish(host: &Host) -> Result<View, DeviceError> {
-    let pool = PoolView {
-        dir: PathBuf::new(),
-        exists: false,
-        id: None,
-        dev_t: None,
-        fs: String::new(),
-        total: Bytes::ZERO,
-        free: Bytes::ZERO,
-        inodes_total: 0,
-        inodes_free: 0,
-        file: PoolFileReading::Absent,
-        writable: false,
-        xattrs: false,
-        reflink: false,
-        strangers: Vec::new(),
-    };
+    let pool = absent(Path::new(""));
     let (boot, mounts) = (observe_boot(host)?, observe_mounts(host)?);
     Ok(View { pool, volume: VolumeView::default(), boot, mounts })
 }

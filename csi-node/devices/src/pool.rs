@@ -57,7 +57,8 @@ pub fn observe_pool(host: &Host, dir: &Path) -> Result<PoolView, DeviceError> {
     })
 }
 
-fn absent(dir: &Path) -> PoolView {
+/// The view of a pool that is not there.
+pub(crate) fn absent(dir: &Path) -> PoolView {
     PoolView {
         dir: dir.to_owned(),
         exists: false,
