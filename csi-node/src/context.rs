@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use terrace_backends::{Backend, BackendKind, backend};
+use terrace_backends::backend_of;
 use terrace_device_types::{ClusterUid, Intent, Step, VolumeUuid};
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -92,10 +92,12 @@ impl Context {
         cluster: &ClusterUid,
         wanted: Wanted<'_>,
     ) -> Result<Result<Located, inventory::Error>, LookError> {
-        let (pools, cluster, name) = (self.pools.clone(), cluster.clone(), wanted.name.to_owned());
-        let Wanted { name: _, uuid, scope } = wanted;
+        let (pools, cluster) = (self.pools.clone(), cluster.clone());
+        let Wanted { name, uuid, pool, scope } = wanted;
+        let (name, pool) = (name.to_owned(), pool.map(str::to_owned));
         self.look(move |host| {
-            inventory::find(host, &pools, &cluster, &Wanted { name: &name, uuid, scope })
+            let wanted = Wanted { name: &name, uuid, pool: pool.as_deref(), scope };
+            inventory::find(host, &pools, &cluster, &wanted)
         })
         .await
     }
@@ -112,7 +114,7 @@ pub fn observe_and_plan(
     probe: Probe,
     intent: &Intent,
 ) -> Result<Vec<Step>, runner::Error> {
-    let view = host.volume(pool_dir, volume, probe).map_err(runner::Error::Observe)?;
-    let backend: &dyn Backend = backend(BackendKind::File);
-    Ok(backend.plan(intent, &view)?)
+    let view =
+        host.volume(pool_dir, volume, intent.source(), probe).map_err(runner::Error::Observe)?;
+    Ok(backend_of(&view.pool).plan(intent, &view)?)
 }

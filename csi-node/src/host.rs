@@ -14,7 +14,7 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// What the node asks of its host.
 pub trait Host: fmt::Debug + Send + Sync + 'static {
-    /// One volume, its pool and the mounts.
+    /// One host object, where asked for the one it is to be a copy of, their pool and the mounts.
     ///
     /// # Errors
     /// If the host cannot be looked at; a volume that is not there is no error.
@@ -22,6 +22,7 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
         &self,
         pool_dir: &Path,
         volume: VolumeUuid,
+        source: Option<VolumeUuid>,
         probe: Probe,
     ) -> Result<View, DeviceError>;
 
@@ -96,10 +97,11 @@ impl Host for RealHost {
         &self,
         pool_dir: &Path,
         volume: VolumeUuid,
+        source: Option<VolumeUuid>,
         probe: Probe,
     ) -> Result<View, DeviceError> {
         let deadline = Deadline::after(LOOK);
-        terrace_devices::observe_volume(&self.host, pool_dir, volume, probe, deadline)
+        terrace_devices::observe_volume(&self.host, pool_dir, volume, source, probe, deadline)
     }
 
     fn mounts(&self) -> Result<View, DeviceError> {

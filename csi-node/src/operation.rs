@@ -13,6 +13,8 @@ pub enum OpKind {
     PreparePool,
     /// Makes a volume's host object.
     Create,
+    /// Makes host objects with the bytes of others: snapshots, restored volumes, clones.
+    Copy,
     /// Grows a volume's host object.
     Grow,
     /// Takes a kept host object back into service.
@@ -35,9 +37,10 @@ pub enum OpKind {
 
 impl OpKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PreparePool,
         Self::Create,
+        Self::Copy,
         Self::Grow,
         Self::Adopt,
         Self::Retain,
@@ -55,6 +58,7 @@ impl OpKind {
         match self {
             Self::PreparePool => "prepare-pool",
             Self::Create => "create",
+            Self::Copy => "copy",
             Self::Grow => "grow",
             Self::Adopt => "adopt",
             Self::Retain => "retain",

@@ -69,7 +69,7 @@ pub fn validate_there(
         PoolFileReading::Unreadable(source) => {
             Err(Absence::Unreadable { dir, pool, source: source.clone() })
         }
-        PoolFileReading::Read(PoolFile { pool_uuid, cluster_uid, pool: _ }) => {
+        PoolFileReading::Read(PoolFile { pool_uuid, cluster_uid, pool: _, backend: _ }) => {
             if cluster_uid != cluster {
                 Err(Absence::Foreign { dir, found: cluster_uid.clone() })
             } else if *pool_uuid != pool {

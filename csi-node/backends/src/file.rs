@@ -14,7 +14,9 @@ mod pool;
 mod publish;
 mod stage;
 
-use terrace_device_types::{Intent, MountPoint, PoolIntent, PoolView, Refusal, Step, Tool, View};
+use terrace_device_types::{
+    Intent, MountPoint, PoolIntent, PoolView, Refusal, RequestRefusal, Step, Tool, View,
+};
 
 use crate::{Backend, BackendKind};
 
@@ -43,6 +45,11 @@ impl Backend for FileBackend {
                     allocation: *allocation,
                 };
                 create::plan_create(&wanted, view)
+            }
+            Intent::Copy { .. } => {
+                let (backend, what) = (BackendKind::File, "copies in this release");
+                Err(RequestRefusal::NotSupported { backend, what, remedy: "make a new volume" }
+                    .into())
             }
             Intent::Grow { volume, cluster, to } => grow::plan_grow(*volume, cluster, *to, view),
             Intent::Stage { volume, cluster, mode, target, options, access, operation } => {

@@ -9,39 +9,16 @@
 //! 3. mkfs never on what was ever staged, and at most once on what was ever formatted, whatever crashed in between (I2).
 //! 4. A plan names host objects by volume UUID and tag only (I4).
 
+mod btrfs;
 mod file;
 
-use std::fmt;
+pub use terrace_device_types::BackendKind;
+use terrace_device_types::{
+    Intent, MountPoint, PoolFileReading, PoolIntent, PoolView, Refusal, Step, Tool, View,
+};
 
-use terrace_device_types::{Intent, MountPoint, PoolIntent, PoolView, Refusal, Step, Tool, View};
-
+pub use btrfs::BtrfsBackend;
 pub use file::FileBackend;
-
-/// The backends there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BackendKind {
-    /// An image file behind a loop device.
-    File,
-}
-
-impl BackendKind {
-    /// All of them.
-    pub const ALL: [Self; 1] = [Self::File];
-
-    /// The word in StoragePool.spec and in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::File => "file",
-        }
-    }
-}
-
-impl fmt::Display for BackendKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// A way to keep volumes.
 pub trait Backend: Sync {
@@ -70,13 +47,23 @@ pub trait Backend: Sync {
 }
 
 /// Every backend; the only list.
-pub const BACKENDS: &[&dyn Backend] = &[&FileBackend];
+pub const BACKENDS: &[&dyn Backend] = &[&FileBackend, &BtrfsBackend];
 
 /// The backend of that kind.
 #[must_use]
 pub fn backend(kind: BackendKind) -> &'static dyn Backend {
     match kind {
         BackendKind::File => &FileBackend,
+        BackendKind::Btrfs => &BtrfsBackend,
+    }
+}
+
+/// The backend that a pool says it is of; one that can't be read is refused by any.
+#[must_use]
+pub fn backend_of(pool: &PoolView) -> &'static dyn Backend {
+    match &pool.file {
+        PoolFileReading::Read(file) => backend(file.backend),
+        PoolFileReading::Absent | PoolFileReading::Unreadable(_) => backend(BackendKind::File),
     }
 }
 

@@ -35,6 +35,19 @@ fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, Devic
     let node = |device: &DeviceRef| resolve(host, device);
     match step {
         Step::AllocateImage { image, size, tag } => image::allocate_image(image, *size, tag),
+        Step::CloneImage { .. }
+        | Step::FreezeFilesystem { .. }
+        | Step::ThawFilesystem { .. }
+        | Step::EndFreeze { .. }
+        | Step::SyncDevice { .. } => Err(DeviceError::Bug { why: "no backend plans copies yet" }),
+        Step::CreateSubvolume { .. }
+        | Step::SnapshotSubvolumes { .. }
+        | Step::LimitSubvolume { .. }
+        | Step::RemoveSubvolume { .. }
+        | Step::RemoveUnfinishedSubvolume { .. }
+        | Step::EnableQuota { .. } => {
+            Err(DeviceError::Bug { why: "no backend plans subvolumes yet" })
+        }
         Step::SyncDir { dir } => durable::sync_dir(dir),
         Step::WriteState { image, volume, state } => tagged::write_state(image, *volume, state),
         Step::WriteLatch { image, volume, latch } => tagged::write_latch(image, *volume, latch),

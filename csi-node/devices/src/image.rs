@@ -9,8 +9,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use terrace_device_types::{
-    Allocation, Bytes, DeletionId, DeletionProof, HostState, Latch, StageState, StepDone, Tag,
-    VolumeUuid,
+    Allocation, Bytes, DeletionId, DeletionProof, HostState, StageState, StepDone, Tag, VolumeUuid,
 };
 
 use crate::deadline::settle;
@@ -170,7 +169,7 @@ pub(crate) fn remove_image(image: &Path, deletion: &DeletionId) -> Result<StepDo
     }
 }
 
-/// Unlinks an image that nobody ever used: still `creating`, latch `none`, stage record `never`, not open.
+/// Unlinks an image that nobody ever used: still `creating`, stage record `never`, not open. (A copy has its source's latch from the start.)
 pub(crate) fn remove_unfinished(
     host: &Host,
     image: &Path,
@@ -183,10 +182,10 @@ pub(crate) fn remove_unfinished(
         other => other?,
     };
     expect_volume(&tagged.tag, image, volume)?;
-    let Tag { state, latch, stage, .. } = &tagged.tag;
-    let unused = (state, latch, stage) == (&HostState::Creating, &Latch::None, &StageState::Never);
+    let Tag { state, stage, .. } = &tagged.tag;
+    let unused = (state, stage) == (&HostState::Creating, &StageState::Never);
     if !unused {
-        let found = format!("{state}, latch {latch}, stage record {stage}");
+        let found = format!("{state}, stage record {stage}");
         return Err(changed(image, "creating and never used".to_owned(), found));
     }
     refuse_if_open(host, image, &tagged)?;

@@ -6,8 +6,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use terrace_device_types::{
-    Bytes, FileId, FilesystemView, FsType, ImageView, LayoutView, LoopView, MountPoint, Opened,
-    Signature, TagReading, View, VolumeUuid, VolumeView, image_name,
+    Bytes, FileId, FilesystemView, Form, FsType, HostObject, ImageView, Kernel, LayoutView,
+    LoopView, MountPoint, Opened, Signature, TagReading, View, VolumeUuid, VolumeView, image_name,
 };
 
 use crate::growth::filesystem_span;
@@ -38,18 +38,35 @@ pub fn observe_volume(
     host: &Host,
     pool_dir: &Path,
     volume: VolumeUuid,
+    source: Option<VolumeUuid>,
     probe: Probe,
     deadline: Deadline,
 ) -> Result<View, DeviceError> {
     let pool = observe_pool(host, pool_dir)?;
     let boot = observe_boot(host)?;
     let mounts = observe_mounts(host)?;
-    let Some(image) = find_image(pool_dir, volume)? else {
-        return Ok(View { pool, volume: VolumeView::default(), boot, mounts });
-    };
+    let look = |uuid| observe_object(host, pool_dir, uuid, &mounts, probe, deadline);
+    let source = source.map(look).transpose()?;
+    let volume = look(volume)?;
+    Ok(View { pool, volume, source, kernel: observe_kernel(), boot, mounts })
+}
+
+fn observe_kernel() -> Kernel {
+    Kernel::parse(&rustix::system::uname().release().to_string_lossy())
+}
+
+fn observe_object(
+    host: &Host,
+    pool_dir: &Path,
+    uuid: VolumeUuid,
+    mounts: &[MountPoint],
+    probe: Probe,
+    deadline: Deadline,
+) -> Result<VolumeView, DeviceError> {
+    let Some(image) = find_image(pool_dir, uuid)? else { return Ok(VolumeView::default()) };
     let attached = find_loop(host, &image.path, image.id)?;
     let of_volume = match &attached {
-        Some(attached) => mounts_of(attached, &mounts),
+        Some(attached) => mounts_of(attached, mounts),
         None => Vec::new(),
     };
     let device = attached.as_ref().map_or(&image.path, |attached| &attached.device);
@@ -60,16 +77,15 @@ pub fn observe_volume(
             observe_opened(&image, attached.as_ref(), &of_volume)?,
         ),
     };
-    let filesystem = observe_filesystem(device, &mounts, &of_volume)?;
-    let volume = VolumeView {
+    let filesystem = observe_filesystem(device, mounts, &of_volume)?;
+    Ok(VolumeView {
         image: Some(image),
         attached,
         signature,
         mounts: of_volume,
         filesystem,
         opened,
-    };
-    Ok(View { pool, volume, boot, mounts })
+    })
 }
 
 /// The node's mounts only: enough for [`Intent::Unpublish`](terrace_device_types::Intent::Unpublish), and for unstaging what has no pool any more.
@@ -79,10 +95,11 @@ pub fn observe_volume(
 pub fn observe_unpublish(host: &Host) -> Result<View, DeviceError> {
     let pool = absent(Path::new(""));
     let (boot, mounts) = (observe_boot(host)?, observe_mounts(host)?);
-    Ok(View { pool, volume: VolumeView::default(), boot, mounts })
+    let (volume, kernel) = (VolumeView::default(), observe_kernel());
+    Ok(View { pool, volume, source: None, kernel, boot, mounts })
 }
 
-/// Every image of a pool: `t-…` and `q-…`, sorted by path, each with what its tag says.
+/// Every image of a pool: `t-…`, `s-…` and `q-…`, sorted by path, each with what its tag says.
 ///
 /// # Errors
 /// When the directory or an image can't be read.
@@ -93,7 +110,7 @@ pub fn observe_images(pool_dir: &Path) -> Result<Vec<ImageView>, DeviceError> {
         let entry = entry.map_err(fail)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let named = name.starts_with("t-") || name.starts_with("q-");
+        let named = ["t-", "s-", "q-"].iter().any(|prefix| name.starts_with(prefix));
         if named && entry.file_type().map_err(fail)?.is_file() {
             images.extend(observe_image(&entry.path())?);
         }
@@ -104,8 +121,10 @@ pub fn observe_images(pool_dir: &Path) -> Result<Vec<ImageView>, DeviceError> {
 
 /// The image by its name; else, since a deletion may have renamed it, by its tag among the quarantined.
 fn find_image(pool_dir: &Path, volume: VolumeUuid) -> Result<Option<ImageView>, DeviceError> {
-    if let Some(image) = observe_image(&pool_dir.join(image_name(volume)))? {
-        return Ok(Some(image));
+    for object in [HostObject::Volume, HostObject::Snapshot] {
+        if let Some(image) = observe_image(&pool_dir.join(image_name(object, volume)))? {
+            return Ok(Some(image));
+        }
     }
     if !pool_dir.is_dir() {
         return Ok(None);
@@ -137,6 +156,7 @@ fn observe_image(path: &Path) -> Result<Option<ImageView>, DeviceError> {
         id: FileId { dev: status.dev(), ino: status.ino() },
         apparent: Bytes(status.len()),
         allocated: Bytes(status.blocks() * 512),
+        form: Form::Image,
         tag: read_tag(&file, path)?,
     }))
 }

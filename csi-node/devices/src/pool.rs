@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{XattrFlags, fsetxattr, ioctl_ficlone, statvfs};
 use terrace_device_types::{
     Bytes, FileId, MountPoint, POOL_FILE_NAME, PoolFile, PoolFileError, PoolFileReading, PoolView,
-    StepDone,
+    QuotaView, StepDone,
 };
 
 use crate::DeviceError;
@@ -53,6 +53,7 @@ pub fn observe_pool(host: &Host, dir: &Path) -> Result<PoolView, DeviceError> {
         writable,
         xattrs,
         reflink,
+        quota: QuotaView::NotBtrfs,
         strangers,
     })
 }
@@ -73,6 +74,7 @@ pub(crate) fn absent(dir: &Path) -> PoolView {
         writable: false,
         xattrs: false,
         reflink: false,
+        quota: QuotaView::NotBtrfs,
         strangers: Vec::new(),
     }
 }
@@ -157,6 +159,7 @@ mod tests {
             pool_uuid: "8e1c1a52-55d5-4b0e-9f9b-0f4f2b2d9f10".parse().unwrap(),
             cluster_uid: cluster.parse().unwrap(),
             pool: "fast".into(),
+            backend: terrace_device_types::BackendKind::File,
         }
     }
 

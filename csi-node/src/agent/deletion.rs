@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 use terrace_crds::{Reason, StorageVolume};
 use terrace_device_types::{
-    DeletionProof, DeletionStamp, Intent, OperationId, ProofRefusal, Refusal, Step, TagReading,
-    View,
+    Claimed, DeletionProof, DeletionStamp, Intent, OperationId, ProofRefusal, Refusal, Step,
+    TagReading, View,
 };
 
 use super::Agent;
@@ -78,6 +78,7 @@ pub async fn pass(
     }
     agent.api.write_finalizer(volume, ApiWrite::DropFinalizer).await?;
     agent.seen().remove(&valid.name);
+    agent.context.pools.forget_home(&valid.name);
     agent.dirty.notify_one();
     Ok(Action::await_change())
 }
@@ -106,7 +107,8 @@ async fn destroy(
         return Ok(Ok(Some(Refusal::Proof(ProofRefusal::NoStamp { volume }))));
     };
     let (reading, _) = agent.api.persistent_volume(&valid.pv_name).await?;
-    let proof = match DeletionProof::check(Some(stamp), valid.uuid, &cluster, &reading, tag) {
+    let claimed = Claimed::Volume(reading);
+    let proof = match DeletionProof::check(Some(stamp), valid.uuid, &cluster, &claimed, tag) {
         Ok(proof) => proof,
         Err(refusal) => return Ok(Ok(Some(Refusal::Proof(refusal)))),
     };

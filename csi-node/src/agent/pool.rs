@@ -204,7 +204,12 @@ async fn make(
         Place::Device { device, dir } => (dir.clone(), Some(device.clone())),
     };
     let uuid = validate_known(agent, name, uuid, place, cluster, known).await?;
-    let file = PoolFile { pool_uuid: uuid, cluster_uid: cluster.clone(), pool: name.to_owned() };
+    let file = PoolFile {
+        pool_uuid: uuid,
+        cluster_uid: cluster.clone(),
+        pool: name.to_owned(),
+        backend: BackendKind::File,
+    };
     for _ in 0..ROUNDS {
         if run(agent, &file, &dir, device.clone()).await? == Outcome::Already {
             break;
@@ -335,7 +340,7 @@ fn plan(
             PoolPlace::Device { device, wipe: Wipe::Never }
         }
     };
-    let backend: &dyn Backend = backend(BackendKind::File);
+    let backend: &dyn Backend = backend(file.backend);
     let intent = PoolIntent::Make { file: file.clone(), place };
     Ok(backend.plan_pool(&intent, &view, &mounts)?)
 }

@@ -65,6 +65,7 @@ async fn pass(volume: &StorageVolume, agent: &Agent) -> Result<Action, Error> {
         Ok(valid) => valid,
         Err(invalid) => return report_invalid(agent, volume, &invalid),
     };
+    agent.context.pools.set_home(&valid.name, valid.pool);
     match &valid.fate {
         Fate::Deleted(stamp) => deletion::pass(agent, volume, &valid, stamp.as_ref()).await,
         Fate::Kept if !is_held(volume) => {
@@ -137,9 +138,9 @@ pub(super) async fn observe(
 ) -> Result<View, Error> {
     let (dir, uuid) = (pool.dir.clone(), valid.uuid);
     let look = move |host: &dyn Host| {
-        let first = host.volume(&dir, uuid, Probe::Skip);
+        let first = host.volume(&dir, uuid, None, Probe::Skip);
         // No lock is held: a mount may go between two system calls of one look.
-        first.or_else(|_| host.volume(&dir, uuid, Probe::Skip))
+        first.or_else(|_| host.volume(&dir, uuid, None, Probe::Skip))
     };
     agent.context.look(look).await?.map_err(Error::Observe)
 }
@@ -254,6 +255,7 @@ fn intent(agent: &Agent, valid: &ValidVolume, kind: OpKind) -> Option<Intent> {
         OpKind::Adopt => Some(Intent::Adopt { volume, cluster }),
         OpKind::Retain => Some(Intent::Retain { volume, cluster }),
         OpKind::PreparePool
+        | OpKind::Copy
         | OpKind::Delete
         | OpKind::Stage
         | OpKind::Unstage

@@ -20,10 +20,10 @@ use crate::runner;
 pub async fn expand(context: &Context, request: NodeExpandVolumeRequest) -> Result<i64, Error> {
     let ValidExpand { volume: name, path, required, limit } = validate_expand(request)?;
     let cluster = context.cluster().ok_or(Error::Starting)?;
-    let wanted = Wanted { name: &name, uuid: None, scope: Scope::InService };
+    let wanted = Wanted { name: &name, uuid: None, pool: None, scope: Scope::InService };
     let located = context.find(&cluster, wanted).await??;
     let (dir, volume) = (located.pool.dir.clone(), located.tag.volume);
-    let view = context.look(move |host| host.volume(&dir, volume, Probe::Skip)).await?;
+    let view = context.look(move |host| host.volume(&dir, volume, None, Probe::Skip)).await?;
     let view = view.map_err(runner::Error::Observe)?;
     validate_staged(&view, &located, &name)?;
     let size = located.image.apparent;

@@ -17,10 +17,10 @@ use crate::operation::OpKind;
 /// # Errors
 /// [`Error`].
 pub async fn publish(context: &Context, request: NodePublishVolumeRequest) -> Result<(), Error> {
-    let ValidPublish { volume: name, uuid, staging, target, capability, access } =
+    let ValidPublish { volume: name, uuid, pool, staging, target, capability, access } =
         validate_publish(request)?;
     let cluster = context.cluster().ok_or(Error::Starting)?;
-    let wanted = Wanted { name: &name, uuid, scope: Scope::InService };
+    let wanted = Wanted { name: &name, uuid, pool: pool.as_deref(), scope: Scope::InService };
     let located = context.find(&cluster, wanted).await??;
     let job = call_job(OpKind::Publish, &located, &target);
     let (dir, volume, sharing) = (located.pool.dir, located.tag.volume, capability.sharing);
@@ -45,7 +45,7 @@ pub async fn unpublish(
     let name = parse_text("volume_id", volume_id)?;
     let target = parse_path("target_path", target_path)?;
     let cluster = context.cluster().ok_or(Error::Starting)?;
-    let wanted = Wanted { name: &name, uuid: None, scope: Scope::Any };
+    let wanted = Wanted { name: &name, uuid: None, pool: None, scope: Scope::Any };
     let located = match context.find(&cluster, wanted).await? {
         Ok(located) => located,
         // Nor does a pool that cannot be looked at keep a Pod from ending: the path is the kubelet's own.
@@ -55,7 +55,7 @@ pub async fn unpublish(
         Err(error) => return Err(error.into()),
     };
     let (dir, volume) = (located.pool.dir.clone(), located.tag.volume);
-    let view = context.look(move |host| host.volume(&dir, volume, Probe::Skip)).await?;
+    let view = context.look(move |host| host.volume(&dir, volume, None, Probe::Skip)).await?;
     let view: View = view.map_err(crate::runner::Error::Observe)?;
     if !view.mount_at(&target).is_some_and(|mount| view.is_of_volume(mount)) {
         validate_kubelets(&view.mounts, &context.kubelet_dir, &name, &target)?;

@@ -25,10 +25,10 @@ pub async fn stats(
     let name = parse_text("volume_id", volume_id)?;
     let path = PathBuf::from(parse_text("volume_path", volume_path)?);
     let cluster = context.cluster().ok_or(Error::Starting)?;
-    let wanted = Wanted { name: &name, uuid: None, scope: Scope::Any };
+    let wanted = Wanted { name: &name, uuid: None, pool: None, scope: Scope::Any };
     let located = context.find(&cluster, wanted).await??;
     let (dir, volume) = (located.pool.dir.clone(), located.tag.volume);
-    let view = context.look(move |host| host.volume(&dir, volume, Probe::Skip)).await?;
+    let view = context.look(move |host| host.volume(&dir, volume, None, Probe::Skip)).await?;
     let view: View = view.map_err(runner::Error::Observe)?;
     if !view.mount_at(&path).is_some_and(|mount| view.is_of_volume(mount)) {
         let staged_block = located.tag.mode == VolumeMode::Block && path.is_dir();

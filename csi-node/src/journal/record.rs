@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use terrace_device_types::{self as types, Bytes, PoolUuid, Step, VolumeUuid};
+use terrace_device_types::{self as types, Bytes, DeviceRef, PoolUuid, Step, VolumeUuid};
 
 use crate::operation::OpKind;
 use crate::queue::schedule::OpId;
@@ -69,6 +69,20 @@ pub enum Undo {
         /// Whose it must be.
         volume: VolumeUuid,
     },
+    /// [`Step::RemoveUnfinishedSubvolume`].
+    RemoveUnfinishedSubvolume {
+        /// The object.
+        object: PathBuf,
+        /// Whose it must be.
+        volume: VolumeUuid,
+    },
+    /// [`Step::EndFreeze`].
+    EndFreeze {
+        /// Where it is mounted.
+        mount: PathBuf,
+        /// The image of its loop device.
+        image: PathBuf,
+    },
     /// [`Step::DetachLoop`].
     DetachLoop {
         /// The image.
@@ -94,11 +108,27 @@ impl Undo {
             Step::RemoveUnfinished { image, volume } => {
                 Some(Self::RemoveUnfinished { image, volume })
             }
+            Step::RemoveUnfinishedSubvolume { object, volume } => {
+                Some(Self::RemoveUnfinishedSubvolume { object, volume })
+            }
+            Step::EndFreeze { mount, device: DeviceRef::LoopOf { image } } => {
+                Some(Self::EndFreeze { mount, image })
+            }
             Step::DetachLoop { image } => Some(Self::DetachLoop { image }),
             Step::Unmount { target } => Some(Self::Unmount { target }),
             Step::RemoveTarget { target } => Some(Self::RemoveTarget { target }),
             // Nothing else is an undo; were it one day, forgetting it here must not run it.
-            Step::AllocateImage { .. }
+            Step::EndFreeze { mount: _, device: DeviceRef::Disk { .. } }
+            | Step::CloneImage { .. }
+            | Step::FreezeFilesystem { .. }
+            | Step::ThawFilesystem { .. }
+            | Step::SyncDevice { .. }
+            | Step::CreateSubvolume { .. }
+            | Step::SnapshotSubvolumes { .. }
+            | Step::LimitSubvolume { .. }
+            | Step::RemoveSubvolume { .. }
+            | Step::EnableQuota { .. }
+            | Step::AllocateImage { .. }
             | Step::SyncDir { .. }
             | Step::WriteState { .. }
             | Step::WriteLatch { .. }
@@ -132,6 +162,12 @@ impl Undo {
     pub fn step(&self) -> Step {
         match self.clone() {
             Self::RemoveUnfinished { image, volume } => Step::RemoveUnfinished { image, volume },
+            Self::RemoveUnfinishedSubvolume { object, volume } => {
+                Step::RemoveUnfinishedSubvolume { object, volume }
+            }
+            Self::EndFreeze { mount, image } => {
+                Step::EndFreeze { mount, device: DeviceRef::LoopOf { image } }
+            }
             Self::DetachLoop { image } => Step::DetachLoop { image },
             Self::Unmount { target } => Step::Unmount { target },
             Self::RemoveTarget { target } => Step::RemoveTarget { target },
@@ -180,7 +216,7 @@ impl OpKind {
     pub const fn resume(self) -> Resume {
         match self {
             // The kubelet, or the next pass, asks again from the start.
-            Self::Create | Self::Stage | Self::Publish => Resume::Undo,
+            Self::Create | Self::Copy | Self::Stage | Self::Publish => Resume::Undo,
             Self::Grow
             | Self::Expand
             | Self::Adopt

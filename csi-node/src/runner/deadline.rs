@@ -22,7 +22,11 @@ const WHOLE: Duration = Duration::from_secs(6 * 3600);
 #[must_use]
 pub const fn of(step: &Step) -> Duration {
     match step {
-        Step::SyncDir { .. }
+        Step::ThawFilesystem { .. }
+        | Step::EndFreeze { .. }
+        | Step::CreateSubvolume { .. }
+        | Step::LimitSubvolume { .. }
+        | Step::SyncDir { .. }
         | Step::WriteState { .. }
         | Step::WriteLatch { .. }
         | Step::WriteStage { .. }
@@ -41,6 +45,13 @@ pub const fn of(step: &Step) -> Duration {
         | Step::MakePoolDirectory { .. }
         | Step::WritePoolFile { .. } => CALL,
         Step::AllocateImage { .. }
+        | Step::CloneImage { .. }
+        | Step::FreezeFilesystem { .. }
+        | Step::SyncDevice { .. }
+        | Step::SnapshotSubvolumes { .. }
+        | Step::RemoveSubvolume { .. }
+        | Step::RemoveUnfinishedSubvolume { .. }
+        | Step::EnableQuota { .. }
         | Step::GrowImage { .. }
         | Step::MakeFilesystem { .. }
         | Step::MountFilesystem { .. }

@@ -6,6 +6,17 @@ use terrace_device_types::Step;
 pub(super) const fn of(step: &Step) -> &'static str {
     match step {
         Step::AllocateImage { .. } => "allocate-image",
+        Step::CloneImage { .. } => "clone-image",
+        Step::FreezeFilesystem { .. } => "freeze-filesystem",
+        Step::ThawFilesystem { .. } => "thaw-filesystem",
+        Step::EndFreeze { .. } => "end-freeze",
+        Step::SyncDevice { .. } => "sync-device",
+        Step::CreateSubvolume { .. } => "create-subvolume",
+        Step::SnapshotSubvolumes { .. } => "snapshot-subvolumes",
+        Step::LimitSubvolume { .. } => "limit-subvolume",
+        Step::RemoveSubvolume { .. } => "remove-subvolume",
+        Step::RemoveUnfinishedSubvolume { .. } => "remove-unfinished-subvolume",
+        Step::EnableQuota { .. } => "enable-quota",
         Step::SyncDir { .. } => "sync-dir",
         Step::WriteState { .. } => "write-state",
         Step::WriteLatch { .. } => "write-latch",

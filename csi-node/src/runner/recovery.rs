@@ -1,10 +1,10 @@
 //! The start after a crash: what the journal knows as not over is taken back, done again, or left to a
 //! pass that must first prove that it may. Runs before anything is served.
 
-use terrace_backends::{Backend, BackendKind, backend};
 use terrace_device_types::{ClusterUid, Intent, OperationId, Step};
 
 use super::{AGENT_PATIENCE, Error, Job, Runner};
+use crate::context::observe_and_plan;
 use crate::host::{Host, Probe};
 use crate::journal;
 use crate::journal::record::{Record, Resume, Subject};
@@ -93,6 +93,7 @@ async fn again(
         (
             OpKind::PreparePool
             | OpKind::Create
+            | OpKind::Copy
             | OpKind::Grow
             | OpKind::Delete
             | OpKind::Stage
@@ -105,9 +106,7 @@ async fn again(
         ) => return Ok(()),
     };
     let plan = move |host: &dyn Host, _: &OperationId| -> Result<Vec<Step>, Error> {
-        let view = host.volume(&known.dir, volume, Probe::Skip).map_err(Error::Observe)?;
-        let backend: &dyn Backend = backend(BackendKind::File);
-        Ok(backend.plan(&intent, &view)?)
+        observe_and_plan(host, &known.dir, volume, Probe::Skip, &intent)
     };
     runner.run(job(record), plan).await.map(|_| ())
 }

@@ -33,7 +33,13 @@ fn none<T>() -> Result<T, DeviceError> {
 }
 
 impl Host for Hanging {
-    fn volume(&self, _: &Path, _: VolumeUuid, _: Probe) -> Result<View, DeviceError> {
+    fn volume(
+        &self,
+        _: &Path,
+        _: VolumeUuid,
+        _: Option<VolumeUuid>,
+        _: Probe,
+    ) -> Result<View, DeviceError> {
         none()
     }
     fn mounts(&self) -> Result<View, DeviceError> {

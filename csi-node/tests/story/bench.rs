@@ -14,8 +14,8 @@ use csi_proto_rs::csi::v1::{
 use hyper_util::rt::TokioIo;
 use terrace_backends::{BackendKind, backend};
 use terrace_device_types::{
-    Allocation, Bytes, ClusterUid, FsType, Intent, OperationId, PoolFile, PoolIntent, PoolPlace,
-    PoolUuid, Step, View, VolumeMode, VolumeUuid,
+    Allocation, BackendKind, Bytes, ClusterUid, FsType, Intent, OperationId, PoolFile, PoolIntent,
+    PoolPlace, PoolUuid, Step, View, VolumeMode, VolumeUuid,
 };
 use terrace_node::context::{Context, observe_and_plan};
 use terrace_node::csi::identity::IdentityService;
@@ -74,6 +74,7 @@ impl Bench {
             pool_uuid: self.pool.uuid,
             cluster_uid: self.cluster.clone(),
             pool: self.pool.name.clone(),
+            backend: BackendKind::File,
         };
         let intent = PoolIntent::Make { file, place: PoolPlace::Directory };
         for _ in 0..3 {
@@ -128,7 +129,7 @@ impl Bench {
     }
 
     pub(crate) fn view(&self, name: &str) -> View {
-        RealHost::new().volume(&self.pool.dir, self.uuid(name), Probe::Look).expect("a look")
+        RealHost::new().volume(&self.pool.dir, self.uuid(name), None, Probe::Look).expect("a look")
     }
 
     pub(crate) fn create_intent(&self, name: &str, mode: VolumeMode, size: Bytes) -> Intent {

@@ -15,8 +15,8 @@ use terrace_crds::pool::PoolState;
 use terrace_crds::volume::{FsType as WireFs, VolumeMode as WireMode};
 use terrace_crds::{Size, StorageNode, StorageVolume};
 use terrace_device_types::{
-    Access, Allocation, Bytes, DeletionProof, DeletionStamp, Erase, FsType, HostState, Intent,
-    Latch, ProofRefusal, Step, Tag, TagReading, VolumeMode, VolumeUuid, undo,
+    Access, Allocation, Bytes, Claimed, DeletionProof, DeletionStamp, Erase, FsType, HostState,
+    Intent, Latch, ProofRefusal, Step, Tag, TagReading, VolumeMode, VolumeUuid, undo,
 };
 use terrace_plan::effect::ObjectRef;
 
@@ -185,8 +185,13 @@ fn leave(
         volume: stamp.volume_uuid.parse().unwrap(),
         id: stamp.id.parse().unwrap(),
     });
-    let proof =
-        DeletionProof::check(stamp.as_ref(), uuid, &node.cluster, &api.read_pv(&pv_name), tag);
+    let proof = DeletionProof::check(
+        stamp.as_ref(),
+        uuid,
+        &node.cluster,
+        &Claimed::Volume(api.read_pv(&pv_name)),
+        tag,
+    );
     let intent = match proof {
         Ok(proof) => Intent::Delete { volume: uuid, proof, erase: Erase::Zeros },
         Err(ProofRefusal::NoStamp { .. }) if is_quarantined(tag) => {

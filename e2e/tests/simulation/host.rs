@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use terrace_device_types::{
-    Access, BootId, Bytes, ClusterUid, DevT, FileId, FilesystemView, FsType, FsUuid, HostState,
-    ImageView, LayoutView, LoopView, MountPoint, Opened, PoolFile, PoolFileReading, PoolUuid,
-    PoolView, Signature, Tag, TagReading, View, VolumeUuid, VolumeView, image_name,
+    Access, BackendKind, BootId, Bytes, ClusterUid, DevT, FileId, FilesystemView, Form, FsType,
+    FsUuid, HostObject, HostState, ImageView, Kernel, LayoutView, LoopView, MountPoint, Opened,
+    PoolFile, PoolFileReading, PoolUuid, PoolView, QuotaView, Signature, Tag, TagReading, View,
+    VolumeUuid, VolumeView, image_name,
 };
 
 /// What is on an image.
@@ -79,7 +80,7 @@ impl Node {
 
     /// By tag; the name is only where a new one would be.
     pub(crate) fn image_of(&self, volume: VolumeUuid) -> Option<&Image> {
-        let named = self.dir.join(image_name(volume));
+        let named = self.dir.join(image_name(HostObject::Volume, volume));
         let tagged = |image: &&Image| {
             image
                 .tag
@@ -102,6 +103,8 @@ impl Node {
         View {
             pool: self.pool_view(),
             volume: image.map_or_else(VolumeView::default, |image| self.volume_view(image)),
+            source: None,
+            kernel: Kernel { major: 6, minor: 18 },
             boot: self.boot(),
             mounts: self.mounts.iter().map(|mount| self.mount_point(mount)).collect(),
         }
@@ -112,6 +115,7 @@ impl Node {
             pool_uuid: self.pool,
             cluster_uid: self.cluster.clone(),
             pool: "files".to_owned(),
+            backend: BackendKind::File,
         };
         PoolView {
             dir: self.dir.clone(),
@@ -127,6 +131,7 @@ impl Node {
             writable: true,
             xattrs: true,
             reflink: true,
+            quota: QuotaView::NotBtrfs,
             strangers: Vec::new(),
         }
     }
@@ -141,6 +146,7 @@ impl Node {
                 id: FileId { dev: 1, ino: image.ino },
                 apparent: image.size,
                 allocated: image.size,
+                form: Form::Image,
                 tag: image.tag.clone().map_or(TagReading::Absent, TagReading::Read),
             }),
             attached: image.attached.map(|(size, autoclear, access)| LoopView {

@@ -97,6 +97,17 @@ pub(crate) fn execute(
         Step::EraseImage { image, .. } => with(node, image, |image| image.content = Content::Blank),
         Step::RemoveImage { image, .. } => remove(node, image, ledger),
         Step::RemoveUnfinished { image, volume } => remove_unfinished(node, image, *volume, ledger),
+        Step::CloneImage { .. }
+        | Step::FreezeFilesystem { .. }
+        | Step::ThawFilesystem { .. }
+        | Step::EndFreeze { .. }
+        | Step::SyncDevice { .. }
+        | Step::CreateSubvolume { .. }
+        | Step::SnapshotSubvolumes { .. }
+        | Step::LimitSubvolume { .. }
+        | Step::RemoveSubvolume { .. }
+        | Step::RemoveUnfinishedSubvolume { .. }
+        | Step::EnableQuota { .. } => Err("not part of this model".into()),
         Step::WipeSignatures { .. }
         | Step::MakePoolDirectory { .. }
         | Step::WritePoolFile { .. } => Ok(()),

@@ -1,7 +1,7 @@
 //! Create: an image with its tag, in one piece, then `ready`. Formatting is not done here but at the first stage.
 
 use terrace_device_types::{
-    Allocation, Bytes, ClusterUid, HostState, Latch, LayoutVersion, PoolFileReading, PoolRefusal,
+    Allocation, Bytes, ClusterUid, HostObject, HostState, Latch, PoolFileReading, PoolRefusal,
     Refusal, RequestRefusal, StageState, Step, Tag, View, VolumeMode, VolumeUuid, image_name,
 };
 
@@ -39,7 +39,7 @@ fn plan_allocate(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal>
         return Err(PoolRefusal::Unmarked { dir: pool.dir.clone() }.into());
     };
     let tag = Tag {
-        layout: LayoutVersion::CURRENT,
+        object: HostObject::Volume,
         volume: wanted.volume,
         cluster: wanted.cluster.clone(),
         pool: file.pool_uuid,
@@ -49,8 +49,9 @@ fn plan_allocate(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal>
         state: HostState::Creating,
         latch: Latch::None,
         stage: StageState::Never,
+        source: None,
     };
-    let image = pool.dir.join(image_name(wanted.volume));
+    let image = pool.dir.join(image_name(HostObject::Volume, wanted.volume));
     Ok(vec![
         Step::AllocateImage { image: image.clone(), size: wanted.size, tag: Box::new(tag) },
         Step::SyncDir { dir: pool.dir.clone() },

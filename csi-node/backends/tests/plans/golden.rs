@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use terrace_backends::{Backend, FileBackend};
 use terrace_device_types::{
-    Access, Allocation, Bytes, DeletionProof, DeletionStamp, DevT, DeviceKind, DeviceUse,
+    Access, Allocation, Bytes, Claimed, DeletionProof, DeletionStamp, DevT, DeviceKind, DeviceUse,
     DeviceView, Erase, FsType, FsUuid, HostState, Intent, Latch, PoolFile, PoolFileError,
     PoolFileReading, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Signature, StageState,
     Step, TagError, TagReading, View, VolumeMode, Wipe,
@@ -73,8 +73,14 @@ fn grow(to: Bytes) -> Intent {
 fn delete(world: &World, erase: Erase) -> Intent {
     let stamp = DeletionStamp { volume: volume(), id: "deletion-1".parse().unwrap() };
     let tag = &world.image.as_ref().unwrap().tag;
-    let proof = DeletionProof::check(Some(&stamp), volume(), &cluster(), &PvReading::NotFound, tag)
-        .unwrap();
+    let proof = DeletionProof::check(
+        Some(&stamp),
+        volume(),
+        &cluster(),
+        &Claimed::Volume(PvReading::NotFound),
+        tag,
+    )
+    .unwrap();
     Intent::Delete { volume: volume(), proof, erase }
 }
 

@@ -5,8 +5,8 @@ use proptest::prelude::{
 };
 use terrace_backends::{Backend, FileBackend};
 use terrace_device_types::{
-    Access, Allocation, Bytes, DeletionProof, DeletionStamp, Erase, FsType, HostState, Intent,
-    Latch, PvReading, Sharing, Step, StepDone, VolumeMode,
+    Access, Allocation, Bytes, Claimed, DeletionProof, DeletionStamp, Erase, FsType, HostState,
+    Intent, Latch, PvReading, Sharing, Step, StepDone, VolumeMode,
 };
 
 use crate::world::{Content, World, cluster, volume};
@@ -112,7 +112,9 @@ fn intent(verb: Verb, mode: VolumeMode, world: &mut World) -> Option<Intent> {
             let tag = &world.image.as_ref()?.tag;
             let stamp = DeletionStamp { volume, id: "deletion-1".parse().unwrap() };
             let pv = PvReading::NotFound;
-            let proof = DeletionProof::check(Some(&stamp), volume, &cluster, &pv, tag).unwrap();
+            let proof =
+                DeletionProof::check(Some(&stamp), volume, &cluster, &Claimed::Volume(pv), tag)
+                    .unwrap();
             world.proven = true;
             Intent::Delete { volume, proof, erase }
         }

@@ -94,6 +94,17 @@ impl World {
             | Step::EraseImage { .. }
             | Step::RemoveImage { .. }
             | Step::RemoveUnfinished { .. } => self.apply_end(step),
+            Step::CloneImage { .. }
+            | Step::FreezeFilesystem { .. }
+            | Step::ThawFilesystem { .. }
+            | Step::EndFreeze { .. }
+            | Step::SyncDevice { .. }
+            | Step::CreateSubvolume { .. }
+            | Step::SnapshotSubvolumes { .. }
+            | Step::LimitSubvolume { .. }
+            | Step::RemoveSubvolume { .. }
+            | Step::RemoveUnfinishedSubvolume { .. }
+            | Step::EnableQuota { .. } => Err("not part of this model".to_owned()),
             Step::WipeSignatures { .. }
             | Step::MakePoolDirectory { .. }
             | Step::WritePoolFile { .. } => Err("no step for a volume".to_owned()),

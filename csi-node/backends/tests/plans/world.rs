@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use terrace_device_types::{
-    BootId, Bytes, ClusterUid, DevT, FileId, FilesystemView, FsType, FsUuid, ImageView, LayoutView,
-    LoopView, MountPoint, Opened, PoolFile, PoolFileReading, PoolView, Signature, Tag, TagReading,
-    View, VolumeUuid, VolumeView,
+    BackendKind, BootId, Bytes, ClusterUid, DevT, FileId, FilesystemView, Form, FsType, FsUuid,
+    ImageView, Kernel, LayoutView, LoopView, MountPoint, Opened, PoolFile, PoolFileReading,
+    PoolView, QuotaView, Signature, Tag, TagReading, View, VolumeUuid, VolumeView,
 };
 
 /// What is inside an image.
@@ -75,6 +75,7 @@ pub(crate) fn pool_file() -> PoolFile {
         pool_uuid: "8e1c1a52-55d5-4b0e-9f9b-0f4f2b2d9f10".parse().unwrap(),
         cluster_uid: cluster(),
         pool: "fast".into(),
+        backend: BackendKind::File,
     }
 }
 
@@ -94,6 +95,7 @@ impl World {
             writable: true,
             xattrs: true,
             reflink: true,
+            quota: QuotaView::NotBtrfs,
             strangers: Vec::new(),
         };
         Self {
@@ -132,7 +134,7 @@ impl World {
         let mounts: Vec<MountPoint> = mounts.collect();
         let Some(image) = &self.image else {
             let volume = VolumeView::default();
-            return View { pool: self.pool.clone(), volume, boot: self.boot(), mounts };
+            return self.whole(volume, mounts);
         };
         let opened = if self.held_open || !mounts.is_empty() {
             Opened::BySomebody
@@ -145,6 +147,7 @@ impl World {
                 id: FileId { dev: 1, ino: 77 },
                 apparent: image.size,
                 allocated: image.size,
+                form: Form::Image,
                 tag: TagReading::Read(image.tag.clone()),
             }),
             attached: self.attached.map(loop_view),
@@ -153,7 +156,12 @@ impl World {
             filesystem: self.filesystem(image),
             opened,
         };
-        View { pool: self.pool.clone(), volume, boot: self.boot(), mounts }
+        self.whole(volume, mounts)
+    }
+
+    fn whole(&self, volume: VolumeView, mounts: Vec<MountPoint>) -> View {
+        let kernel = Kernel { major: 6, minor: 18 };
+        View { pool: self.pool.clone(), volume, source: None, kernel, boot: self.boot(), mounts }
     }
 
     fn mount_point(&self, mount: &Mount, id: u64) -> MountPoint {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use terrace_backends::{Backend, FileBackend};
 use terrace_device_types::{
-    Access, Allocation, Bytes, ClusterUid, DeletionProof, DeletionStamp, Erase, Intent, PoolFile,
-    PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Step, StepDone, TagReading, View,
-    VolumeMode, VolumeUuid,
+    Access, Allocation, BackendKind, Bytes, Claimed, ClusterUid, DeletionProof, DeletionStamp,
+    Erase, Intent, PoolFile, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Step, StepDone,
+    TagReading, View, VolumeMode, VolumeUuid,
 };
 use terrace_devices::{Deadline, DeviceError, Host, Probe, execute, observe_pool, observe_volume};
 
@@ -39,6 +39,7 @@ pub(crate) fn pool_file() -> PoolFile {
         pool_uuid: "8e1c1a52-55d5-4b0e-9f9b-0f4f2b2d9f10".parse().unwrap(),
         cluster_uid: cluster(),
         pool: "scratch".into(),
+        backend: BackendKind::File,
     }
 }
 
@@ -85,7 +86,7 @@ impl Rig {
     }
 
     pub(crate) fn observe(&self, volume: VolumeUuid) -> View {
-        observe_volume(&Host::real(), &self.pool, volume, Probe::Look, deadline()).unwrap()
+        observe_volume(&Host::real(), &self.pool, volume, None, Probe::Look, deadline()).unwrap()
     }
 
     pub(crate) fn plan(&self, volume: VolumeUuid, intent: &Intent) -> Result<Vec<Step>, Refusal> {
@@ -128,7 +129,14 @@ impl Rig {
             panic!("no tag to prove a deletion with")
         };
         let stamp = DeletionStamp { volume, id: "deletion-1".parse().unwrap() };
-        DeletionProof::check(Some(&stamp), volume, &cluster(), &PvReading::NotFound, &tag).unwrap()
+        DeletionProof::check(
+            Some(&stamp),
+            volume,
+            &cluster(),
+            &Claimed::Volume(PvReading::NotFound),
+            &tag,
+        )
+        .unwrap()
     }
 }
 

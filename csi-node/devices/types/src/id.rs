@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::HostObject;
+
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
@@ -59,7 +61,7 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// One volume, for ever: UUIDv5 of the cluster UID and the CSI name, so a retry finds the same host object.
+    /// One host object (a volume or a snapshot), for ever: UUIDv5 of the cluster UID and the CSI name, so a retry finds the same one.
     VolumeUuid,
     "volume UUID"
 );
@@ -172,8 +174,17 @@ impl PoolUuid {
 
 /// The file name of a volume's image in its pool directory.
 #[must_use]
-pub fn image_name(volume: VolumeUuid) -> String {
-    format!("t-{volume}")
+pub fn image_name(object: HostObject, uuid: VolumeUuid) -> String {
+    match object {
+        HostObject::Volume => format!("t-{uuid}"),
+        HostObject::Snapshot => format!("s-{uuid}"),
+    }
+}
+
+/// The name a subvolume's directory has before its tag is in place; a crash may leave it, and nothing looks for it but its own making.
+#[must_use]
+pub fn unfinished_name(uuid: VolumeUuid) -> String {
+    format!(".n-{uuid}")
 }
 
 /// The file name an image is renamed to when its deletion is proven.

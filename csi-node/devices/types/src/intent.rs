@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    Access, Allocation, Bytes, ClusterUid, DeletionProof, DeviceView, Erase, OperationId, PoolFile,
-    VolumeMode, VolumeUuid,
+    Access, Allocation, Bytes, ClusterUid, DeletionProof, DeviceView, Erase, HostObject,
+    OperationId, PoolFile, VolumeMode, VolumeUuid,
 };
 
 /// What is asked for one volume. The volume and the cluster are those of [`Intent`]'s caller; a host object of another is refused.
@@ -21,6 +21,26 @@ pub enum Intent {
         /// The size; a multiple of 1 MiB.
         size: Bytes,
         /// Filesystem or raw block.
+        mode: VolumeMode,
+        /// Reserved or sparse.
+        allocation: Allocation,
+    },
+    /// Let there be a host object that began with the bytes of another one on the same pool: a snapshot of a volume, a volume from a
+    /// snapshot, or a clone of a volume. The view must show the source ([`View::source`](crate::View::source)).
+    Copy {
+        /// What it becomes.
+        object: HostObject,
+        /// The new object.
+        volume: VolumeUuid,
+        /// The cluster.
+        cluster: ClusterUid,
+        /// The name of its StorageVolume or StorageSnapshot.
+        name: String,
+        /// Whose bytes.
+        source: VolumeUuid,
+        /// The size it gets, at least the source's (a snapshot: exactly the source's); a multiple of 1 MiB.
+        size: Bytes,
+        /// What the caller takes it for; must be what the source's tag says.
         mode: VolumeMode,
         /// Reserved or sparse.
         allocation: Allocation,
@@ -143,7 +163,7 @@ pub enum PoolIntent {
 pub enum PoolPlace {
     /// A directory of a filesystem that is already mounted.
     Directory,
-    /// A device of its own, formatted with xfs (reflink) and mounted at the pool directory.
+    /// A device of its own, formatted with what the backend needs and mounted at the pool directory.
     Device {
         /// The device.
         device: Box<DeviceView>,
@@ -165,6 +185,25 @@ pub enum Wipe {
 }
 
 impl Intent {
+    /// The host object whose bytes are wanted, where another one is looked at too.
+    #[must_use]
+    pub fn source(&self) -> Option<VolumeUuid> {
+        match self {
+            Self::Copy { source, .. } => Some(*source),
+            Self::Create { .. }
+            | Self::Grow { .. }
+            | Self::Stage { .. }
+            | Self::Unstage { .. }
+            | Self::Publish { .. }
+            | Self::Unpublish { .. }
+            | Self::Delete { .. }
+            | Self::Purge { .. }
+            | Self::Abandon { .. }
+            | Self::Retain { .. }
+            | Self::Adopt { .. } => None,
+        }
+    }
+
     /// The path the intent is about, when there is one.
     #[must_use]
     pub fn target(&self) -> Option<&std::path::Path> {
@@ -174,6 +213,7 @@ impl Intent {
             | Self::Publish { target, .. }
             | Self::Unpublish { target } => Some(target),
             Self::Create { .. }
+            | Self::Copy { .. }
             | Self::Grow { .. }
             | Self::Delete { .. }
             | Self::Purge { .. }

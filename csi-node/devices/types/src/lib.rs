@@ -14,12 +14,14 @@
 //! - A [`Latch`] only moves forward ([`Latch::may_become`]): formatted once is formatted for ever.
 //! - A [`DeletionProof`] can only be made by [`DeletionProof::check`].
 
+mod backend_kind;
 mod bytes;
 mod device;
 mod done;
 mod format;
 mod id;
 mod intent;
+mod kernel;
 mod pool;
 mod proof;
 mod prose;
@@ -29,25 +31,27 @@ pub mod tag;
 mod undo;
 mod view;
 
+pub use backend_kind::BackendKind;
 pub use bytes::{Bytes, BytesError, GIB, KIB, MIB};
 pub use device::{DeviceKind, DeviceUse, DeviceView, Signature};
 pub use done::{StepDone, Tool};
 pub use format::{Access, Allocation, Erase, FsType, SectorSize, VolumeMode};
 pub use id::{
     BootId, ClusterUid, DeletionId, DevT, FileId, FsUuid, IdError, OperationId, PoolUuid,
-    VolumeUuid, image_name, quarantine_name,
+    VolumeUuid, image_name, quarantine_name, unfinished_name,
 };
 pub use intent::{Intent, PoolIntent, PoolPlace, Sharing, Wipe};
-pub use pool::{POOL_FILE_NAME, PoolFile, PoolFileError, PoolFileReading, PoolView};
-pub use proof::{DeletionProof, DeletionStamp, PvReading};
+pub use kernel::Kernel;
+pub use pool::{POOL_FILE_NAME, PoolFile, PoolFileError, PoolFileReading, PoolView, QuotaView};
+pub use proof::{Claimed, DeletionProof, DeletionStamp, PvReading};
 pub use refusal::{
     Class, FormatRefusal, InUse, PoolRefusal, ProofRefusal, Refusal, RequestRefusal, TagRefusal,
     UseRefusal,
 };
-pub use step::{DeviceRef, FormatGuard, Grown, Step};
-pub use tag::{HostState, Latch, LayoutVersion, StageState, Tag, TagError};
+pub use step::{DeviceRef, FREEZE_LIMIT, FormatGuard, Grown, Step, SubvolumeCopy};
+pub use tag::{HostObject, HostState, Latch, StageState, Tag, TagError};
 pub use undo::undo;
 pub use view::{
-    FilesystemView, ImageView, LayoutView, LoopView, MountPoint, Opened, TagReading, View,
-    VolumeView,
+    FilesystemView, Form, ImageView, LayoutView, LoopView, MountPoint, Opened, SubvolumeView,
+    TagReading, View, VolumeView,
 };

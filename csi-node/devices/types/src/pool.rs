@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, ClusterUid, DevT, FileId, PoolUuid};
+use crate::{BackendKind, Bytes, ClusterUid, DevT, FileId, PoolUuid};
 
 /// The file in a pool directory that says whose pool it is.
 pub const POOL_FILE_NAME: &str = "terrace-pool.json";
@@ -21,6 +21,9 @@ pub struct PoolFile {
     pub cluster_uid: ClusterUid,
     /// The StoragePool's name, for people.
     pub pool: String,
+    /// How it keeps volumes. A file pool's is left out: the release before wrote none.
+    #[serde(default, skip_serializing_if = "BackendKind::is_file")]
+    pub backend: BackendKind,
 }
 
 /// Why a pool file can't be read.
@@ -80,6 +83,23 @@ pub struct PoolView {
     pub xattrs: bool,
     /// Whether FICLONE works in it.
     pub reflink: bool,
+    /// Quota groups of the filesystem.
+    pub quota: QuotaView,
     /// Names in it other than the pool file and `lost+found`; at most 16, sorted. Looked at only while it is unmarked.
     pub strangers: Vec<String>,
+}
+
+/// Quota groups of the filesystem that a pool lies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum QuotaView {
+    /// It is no btrfs.
+    NotBtrfs,
+    /// Switched off.
+    Off,
+    /// Classic quota groups, counted through.
+    Classic,
+    /// Classic quota groups whose count is under way or out of step.
+    Counting,
+    /// Simple quotas (since 6.7): they charge who wrote first, so a limit on what is referenced can't be kept.
+    Simple,
 }

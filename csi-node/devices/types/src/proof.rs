@@ -1,8 +1,8 @@
 //! The proof of invariant I1. A [`DeletionProof`] is the only key to the steps that destroy, and [`DeletionProof::check`] is the only way to get one.
 
-use crate::{ClusterUid, DeletionId, ProofRefusal, Tag, VolumeUuid};
+use crate::{ClusterUid, DeletionId, HostObject, ProofRefusal, Tag, VolumeUuid};
 
-/// `StorageVolume.spec.deletion`: written by the CSI controller before it deletes the object.
+/// `spec.deletion` of a StorageVolume or StorageSnapshot: written by the CSI controller before it deletes the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletionStamp {
     /// The volume that was to be deleted.
@@ -25,7 +25,27 @@ pub enum PvReading {
     },
 }
 
-/// Proof that this volume may be destroyed.
+/// Who may still count on the bytes, as far as the API server knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// A volume: its PersistentVolume decides.
+    Volume(PvReading),
+    /// A snapshot: no PersistentVolume ever names it, the stamp alone decides.
+    Snapshot,
+}
+
+impl Claimed {
+    /// What the host object must be.
+    #[must_use]
+    pub const fn object(&self) -> HostObject {
+        match self {
+            Self::Volume(_) => HostObject::Volume,
+            Self::Snapshot => HostObject::Snapshot,
+        }
+    }
+}
+
+/// Proof that this volume (or snapshot) may be destroyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletionProof {
     volume: VolumeUuid,
@@ -33,7 +53,8 @@ pub struct DeletionProof {
 }
 
 impl DeletionProof {
-    /// Weighs the evidence: the stamp names this volume, the PV is gone or Released with `Delete`, and the host object's tag is of this volume and cluster.
+    /// Weighs the evidence: the stamp names this volume, the PV is gone or Released with `Delete`, and the host object's tag is of this volume and cluster; a snapshot's
+    /// tag says that it is one.
     /// That nobody has it open is proven when the steps are planned and again when they run.
     ///
     /// # Errors
@@ -42,7 +63,7 @@ impl DeletionProof {
         stamp: Option<&DeletionStamp>,
         volume: VolumeUuid,
         cluster: &ClusterUid,
-        pv: &PvReading,
+        claimed: &Claimed,
         tag: &Tag,
     ) -> Result<Self, ProofRefusal> {
         let DeletionStamp { volume: stamped, id } =
@@ -56,10 +77,15 @@ impl DeletionProof {
         if tag.cluster != *cluster {
             return Err(ProofRefusal::OtherCluster { volume, cluster: tag.cluster.clone() });
         }
-        match pv {
-            PvReading::NotFound => {}
-            PvReading::Found { phase, reclaim } if phase == "Released" && reclaim == "Delete" => {}
-            PvReading::Found { phase, reclaim } => {
+        if tag.object != claimed.object() {
+            let (found, wanted) = (tag.object, claimed.object());
+            return Err(ProofRefusal::OtherObject { volume, found, wanted });
+        }
+        match claimed {
+            Claimed::Snapshot | Claimed::Volume(PvReading::NotFound) => {}
+            Claimed::Volume(PvReading::Found { phase, reclaim })
+                if phase == "Released" && reclaim == "Delete" => {}
+            Claimed::Volume(PvReading::Found { phase, reclaim }) => {
                 let (phase, reclaim) = (phase.clone(), reclaim.clone());
                 return Err(ProofRefusal::PvStillThere { volume, phase, reclaim });
             }

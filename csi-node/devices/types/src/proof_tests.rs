@@ -1,14 +1,14 @@
 //! Invariant I1: no proof without every piece of the evidence.
 
 use super::*;
-use crate::{Allocation, HostState, Latch, LayoutVersion, StageState, VolumeMode};
+use crate::{Allocation, HostObject, HostState, Latch, StageState, VolumeMode};
 
 const ONE: &str = "4f1f6d3e-93a9-5b8e-9d55-1f2d5b0f2c11";
 const TWO: &str = "4f1f6d3e-93a9-5b8e-9d55-1f2d5b0f2c12";
 
 fn tag(volume: &str, cluster: &str) -> Tag {
     Tag {
-        layout: LayoutVersion::CURRENT,
+        object: HostObject::Volume,
         volume: volume.parse().unwrap(),
         cluster: cluster.parse().unwrap(),
         pool: TWO.parse().unwrap(),
@@ -18,6 +18,7 @@ fn tag(volume: &str, cluster: &str) -> Tag {
         state: HostState::Ready,
         latch: Latch::None,
         stage: StageState::Never,
+        source: None,
     }
 }
 
@@ -27,7 +28,8 @@ fn check(stamp: Option<&str>, tag: &Tag, pv: &PvReading) -> Result<DeletionProof
         id: "d-1".parse().unwrap(),
     });
     let cluster = "c-1".parse().unwrap();
-    DeletionProof::check(stamp.as_ref(), ONE.parse().unwrap(), &cluster, pv, tag)
+    let claimed = Claimed::Volume(pv.clone());
+    DeletionProof::check(stamp.as_ref(), ONE.parse().unwrap(), &cluster, &claimed, tag)
 }
 
 fn found(phase: &str, reclaim: &str) -> PvReading {
@@ -57,5 +59,26 @@ fn i1_any_missing_piece_is_no_proof() {
         let pv = found(phase, reclaim);
         let refused = check(Some(ONE), &ours, &pv);
         assert!(matches!(refused, Err(ProofRefusal::PvStillThere { .. })), "{phase} {reclaim}");
+    }
+}
+
+#[test]
+fn i1_a_snapshot_needs_its_stamp_and_a_tag_that_says_snapshot() {
+    let stamp = DeletionStamp { volume: ONE.parse().unwrap(), id: "d-1".parse().unwrap() };
+    let check = |stamp: Option<&DeletionStamp>, tag: &Tag, claimed: &Claimed| {
+        let cluster = "c-1".parse().unwrap();
+        DeletionProof::check(stamp, ONE.parse().unwrap(), &cluster, claimed, tag)
+    };
+    let volume = tag(ONE, "c-1");
+    let snapshot = Tag { object: HostObject::Snapshot, ..tag(ONE, "c-1") };
+    assert!(check(Some(&stamp), &snapshot, &Claimed::Snapshot).is_ok());
+    let none = check(None, &snapshot, &Claimed::Snapshot);
+    assert!(matches!(none, Err(ProofRefusal::NoStamp { .. })));
+    let crossed = [
+        check(Some(&stamp), &volume, &Claimed::Snapshot),
+        check(Some(&stamp), &snapshot, &Claimed::Volume(PvReading::NotFound)),
+    ];
+    for crossed in crossed {
+        assert!(matches!(crossed, Err(ProofRefusal::OtherObject { .. })), "{crossed:?}");
     }
 }

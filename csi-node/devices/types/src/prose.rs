@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::{Access, Allocation, DeviceRef, Erase, FormatGuard, Step, VolumeMode};
+use crate::{Access, Allocation, DeviceRef, Erase, FREEZE_LIMIT, FormatGuard, Step, VolumeMode};
 
 impl fmt::Display for DeviceRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,6 +40,38 @@ impl fmt::Display for Step {
             Self::AllocateImage { image, size, tag } => {
                 write!(f, "create image {} of {size}, {}", at(image), space(tag.allocation))
             }
+            Self::CloneImage { from, source: _, image, tag: _ } => {
+                write!(f, "create image {} that shares the blocks of {}", at(image), at(from))
+            }
+            Self::FreezeFilesystem { mount, device: _ } => {
+                write!(f, "freeze {} for at most {} s", at(mount), FREEZE_LIMIT.as_secs())
+            }
+            Self::ThawFilesystem { mount, device: _ } => write!(f, "thaw {}", at(mount)),
+            Self::EndFreeze { mount, device: _ } => {
+                write!(f, "see that {} is not frozen", at(mount))
+            }
+            Self::SyncDevice { device } => write!(f, "write out the page cache of {device}"),
+            Self::CreateSubvolume { object, tag: _ } => {
+                write!(f, "create subvolume {}", at(object))
+            }
+            Self::SnapshotSubvolumes { members } => {
+                f.write_str("in one transaction copy ")?;
+                for (number, copy) in members.iter().enumerate() {
+                    let comma = if number == 0 { "" } else { ", " };
+                    write!(f, "{comma}subvolume {} to {}", at(&copy.from), at(&copy.object))?;
+                }
+                Ok(())
+            }
+            Self::LimitSubvolume { object, volume: _, to } => {
+                write!(f, "limit subvolume {} to {to}", at(object))
+            }
+            Self::RemoveSubvolume { object, deletion: _ } => {
+                write!(f, "remove subvolume {}", at(object))
+            }
+            Self::RemoveUnfinishedSubvolume { object, volume: _ } => {
+                write!(f, "remove subvolume {}, which was never used", at(object))
+            }
+            Self::EnableQuota { dir } => write!(f, "switch quota groups on in {}", at(dir)),
             Self::SyncDir { dir } => write!(f, "make the entries of {} durable", at(dir)),
             Self::WriteState { image, volume: _, state } => {
                 write!(f, "tag {} as {state}", at(image))

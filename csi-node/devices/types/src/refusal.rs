@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Bytes, VolumeMode};
+use crate::{BackendKind, Bytes, VolumeMode};
 
 mod host;
 mod pool;
@@ -84,6 +84,16 @@ pub enum RequestRefusal {
     MountOption {
         /// The option.
         option: String,
+    },
+    /// This backend can't.
+    #[error("a {backend} pool can't hold {what}: {remedy}")]
+    NotSupported {
+        /// The backend.
+        backend: BackendKind,
+        /// What was asked.
+        what: &'static str,
+        /// What to do instead.
+        remedy: &'static str,
     },
     /// A path that is not absolute.
     #[error("path {path} is not absolute")]

@@ -3,6 +3,7 @@
 //! A step names a loop device by its image ([`DeviceRef::LoopOf`]): which number it got is looked up by device and inode at the moment it is needed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::{
     Access, Allocation, Bytes, DeletionId, DeletionProof, DevT, Erase, FsType, FsUuid, HostState,
@@ -52,6 +53,22 @@ pub struct Grown {
     pub device_size: Bytes,
 }
 
+/// The longest that a freeze may last (I10): a Pod's writers wait meanwhile.
+pub const FREEZE_LIMIT: Duration = Duration::from_secs(5);
+
+/// One copy of a subvolume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubvolumeCopy {
+    /// The source's path (the directory).
+    pub from: PathBuf,
+    /// Whose the source must be.
+    pub source: VolumeUuid,
+    /// The new object's path.
+    pub object: PathBuf,
+    /// What it says about itself.
+    pub tag: Box<Tag>,
+}
+
 /// One effect on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -63,6 +80,83 @@ pub enum Step {
         size: Bytes,
         /// What it says about itself; `tag.allocation` decides whether the space is taken.
         tag: Box<Tag>,
+    },
+    /// Makes an image that shares every block with another (FICLONE): unnamed file, blocks, tag, fsync, and only then its name. It gets the source's length.
+    CloneImage {
+        /// The source's path.
+        from: PathBuf,
+        /// Whose the source must be.
+        source: VolumeUuid,
+        /// The new image.
+        image: PathBuf,
+        /// What it says about itself.
+        tag: Box<Tag>,
+    },
+    /// Freezes a mounted volume: all is written, and writers wait. A watchdog thaws it after [`FREEZE_LIMIT`].
+    FreezeFilesystem {
+        /// Where it is mounted.
+        mount: PathBuf,
+        /// Its loop device.
+        device: DeviceRef,
+    },
+    /// Ends a freeze. Fails if the watchdog had to: what was copied meanwhile is then no copy of one moment.
+    ThawFilesystem {
+        /// Where it is mounted.
+        mount: PathBuf,
+        /// Its loop device.
+        device: DeviceRef,
+    },
+    /// Takes a freeze back; what is not frozen, or not mounted any more, is no error.
+    EndFreeze {
+        /// Where it is mounted.
+        mount: PathBuf,
+        /// Its loop device.
+        device: DeviceRef,
+    },
+    /// Writes out what the page cache holds of a raw block volume's device.
+    SyncDevice {
+        /// The device.
+        device: DeviceRef,
+    },
+    /// Makes a volume of a btrfs pool: a directory with the tag, an empty subvolume in it, durable, and only then its name.
+    CreateSubvolume {
+        /// The object's path (the directory).
+        object: PathBuf,
+        /// What it says about itself.
+        tag: Box<Tag>,
+    },
+    /// Makes copies of subvolumes, all in one btrfs transaction: together they show one moment. Read-only where the tag says snapshot.
+    SnapshotSubvolumes {
+        /// Which.
+        members: Vec<SubvolumeCopy>,
+    },
+    /// Sets the quota group's limit of a subvolume (bytes referenced) and reads it back.
+    LimitSubvolume {
+        /// The object's path.
+        object: PathBuf,
+        /// Whose it must be.
+        volume: VolumeUuid,
+        /// The limit.
+        to: Bytes,
+    },
+    /// Removes a quarantined subvolume and its directory.
+    RemoveSubvolume {
+        /// The object's path.
+        object: PathBuf,
+        /// The deletion its tag must name.
+        deletion: DeletionId,
+    },
+    /// Removes a subvolume and its directory that are still `creating` and were never staged.
+    RemoveUnfinishedSubvolume {
+        /// The object's path.
+        object: PathBuf,
+        /// Whose it must be.
+        volume: VolumeUuid,
+    },
+    /// Switches classic quota groups on in a btrfs filesystem and waits for the first count.
+    EnableQuota {
+        /// The pool directory.
+        dir: PathBuf,
     },
     /// Makes a directory's entries durable.
     SyncDir {
@@ -261,7 +355,7 @@ pub enum Step {
         /// The deletion its tag must name.
         deletion: DeletionId,
     },
-    /// Unlinks an image that is still `creating`, with latch `none` and stage record `never`.
+    /// Unlinks an image that is still `creating` and was never staged: no Pod ever saw it.
     RemoveUnfinished {
         /// The image.
         image: PathBuf,

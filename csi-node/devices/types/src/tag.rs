@@ -2,7 +2,8 @@
 //! One writer, one parser, strict: a key too many, too few, out of order or unreadable is a [`TagError`], never a guess.
 //!
 //! ```text
-//! terrace 1
+//! terrace 2
+//! object=snapshot
 //! volume=4f1f6d3e-93a9-5b8e-9d55-1f2d5b0f2c11
 //! cluster=0c6d0c46-3a0d-4b6e-b6f5-8f8e2a0f8b3c
 //! pool=8e1c1a52-55d5-4b0e-9f9b-0f4f2b2d9f10
@@ -12,7 +13,9 @@
 //! state=ready
 //! latch=formatted:5c0c8f0e-6a55-5d66-8a0f-2f6f9b6f6f10
 //! stage=at:9d3f7c1a-...:/var/lib/kubelet/plugins/...
+//! source=1b7f0c52-...
 //! ```
+//! `object` and `source` came with layout 2. A volume that is no copy is still written as layout 1, which has neither: the release before reads it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,12 +31,39 @@ use crate::{
 pub const XATTR: &str = "trusted.terrace.tag";
 
 /// The version of the host layout (the tag's text, `/data` and `/.terrace` inside). A newer one is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct LayoutVersion(pub u32);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Layout {
+    /// A volume that is no copy.
+    One,
+    /// With `object` and `source`.
+    Two,
+}
 
-impl LayoutVersion {
-    /// What this build writes and reads.
-    pub const CURRENT: Self = Self(1);
+/// What a host object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HostObject {
+    /// Staged and written by Pods.
+    Volume,
+    /// A point-in-time copy: never staged, never written.
+    Snapshot,
+}
+
+impl HostObject {
+    /// The word in the tag.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Volume => "volume",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}
+
+impl fmt::Display for HostObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Where the host object is in its life.
@@ -103,9 +133,9 @@ pub enum StageState {
 /// What an image says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tag {
-    /// The layout version.
-    pub layout: LayoutVersion,
-    /// The volume.
+    /// Volume or snapshot.
+    pub object: HostObject,
+    /// Its own UUID, a snapshot's too.
     pub volume: VolumeUuid,
     /// The cluster it belongs to.
     pub cluster: ClusterUid,
@@ -123,6 +153,8 @@ pub struct Tag {
     pub latch: Latch,
     /// The stage record.
     pub stage: StageState,
+    /// The host object whose bytes it began with. mkfs never runs on what has one (I2).
+    pub source: Option<VolumeUuid>,
 }
 
 /// Why a tag can't be read.
@@ -138,7 +170,7 @@ pub enum TagError {
         first: String,
     },
     /// Written by a newer Terrace.
-    #[error("the tag has layout version {found}; this build knows 1")]
+    #[error("the tag has layout version {found}; this build knows 1 and 2")]
     Newer {
         /// The version found.
         found: u32,
@@ -195,16 +227,42 @@ impl fmt::Display for StageState {
 /// The text of the tag; [`Tag::parse`] is its inverse.
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { layout, volume, cluster, pool, name, mode, allocation, state, latch, stage } =
-            self;
-        writeln!(f, "terrace {}", layout.0)?;
+        let Self {
+            object,
+            volume,
+            cluster,
+            pool,
+            name,
+            mode,
+            allocation,
+            state,
+            latch,
+            stage,
+            source,
+        } = self;
+        match self.layout() {
+            Layout::One => writeln!(f, "terrace 1")?,
+            Layout::Two => writeln!(f, "terrace 2\nobject={object}")?,
+        }
         writeln!(f, "volume={volume}\ncluster={cluster}\npool={pool}\nname={name}")?;
         writeln!(f, "mode={mode}\nallocation={}\nstate={state}", allocation.as_str())?;
-        writeln!(f, "latch={latch}\nstage={stage}")
+        writeln!(f, "latch={latch}\nstage={stage}")?;
+        match (self.layout(), source) {
+            (Layout::One, _) => Ok(()),
+            (Layout::Two, None) => writeln!(f, "source=none"),
+            (Layout::Two, Some(source)) => writeln!(f, "source={source}"),
+        }
     }
 }
 
 impl Tag {
+    fn layout(&self) -> Layout {
+        match (self.object, self.source) {
+            (HostObject::Volume, None) => Layout::One,
+            (HostObject::Volume, Some(_)) | (HostObject::Snapshot, _) => Layout::Two,
+        }
+    }
+
     /// Reads a tag back.
     ///
     /// # Errors
@@ -214,8 +272,12 @@ impl Tag {
         let mut lines = text.lines();
         let layout = parse_layout(lines.next().unwrap_or_default())?;
         let mut next = |key: &'static str| value(key, lines.next().unwrap_or_default());
+        let object = match layout {
+            Layout::One => HostObject::Volume,
+            Layout::Two => parse_object(next("object")?)?,
+        };
         let tag = Self {
-            layout,
+            object,
             volume: read("volume", next("volume")?)?,
             cluster: read("cluster", next("cluster")?)?,
             pool: read("pool", next("pool")?)?,
@@ -225,6 +287,10 @@ impl Tag {
             state: parse_state(next("state")?)?,
             latch: parse_latch(next("latch")?)?,
             stage: parse_stage(next("stage")?)?,
+            source: match layout {
+                Layout::One => None,
+                Layout::Two => parse_source(next("source")?)?,
+            },
         };
         match lines.next() {
             None => Ok(tag),
@@ -237,14 +303,29 @@ fn short(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
-fn parse_layout(first: &str) -> Result<LayoutVersion, TagError> {
+fn parse_layout(first: &str) -> Result<Layout, TagError> {
     let not_a_tag = || TagError::NotATag { first: short(first) };
     let version = first.strip_prefix("terrace ").ok_or_else(not_a_tag)?;
     let found: u32 = version.parse().map_err(|_| not_a_tag())?;
-    if found == LayoutVersion::CURRENT.0 {
-        Ok(LayoutVersion(found))
-    } else {
-        Err(TagError::Newer { found })
+    match found {
+        1 => Ok(Layout::One),
+        2 => Ok(Layout::Two),
+        found => Err(TagError::Newer { found }),
+    }
+}
+
+fn parse_object(text: &str) -> Result<HostObject, TagError> {
+    match text {
+        "volume" => Ok(HostObject::Volume),
+        "snapshot" => Ok(HostObject::Snapshot),
+        other => Err(bad("object", other)),
+    }
+}
+
+fn parse_source(text: &str) -> Result<Option<VolumeUuid>, TagError> {
+    match text {
+        "none" => Ok(None),
+        uuid => read("source", uuid).map(Some),
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 fn tag() -> Tag {
     Tag {
-        layout: LayoutVersion::CURRENT,
+        object: HostObject::Volume,
         volume: "4f1f6d3e-93a9-5b8e-9d55-1f2d5b0f2c11".parse().unwrap(),
         cluster: "0c6d0c46-3a0d-4b6e-b6f5-8f8e2a0f8b3c".parse().unwrap(),
         pool: "8e1c1a52-55d5-4b0e-9f9b-0f4f2b2d9f10".parse().unwrap(),
@@ -14,6 +14,7 @@ fn tag() -> Tag {
         state: HostState::Ready,
         latch: Latch::None,
         stage: StageState::Never,
+        source: None,
     }
 }
 
@@ -39,13 +40,22 @@ fn many() -> Vec<Tag> {
         HostState::Retained,
         HostState::Quarantined { deletion: "d-1".parse().unwrap() },
     ];
-    let modes = [VolumeMode::Block, VolumeMode::Filesystem { fs: crate::FsType::Ext4 }];
+    let ext4 = VolumeMode::Filesystem { fs: crate::FsType::Ext4 };
+    let source = Some(VolumeUuid(tag().pool.0));
+    let kinds = [
+        (VolumeMode::Block, HostObject::Volume, None),
+        (ext4, HostObject::Volume, source),
+        (VolumeMode::Block, HostObject::Snapshot, source),
+        (ext4, HostObject::Snapshot, None),
+    ];
     let mut tags = Vec::new();
     for latch in latches() {
         for stage in &stages {
             for state in &states {
-                for mode in modes {
+                for (mode, object, source) in kinds {
                     tags.push(Tag {
+                        object,
+                        source,
                         latch: latch.clone(),
                         stage: stage.clone(),
                         state: state.clone(),
@@ -68,7 +78,13 @@ fn every_tag_is_read_back_as_it_was_written() {
 
 #[test]
 fn a_tag_with_any_line_missing_doubled_or_swapped_is_refused() {
-    let text = tag().to_string();
+    refuses_every_other_line(&tag());
+    let source = Some(VolumeUuid(tag().pool.0));
+    refuses_every_other_line(&Tag { object: HostObject::Snapshot, source, ..tag() });
+}
+
+fn refuses_every_other_line(tag: &Tag) {
+    let text = tag.to_string();
     let lines: Vec<&str> = text.lines().collect();
     for at in 0..lines.len() {
         let mut missing = lines.clone();
@@ -99,8 +115,8 @@ fn a_latch_that_cannot_be_read_is_an_error_not_none() {
 
 #[test]
 fn a_newer_layout_and_plain_garbage_are_refused() {
-    let newer = tag().to_string().replace("terrace 1", "terrace 2");
-    assert_eq!(Tag::parse(newer.as_bytes()), Err(TagError::Newer { found: 2 }));
+    let newer = tag().to_string().replace("terrace 1", "terrace 3");
+    assert_eq!(Tag::parse(newer.as_bytes()), Err(TagError::Newer { found: 3 }));
     assert_eq!(Tag::parse(b"\xff\xfe"), Err(TagError::NotText));
     assert_eq!(Tag::parse(b""), Err(TagError::NotATag { first: String::new() }));
 }
@@ -127,4 +143,11 @@ fn i2_a_latch_never_moves_back_and_a_formatted_one_never_changes() {
         (4, 4),
     ];
     assert_eq!(allowed, expected);
+}
+
+#[test]
+fn a_volume_that_is_no_copy_is_written_so_that_the_release_before_reads_it() {
+    let text = tag().to_string();
+    assert!(text.starts_with("terrace 1\nvolume="), "{text}");
+    assert!(!text.contains("object=") && !text.contains("source="), "{text}");
 }

@@ -9,6 +9,15 @@ pub fn undo(step: &Step) -> Option<Step> {
         Step::AllocateImage { image, size: _, tag } => {
             Some(Step::RemoveUnfinished { image: image.clone(), volume: tag.volume })
         }
+        Step::CloneImage { from: _, source: _, image, tag } => {
+            Some(Step::RemoveUnfinished { image: image.clone(), volume: tag.volume })
+        }
+        Step::CreateSubvolume { object, tag } => {
+            Some(Step::RemoveUnfinishedSubvolume { object: object.clone(), volume: tag.volume })
+        }
+        Step::FreezeFilesystem { mount, device } => {
+            Some(Step::EndFreeze { mount: mount.clone(), device: device.clone() })
+        }
         Step::AttachLoop { image, volume: _, sector: _, access: _, allocation: _ } => {
             Some(Step::DetachLoop { image: image.clone() })
         }
@@ -18,7 +27,16 @@ pub fn undo(step: &Step) -> Option<Step> {
             Some(Step::Unmount { target: target.clone() })
         }
         Step::MakeTarget { target, mode: _ } => Some(Step::RemoveTarget { target: target.clone() }),
-        Step::SyncDir { .. }
+        // Its members stay `creating`, and the next plan completes or abandons each.
+        Step::SnapshotSubvolumes { .. }
+        | Step::ThawFilesystem { .. }
+        | Step::EndFreeze { .. }
+        | Step::SyncDevice { .. }
+        | Step::LimitSubvolume { .. }
+        | Step::RemoveSubvolume { .. }
+        | Step::RemoveUnfinishedSubvolume { .. }
+        | Step::EnableQuota { .. }
+        | Step::SyncDir { .. }
         | Step::WriteState { .. }
         | Step::WriteLatch { .. }
         | Step::WriteStage { .. }

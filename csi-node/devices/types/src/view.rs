@@ -4,15 +4,19 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::{BootId, Bytes, DevT, FileId, FsType, PoolView, Signature, Tag, TagError};
+use crate::{BootId, Bytes, DevT, FileId, FsType, Kernel, PoolView, Signature, Tag, TagError};
 
 /// All that a plan for a volume looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct View {
     /// The pool.
     pub pool: PoolView,
-    /// The volume.
+    /// The volume (or snapshot).
     pub volume: VolumeView,
+    /// The host object it is to be a copy of, where the look was asked for one ([`Intent::source`](crate::Intent::source)).
+    pub source: Option<VolumeView>,
+    /// The running kernel.
+    pub kernel: Kernel,
     /// The running kernel's boot.
     pub boot: BootId,
     /// Every mount of the node, in mountinfo's order (a later one covers an earlier one at the same path).
@@ -22,7 +26,7 @@ pub struct View {
 /// One volume on the host. `Default` is a volume of which there is nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VolumeView {
-    /// The image, if there is one.
+    /// The host object, if there is one: an image, or a subvolume's directory.
     pub image: Option<ImageView>,
     /// The loop device on that image, found by device and inode, if there is one.
     pub attached: Option<LoopView>,
@@ -49,19 +53,45 @@ impl Default for VolumeView {
     }
 }
 
-/// An image file.
+/// A host object: an image file, or a directory with a subvolume in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImageView {
     /// Its path.
     pub path: PathBuf,
-    /// Which file it is.
+    /// Which file or directory it is.
     pub id: FileId,
-    /// Its length.
+    /// Its size: an image's length; a subvolume's limit (a snapshot: what it references).
     pub apparent: Bytes,
-    /// Blocks it holds.
+    /// Bytes it holds, those shared with a copy included: an image's blocks; what a subvolume references.
     pub allocated: Bytes,
+    /// Which of the two.
+    pub form: Form,
     /// What it says about itself.
     pub tag: TagReading,
+}
+
+/// How a host object keeps its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Form {
+    /// In an image file.
+    Image,
+    /// In a btrfs subvolume.
+    Subvolume(SubvolumeView),
+}
+
+/// A btrfs subvolume and its quota group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SubvolumeView {
+    /// Its id, which is its quota group's too; `None`: the directory has none (a crash came before it).
+    pub id: Option<u64>,
+    /// Whether it can't be written.
+    pub read_only: bool,
+    /// The limit on bytes referenced, if one is set.
+    pub limit: Option<Bytes>,
+    /// Bytes it references.
+    pub referenced: Bytes,
+    /// Bytes that only it references.
+    pub exclusive: Bytes,
 }
 
 /// What a look at the tag gave.
@@ -157,6 +187,12 @@ impl View {
     #[must_use]
     pub fn mount_at(&self, path: &std::path::Path) -> Option<&MountPoint> {
         self.mounts.iter().rev().find(|mount| mount.at == path)
+    }
+
+    /// The source's mounts.
+    pub fn source_mounts(&self) -> impl Iterator<Item = &MountPoint> {
+        let of_source = self.source.iter().flat_map(|source| &source.mounts);
+        of_source.filter_map(|id| self.mounts.iter().find(|mount| mount.id == *id))
     }
 
     /// Whether that mount is one of this volume.

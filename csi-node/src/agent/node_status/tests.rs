@@ -2,8 +2,8 @@
 use std::path::PathBuf;
 
 use terrace_device_types::{
-    Allocation, Bytes, DevT, DeviceKind, DeviceUse, FileId, FsType, Latch, LayoutVersion, PoolUuid,
-    StageState, Tag, TagError, TagReading, VolumeMode, VolumeUuid,
+    Allocation, Bytes, DevT, DeviceKind, DeviceUse, FileId, Form, FsType, HostObject, Latch,
+    PoolUuid, StageState, Tag, TagError, TagReading, VolumeMode, VolumeUuid,
 };
 use uuid::Uuid;
 
@@ -41,13 +41,21 @@ fn known() -> KnownPool {
 fn image(name: &str, tag: TagReading) -> ImageView {
     let path = PathBuf::from("/pools/fast").join(name);
     let id = FileId { dev: 1, ino: 1 };
-    ImageView { path, id, apparent: Bytes::mib(16), allocated: Bytes::mib(16), tag }
+    ImageView {
+        path,
+        id,
+        apparent: Bytes::mib(16),
+        allocated: Bytes::mib(16),
+        form: Form::Image,
+        tag,
+    }
 }
 
 fn located(number: u128, state: HostState) -> Located {
     let volume = VolumeUuid(Uuid::from_u128(number));
     let tag = Tag {
-        layout: LayoutVersion::CURRENT,
+        object: HostObject::Volume,
+        source: None,
         volume,
         cluster: "c".parse().expect("a token"),
         pool: PoolUuid(Uuid::from_u128(2)),

@@ -3,9 +3,9 @@ use std::path::PathBuf;
 
 use terrace_crds::condition::{find, is_true};
 use terrace_device_types::{
-    Allocation, BootId, DevT, Erase, FileId, FilesystemView, FsType, FsUuid, HostState, ImageView,
-    LayoutVersion, LayoutView, MountPoint, Opened, PoolFileReading, PoolUuid, PoolView, Signature,
-    Tag, TagReading, VolumeUuid, VolumeView,
+    Allocation, BootId, DevT, Erase, FileId, FilesystemView, Form, FsType, FsUuid, HostObject,
+    HostState, ImageView, Kernel, LayoutView, MountPoint, Opened, PoolFileReading, PoolUuid,
+    PoolView, QuotaView, Signature, Tag, TagReading, VolumeUuid, VolumeView,
 };
 use uuid::Uuid;
 
@@ -44,7 +44,8 @@ fn view(image_mib: u64, spans_mib: u64, stage: StageState) -> View {
         super_options: Vec::new(),
     };
     let tag = Tag {
-        layout: LayoutVersion::CURRENT,
+        object: HostObject::Volume,
+        source: None,
         volume: VolumeUuid(Uuid::from_u128(1)),
         cluster: "c".parse().expect("a token"),
         pool: PoolUuid(Uuid::from_u128(2)),
@@ -60,6 +61,7 @@ fn view(image_mib: u64, spans_mib: u64, stage: StageState) -> View {
         id: FileId { dev: 1, ino: 1 },
         apparent: Bytes::mib(image_mib),
         allocated: Bytes::mib(image_mib),
+        form: Form::Image,
         tag: TagReading::Read(tag),
     };
     let filesystem = FilesystemView {
@@ -76,7 +78,8 @@ fn view(image_mib: u64, spans_mib: u64, stage: StageState) -> View {
         filesystem: Some(filesystem),
         opened: Opened::NotLooked,
     };
-    View { pool: pool(), volume, boot: boot("now"), mounts: vec![mount] }
+    let kernel = Kernel { major: 6, minor: 18 };
+    View { pool: pool(), volume, source: None, kernel, boot: boot("now"), mounts: vec![mount] }
 }
 
 fn pool() -> PoolView {
@@ -94,6 +97,7 @@ fn pool() -> PoolView {
         writable: true,
         xattrs: true,
         reflink: true,
+        quota: QuotaView::NotBtrfs,
         strangers: Vec::new(),
     }
 }

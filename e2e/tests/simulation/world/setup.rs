@@ -8,7 +8,7 @@ use terrace_crds::StoragePool;
 use terrace_crds::names::volume_uuid;
 use terrace_crds::pool::{FileBackend, StoragePoolSpec};
 use terrace_device_types::{
-    Allocation, Bytes, ClusterUid, HostState, Latch, LayoutVersion, PoolUuid, StageState, Tag,
+    Allocation, Bytes, ClusterUid, HostObject, HostState, Latch, PoolUuid, StageState, Tag,
     VolumeMode, VolumeUuid,
 };
 use uuid::Uuid;
@@ -54,7 +54,8 @@ pub(super) const TAKEN: &str = "pp-1";
 pub(super) fn strangers(dir: &Path) -> Vec<Image> {
     let uuid = volume_uuid(CLUSTER, TAKEN);
     let tag = Tag {
-        layout: LayoutVersion::CURRENT,
+        object: HostObject::Volume,
+        source: None,
         volume: VolumeUuid(uuid),
         cluster: "other-cluster".parse().unwrap(),
         pool: PoolUuid(uuid),

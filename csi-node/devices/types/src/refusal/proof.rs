@@ -1,6 +1,6 @@
 //! Why a deletion is not proven (I1). Values and sentences only.
 
-use crate::{Class, ClusterUid, Tag, VolumeUuid};
+use crate::{Class, ClusterUid, HostObject, Tag, VolumeUuid};
 
 /// The proof of deletion is incomplete (I1).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,16 @@ pub enum ProofRefusal {
         volume: VolumeUuid,
         /// Whose tag.
         tagged: VolumeUuid,
+    },
+    /// A snapshot where a volume was asked for, or the other way round.
+    #[error("the host object of {volume} is a {found}, not a {wanted}: nothing is destroyed")]
+    OtherObject {
+        /// The UUID.
+        volume: VolumeUuid,
+        /// What the tag says.
+        found: HostObject,
+        /// What the deletion is about.
+        wanted: HostObject,
     },
     /// The tag is of another cluster.
     #[error(
@@ -78,6 +88,7 @@ impl ProofRefusal {
             | Self::TagOfAnother { .. }
             | Self::OtherCluster { .. }
             | Self::PvStillThere { .. }
+            | Self::OtherObject { .. }
             | Self::OtherDeletion { .. } => Class::Wait,
         }
     }
