@@ -1,48 +1,33 @@
-//! `hack/bench`: figures of the running rig. The client that measures is a program of e2e; this one only starts it.
+//! `hack/bench`: figures of the running rig. The client that measures is a program of e2e, and knows its own arguments; this one
+//! only starts it.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use crate::paths::Paths;
-use crate::run::command;
+use crate::run::{Progress, command};
+use crate::tools;
 
 /// Arguments of `hack/bench`.
 #[derive(Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct Bench {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Subcommand)]
-enum What {
-    /// Claims to Bound: one at a time, then a hundred at once.
-    Provision,
+    /// What to measure, and how; --help tells.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
 }
 
 impl Bench {
     /// Passes the program's status on.
-    pub(crate) fn run(self, paths: &Paths) -> Result<ExitCode> {
-        let name = match self.what {
-            What::Provision => "provision",
-        };
-        let mut cargo = command(
-            "cargo",
-            [
-                "run",
-                "--quiet",
-                "--profile",
-                "ci",
-                "--package",
-                "terrace-e2e",
-                "--bin",
-                "terrace-bench",
-                "--",
-                name,
-            ],
-        );
+    pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
+        tools::ensure_bench_tools(progress)?;
+        let mut cargo = command("cargo", ["run", "--quiet", "--profile", "ci"]);
+        cargo.args(["--package", "terrace-e2e", "--bin", "terrace-bench", "--"]);
         cargo
+            .args(self.words)
             .current_dir(&paths.repo)
             .env("CARGO_TARGET_DIR", &paths.target)
             .env("TERRACE_KUBECONFIG", paths.kubeconfig())

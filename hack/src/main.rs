@@ -81,6 +81,7 @@ fn work(task: Task) -> Result<ExitCode> {
         Task::Tools => {
             tools::ensure_cluster_tools(&paths, &progress)?;
             tools::ensure_sidecars(&paths, &progress)?;
+            tools::ensure_bench_tools(&progress)?;
             tools::ensure_cargo_tools(&paths, &progress)?;
             progress.say("all tools are there");
         }
@@ -95,7 +96,7 @@ fn work(task: Task) -> Result<ExitCode> {
         Task::Rig(rig) => return rig.run(&paths, &progress),
         Task::Check => check::main(&paths, &progress)?,
         Task::Gen => check::generate(&paths)?,
-        Task::Bench(bench) => return bench.run(&paths),
+        Task::Bench(bench) => return bench.run(&paths, &progress),
         Task::Test(test) => return test.run(&paths, &progress),
         Task::RigInit { rig } => init::main(&rig)?,
     }

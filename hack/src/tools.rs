@@ -78,6 +78,9 @@ const PACKAGES: [(&str, &str); 12] = [
     ("/usr/bin/git", "git"),
 ];
 
+/// What measuring wants besides. Not part of the others: fio brings the libraries of many storage systems along.
+const BENCH_PACKAGES: [(&str, &str); 1] = [("/usr/bin/fio", "fio")];
+
 /// (program, crate, version)
 const CARGO_TOOLS: [(&str, &str, &str); 2] =
     [("cargo-nextest", "cargo-nextest", "0.9.128"), ("cargo-deny", "cargo-deny", "0.20.2")];
@@ -114,7 +117,7 @@ impl Tools {
 
 /// Debian packages and Go programs: all a bare cluster needs.
 pub(crate) fn ensure_cluster_tools(paths: &Paths, progress: &Progress) -> Result<()> {
-    ensure_packages(progress)?;
+    ensure_packages(&PACKAGES, progress)?;
     GO_MODULES
         .iter()
         .filter(|module| module.name != SIDECARS)
@@ -127,6 +130,11 @@ pub(crate) fn ensure_sidecars(paths: &Paths, progress: &Progress) -> Result<()> 
         .iter()
         .filter(|module| module.name == SIDECARS)
         .try_for_each(|module| ensure_go(paths, module, progress))
+}
+
+/// Debian packages that `hack/bench` wants.
+pub(crate) fn ensure_bench_tools(progress: &Progress) -> Result<()> {
+    ensure_packages(&BENCH_PACKAGES, progress)
 }
 
 /// Tools of the checks and tests. `cargo-nextest` and `cargo-deny` live in the cache, not in the user's cargo home.
@@ -148,8 +156,8 @@ pub(crate) fn ensure_cargo_tools(paths: &Paths, progress: &Progress) -> Result<(
     Ok(())
 }
 
-fn ensure_packages(progress: &Progress) -> Result<()> {
-    let missing: Vec<&str> = PACKAGES
+fn ensure_packages(packages: &[(&str, &'static str)], progress: &Progress) -> Result<()> {
+    let missing: Vec<&str> = packages
         .iter()
         .filter(|(file, _)| !Path::new(file).exists())
         .map(|(_, package)| *package)
@@ -168,7 +176,7 @@ fn ensure_packages(progress: &Progress) -> Result<()> {
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdout(std::process::Stdio::null());
     run(&mut install)?;
-    let left: Vec<&str> = PACKAGES
+    let left: Vec<&str> = packages
         .iter()
         .filter(|(file, _)| !Path::new(file).exists())
         .map(|(file, _)| *file)

@@ -1,10 +1,10 @@
-//! How long a claim waits for its volume: from the create call's start until the watch says Bound. Called by
-//! `hack/bench provision`. It needs the rig (`hack/up`) and takes away what it made.
+//! How long a claim waits for its volume: from the create call's start until the watch says Bound. It takes away what
+//! it made.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::PostParams;
@@ -19,12 +19,9 @@ const SEQUENTIAL: usize = 50;
 const BURST: usize = 100;
 const DEADLINE: Duration = Duration::from_secs(180);
 
+/// Claims one at a time, then a burst of them.
 #[tokio::main]
-async fn main() -> Result<()> {
-    ensure!(
-        std::env::args().nth(1).as_deref() == Some("provision"),
-        "usage: terrace-bench provision"
-    );
+pub(crate) async fn measure() -> Result<()> {
     let story = Story::begin("bench")?;
     let api: Api<PersistentVolumeClaim> = Api::namespaced(rig::client().await?, &story.namespace);
     let mut bound = watch_bound(api.clone());
