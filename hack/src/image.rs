@@ -16,6 +16,14 @@ use crate::tools::Tools;
 /// Our programs, in /usr/bin of the image.
 pub(crate) const PROGRAMS: [&str; 3] = ["terrace-operator", "terrace-node", "kubectl-terrace"];
 
+/// Kubernetes' own programs beside ours, an image each: (program, version).
+const SIDECARS: [(&str, &str); 4] = [
+    ("csi-provisioner", "v6.3.0"),
+    ("csi-resizer", "v2.3.0"),
+    ("csi-snapshotter", "v8.7.0"),
+    ("snapshot-controller", "v8.7.0"),
+];
+
 /// The name of our image in the rig.
 pub(crate) const REFERENCE: &str = "localhost/terrace:dev";
 
@@ -81,7 +89,7 @@ pub(crate) fn product_images(
     progress: &Progress,
 ) -> Result<Vec<Archive>> {
     let mut archives = Vec::new();
-    for (program, version) in [("csi-provisioner", "v6.3.0"), ("csi-resizer", "v2.3.0")] {
+    for (program, version) in SIDECARS {
         let from = tools.path(program)?;
         let entrypoint = format!("/{program}");
         let start = Start { entrypoint: &[&entrypoint], cmd: &[], path: "/" };

@@ -9,6 +9,7 @@ mod edges;
 mod holder;
 mod image;
 mod init;
+mod kinds;
 mod layout;
 mod oci;
 mod parts;

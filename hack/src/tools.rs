@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
+use crate::kinds;
 use crate::paths::Paths;
 use crate::run::{Progress, command, run, succeeds};
 
@@ -57,6 +58,14 @@ const GO_MODULES: [GoModule; 4] = [
                 "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner",
             ),
             ("csi-resizer", "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer"),
+            (
+                "csi-snapshotter",
+                "github.com/kubernetes-csi/external-snapshotter/v8/cmd/csi-snapshotter",
+            ),
+            (
+                "snapshot-controller",
+                "github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller",
+            ),
             ("csi-sanity", "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity"),
         ],
     },
@@ -124,12 +133,13 @@ pub(crate) fn ensure_cluster_tools(paths: &Paths, progress: &Progress) -> Result
         .try_for_each(|module| ensure_go(paths, module, progress))
 }
 
-/// The sidecars of the chart and csi-sanity.
+/// The sidecars of the chart, the snapshot-controller with its kinds, and csi-sanity.
 pub(crate) fn ensure_sidecars(paths: &Paths, progress: &Progress) -> Result<()> {
-    GO_MODULES
-        .iter()
-        .filter(|module| module.name == SIDECARS)
-        .try_for_each(|module| ensure_go(paths, module, progress))
+    for module in GO_MODULES.iter().filter(|module| module.name == SIDECARS) {
+        ensure_go(paths, module, progress)?;
+        kinds::ensure_snapshot_kinds(&go_source(paths, module), &go_dir(paths, module)?)?;
+    }
+    Ok(())
 }
 
 /// Debian packages that `hack/bench` wants.
@@ -203,7 +213,7 @@ fn ensure_go(paths: &Paths, module: &GoModule, progress: &Progress) -> Result<()
         build
             .arg(&partial)
             .arg(package)
-            .current_dir(paths.repo.join("hack/go").join(module.name))
+            .current_dir(go_source(paths, module))
             .env("CGO_ENABLED", "0");
         run(&mut build)?;
         fs::rename(&partial, dir.join(file))?;
@@ -211,9 +221,13 @@ fn ensure_go(paths: &Paths, module: &GoModule, progress: &Progress) -> Result<()
     Ok(())
 }
 
+fn go_source(paths: &Paths, module: &GoModule) -> PathBuf {
+    paths.repo.join("hack/go").join(module.name)
+}
+
 /// Keyed by go.sum: other versions, another folder.
 fn go_dir(paths: &Paths, module: &GoModule) -> Result<PathBuf> {
-    let sums = paths.repo.join("hack/go").join(module.name).join("go.sum");
+    let sums = go_source(paths, module).join("go.sum");
     let key = Sha256::digest(fs::read(&sums).with_context(|| format!("read {}", sums.display()))?);
     Ok(paths.bin().join(format!("{}-{}", module.name, &format!("{key:x}")[..12])))
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::cluster::{self, Extent};
 use crate::down;
 use crate::image::{self, Archive};
+use crate::kinds;
 use crate::parts::kubectl;
 use crate::paths::Paths;
 use crate::run::{Progress, output, run, succeeds};
@@ -93,10 +94,10 @@ impl Up {
             return tell(paths, "a node without Terrace");
         }
         progress.say("installing the chart");
-        kinds(paths, &tools)?;
+        kinds::apply(paths, &tools)?;
         let mut rig_helm = helm_command(paths, &tools)?;
         rig_helm.arg("--kubeconfig").arg(paths.kubeconfig());
-        install(&mut rig_helm, paths, &[restart_on_new_image(&images), helm].concat())?;
+        install(&mut rig_helm, paths, &[of_rig(), restart_on_new_image(&images), helm].concat())?;
         progress.say("Terrace is installed");
         if no_example {
             return tell(paths, "Terrace without the example");
@@ -181,15 +182,9 @@ fn restart_on_new_image(images: &[Archive]) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// The kinds are applied apart: helm never updates what lies in a chart's crds folder.
-fn kinds(paths: &Paths, tools: &Tools) -> Result<()> {
-    let dir = paths.repo.join("crds/yaml");
-    let mut apply = kubectl(paths, tools)?;
-    apply
-        .args(["apply", "--server-side", "--force-conflicts", "--filename"])
-        .arg(dir)
-        .stdout(std::process::Stdio::null());
-    run(&mut apply)
+/// What a cluster of yours has of its own, and the rig does not. The sidecar of snapshots waits for the operator to take some.
+fn of_rig() -> Vec<String> {
+    ["--set", "snapshotController.install=true,snapshots.enabled=false"].map(str::to_owned).to_vec()
 }
 
 fn install(helm: &mut Command, paths: &Paths, more: &[String]) -> Result<()> {
