@@ -126,7 +126,8 @@ pub(crate) fn build_programs(paths: &Paths, progress: &Progress) -> Result<()> {
     run(build.current_dir(&paths.repo).env("CARGO_TARGET_DIR", &paths.target))
 }
 
-fn ensure(
+/// An image of these items under that name; built only if they changed.
+pub(crate) fn ensure(
     paths: &Paths,
     progress: &Progress,
     reference: &str,
@@ -180,7 +181,8 @@ fn input_key(base: Option<&Layer>, items: &[Item<'_>], start: &Start<'_>) -> Res
     Ok(format!("{:x}", Sha256::digest(text)))
 }
 
-fn ensure_base(paths: &Paths, progress: &Progress) -> Result<Layer> {
+/// A Debian with what Terrace needs, as a layer.
+pub(crate) fn ensure_base(paths: &Paths, progress: &Progress) -> Result<Layer> {
     fs::create_dir_all(paths.images())?;
     let key =
         format!("{:x}", Sha256::digest(format!("{BASE_SUITE} {BASE_PACKAGES} {BASE_EDITION}")));

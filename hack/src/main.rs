@@ -4,6 +4,7 @@
 mod bench;
 mod check;
 mod cluster;
+mod conformance;
 mod down;
 mod edges;
 mod holder;
@@ -55,6 +56,8 @@ enum Task {
     Gen,
     /// Measure the running cluster.
     Bench(bench::Bench),
+    /// Run Kubernetes' own storage suite against the rig.
+    Conformance(conformance::Conformance),
     /// Run every test, in order of cost.
     Test(test::Test),
     /// The first process of the rig; started by `up`.
@@ -98,6 +101,7 @@ fn work(task: Task) -> Result<ExitCode> {
         Task::Check => check::main(&paths, &progress)?,
         Task::Gen => check::generate(&paths)?,
         Task::Bench(bench) => return bench.run(&paths, &progress),
+        Task::Conformance(conformance) => return conformance.run(&paths, &progress),
         Task::Test(test) => return test.run(&paths, &progress),
         Task::RigInit { rig } => init::main(&rig)?,
     }

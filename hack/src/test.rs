@@ -202,7 +202,7 @@ impl Runner<'_> {
 }
 
 /// Runs `down` when its standard input ends. A session of its own: an interrupt from the keyboard does not reach it.
-fn guard_rig(program: &Path) -> Result<Child> {
+pub(crate) fn guard_rig(program: &Path) -> Result<Child> {
     let mut guard = command("setsid", ["--wait"]);
     guard.arg(program).args(["down", "--after-stdin"]).stdin(Stdio::piped());
     guard.spawn().context("start the guard")

@@ -22,8 +22,12 @@ struct GoModule {
 
 /// The module that Terrace needs and a bare cluster does not.
 const SIDECARS: &str = "csi";
+/// The module that only `hack/conformance` needs.
+const SUITE: &str = "e2e";
+/// What Kubernetes' programs call themselves.
+const KUBERNETES: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
 
-const GO_MODULES: [GoModule; 4] = [
+const GO_MODULES: [GoModule; 5] = [
     GoModule { name: "etcd", ldflags: "-s -w", programs: &[("etcd", "go.etcd.io/etcd/server/v3")] },
     GoModule {
         name: "containerd",
@@ -39,7 +43,7 @@ const GO_MODULES: [GoModule; 4] = [
     },
     GoModule {
         name: "k8s",
-        ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36",
+        ldflags: KUBERNETES,
         programs: &[
             ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
             ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
@@ -67,6 +71,15 @@ const GO_MODULES: [GoModule; 4] = [
                 "github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller",
             ),
             ("csi-sanity", "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity"),
+        ],
+    },
+    GoModule {
+        name: SUITE,
+        ldflags: KUBERNETES,
+        programs: &[
+            ("e2e.test", "k8s.io/kubernetes/test/e2e"),
+            ("agnhost", "k8s.io/kubernetes/test/images/agnhost"),
+            ("ginkgo", "github.com/onsi/ginkgo/v2/ginkgo"),
         ],
     },
 ];
@@ -129,7 +142,7 @@ pub(crate) fn ensure_cluster_tools(paths: &Paths, progress: &Progress) -> Result
     ensure_packages(&PACKAGES, progress)?;
     GO_MODULES
         .iter()
-        .filter(|module| module.name != SIDECARS)
+        .filter(|module| ![SIDECARS, SUITE].contains(&module.name))
         .try_for_each(|module| ensure_go(paths, module, progress))
 }
 
@@ -140,6 +153,14 @@ pub(crate) fn ensure_sidecars(paths: &Paths, progress: &Progress) -> Result<()> 
         kinds::ensure_snapshot_kinds(&go_source(paths, module), &go_dir(paths, module)?)?;
     }
     Ok(())
+}
+
+/// Kubernetes' own end-to-end suite, its runner and its test image: some ten minutes the first time.
+pub(crate) fn ensure_suite(paths: &Paths, progress: &Progress) -> Result<()> {
+    GO_MODULES
+        .iter()
+        .filter(|module| module.name == SUITE)
+        .try_for_each(|module| ensure_go(paths, module, progress))
 }
 
 /// Debian packages that `hack/bench` wants.
@@ -209,8 +230,11 @@ fn ensure_go(paths: &Paths, module: &GoModule, progress: &Progress) -> Result<()
         progress.say(format!("go build {package}"));
         // Built beside and renamed, so that a killed build leaves nothing that looks finished.
         let partial = dir.join(format!(".{file}.{}", std::process::id()));
-        let mut build = command("go", ["build", "-trimpath", "-ldflags", module.ldflags, "-o"]);
+        // A program that ends in .test is a package of tests.
+        let verb: &[&str] = if file.ends_with(".test") { &["test", "-c"] } else { &["build"] };
+        let mut build = command("go", verb);
         build
+            .args(["-trimpath", "-ldflags", module.ldflags, "-o"])
             .arg(&partial)
             .arg(package)
             .current_dir(go_source(paths, module))
