@@ -2,7 +2,7 @@
 {{- define "terrace.checks" -}}
 {{- include "terrace.checks.node" . -}}
 {{- include "terrace.checks.classes" . -}}
-{{- range $key, $value := dict "sidecars.provisioner.timeout" .Values.sidecars.provisioner.timeout "sidecars.provisioner.capacityPollInterval" .Values.sidecars.provisioner.capacityPollInterval "sidecars.resizer.timeout" .Values.sidecars.resizer.timeout }}
+{{- range $key, $value := dict "sidecars.provisioner.timeout" .Values.sidecars.provisioner.timeout "sidecars.provisioner.capacityPollInterval" .Values.sidecars.provisioner.capacityPollInterval "sidecars.resizer.timeout" .Values.sidecars.resizer.timeout "sidecars.snapshotter.timeout" .Values.sidecars.snapshotter.timeout }}
 {{- if not (regexMatch "^([0-9]+(ms|s|m|h))+$" $value) }}{{ fail (printf "%s: %q is no span of time: write it as 60s or 1m30s" $key $value) }}{{ end }}
 {{- end }}
 {{- with .Values.telemetry.otlpEndpoint }}

@@ -50,3 +50,19 @@ runAsGroup: 65532
 capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
+
+{{/* Not empty where snapshots are to work: asked for, and the cluster knows their kinds. Without the kinds csi-snapshotter
+     waits and the snapshot-controller ends, so neither is rendered, and NOTES.txt says why. */}}
+{{- define "terrace.snapshots" -}}
+{{- if and .Values.snapshots.enabled (.Capabilities.APIVersions.Has "snapshot.storage.k8s.io/v1/VolumeSnapshot") }}true{{ end }}
+{{- end }}
+
+{{/* The same for snapshots of several volumes at one instant. */}}
+{{- define "terrace.groupSnapshots" -}}
+{{- if and (include "terrace.snapshots" .) (.Capabilities.APIVersions.Has "groupsnapshot.storage.k8s.io/v1/VolumeGroupSnapshot") }}true{{ end }}
+{{- end }}
+
+{{/* Not empty where the chart brings the snapshot-controller. */}}
+{{- define "terrace.snapshotController" -}}
+{{- if and .Values.snapshotController.install (.Capabilities.APIVersions.Has "snapshot.storage.k8s.io/v1/VolumeSnapshot") }}true{{ end }}
+{{- end }}
