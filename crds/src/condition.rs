@@ -45,6 +45,8 @@ names! {
         CapacityPressure,
         /// No node lists the volume's host object.
         Missing,
+        /// A PersistentVolumeClaim has the volume.
+        Bound,
         /// A policy's text is sound.
         Accepted,
         /// A policy is being carried out.
@@ -117,6 +119,16 @@ names! {
         NodeGone,
         /// The volume is not of the size asked for: the message says why.
         SizeRounded,
+        /// Its PersistentVolume and claim are made; Kubernetes binds them next.
+        WaitingForClaim,
+        /// Its claim was deleted; the PersistentVolume keeps the bytes.
+        Released,
+        /// Neither claim nor PersistentVolume is left; the bytes are kept.
+        Retained,
+        /// A node keeps bytes under the volume's UUID: they are used only where that is asked for.
+        AdoptionNeeded,
+        /// What is to be adopted is listed by no node.
+        NotListed,
     }
 }
 

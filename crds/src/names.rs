@@ -6,6 +6,8 @@ use uuid::Uuid;
 
 /// CSI driver name, as in `CSIDriver` and `StorageClass.provisioner`.
 pub const DRIVER: &str = "csi.terrace.storage";
+/// Class of the claims of Direct volumes; nothing is provisioned by it.
+pub const CLASS_DIRECT: &str = "terrace-direct";
 /// Topology key: its value is the node's name.
 pub const TOPOLOGY_NODE: &str = "topology.terrace.storage/node";
 /// Held on a StorageVolume by its node until the host object is gone or retagged `retained`.
@@ -57,7 +59,26 @@ pub fn volume_name(csi_name: &str) -> VolumeName {
     VolumeName { name: format!("sv-{hex}"), csi_name: Some(csi_name.to_owned()) }
 }
 
+/// As [`volume_name`], for a StorageSnapshot: `ss-` and 20 hex digits.
+pub fn snapshot_name(csi_name: &str) -> VolumeName {
+    let VolumeName { name, csi_name } = volume_name(csi_name);
+    let name = if csi_name.is_some() { name.replacen("sv-", "ss-", 1) } else { name };
+    VolumeName { name, csi_name }
+}
+
+/// As [`volume_uuid`], for a snapshot: one of a volume's name is another host object than the volume.
+pub fn snapshot_uuid(cluster: Uuid, csi_name: &str) -> Uuid {
+    Uuid::new_v5(&cluster, format!("snapshot/{csi_name}").as_bytes())
+}
+
+/// As [`volume_uuid`], for a group of snapshots.
+pub fn group_uuid(cluster: Uuid, csi_name: &str) -> Uuid {
+    Uuid::new_v5(&cluster, format!("group/{csi_name}").as_bytes())
+}
+
 /// The same name asked for twice in one cluster is the same volume, even after its object was lost (I2).
+/// It holds for volumes of both origins: a Direct volume whose object was lost and applied again meets its own
+/// bytes and asks what to do about them. By the object's UID it would be another volume, made empty beside them.
 ///
 /// `cluster` is the UID of the namespace `kube-system`.
 pub fn volume_uuid(cluster: Uuid, csi_name: &str) -> Uuid {
@@ -76,7 +97,20 @@ pub fn is_dns_label(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Uuid, is_dns_label, volume_name, volume_uuid};
+    use super::{
+        Uuid, group_uuid, is_dns_label, snapshot_name, snapshot_uuid, volume_name, volume_uuid,
+    };
+
+    #[test]
+    fn a_snapshot_is_never_taken_for_the_volume_of_its_name() {
+        let cluster = Uuid::from_u128(1);
+        let uuids = [volume_uuid, snapshot_uuid, group_uuid].map(|uuid| uuid(cluster, "x"));
+        assert!(uuids[0] != uuids[1] && uuids[1] != uuids[2] && uuids[0] != uuids[2]);
+        assert_eq!(snapshot_name("snapshot-1").name, "snapshot-1");
+        let odd = snapshot_name("Upper");
+        assert!(odd.name.starts_with("ss-") && is_dns_label(&odd.name), "{}", odd.name);
+        assert_eq!(odd.csi_name.as_deref(), Some("Upper"));
+    }
 
     #[test]
     fn a_label_keeps_its_name() {

@@ -5,7 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Size, pool::PoolState};
+use crate::Size;
+use crate::pool::PoolState;
+use crate::volume::{FsType, VolumeMode};
 
 /// Nothing is asked of a node.
 #[derive(
@@ -148,17 +150,46 @@ pub struct NodePool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostVolume {
-    /// UUID of the volume.
+    /// UUID of the volume or snapshot.
     pub uuid: String,
-    /// Name of the StorageVolume it was made for.
+    /// Which of the two.
+    #[serde(default, skip_serializing_if = "HostObjectKind::is_volume")]
+    pub kind: HostObjectKind,
+    /// Name of the StorageVolume or StorageSnapshot it was made for.
     pub name: String,
     /// UUID of the pool it lies on.
     #[serde(rename = "poolUUID")]
     pub pool_uuid: String,
-    /// Size of the host object.
+    /// Space it may come to take: a volume's size, a snapshot's reservation.
     pub size: Size,
     /// State of the host object.
     pub state: HostVolumeState,
+    /// What it is made of, where its tag can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_mode: Option<VolumeMode>,
+    /// Filesystem of a Filesystem volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs_type: Option<FsType>,
+}
+
+/// What a host object is.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum HostObjectKind {
+    /// A volume.
+    #[default]
+    Volume,
+    /// A snapshot.
+    Snapshot,
+}
+
+impl HostObjectKind {
+    /// What is meant where nothing is said.
+    #[must_use]
+    pub fn is_volume(&self) -> bool {
+        matches!(self, Self::Volume)
+    }
 }
 
 /// State of a host object.

@@ -18,7 +18,7 @@ use crate::Size;
     category = "storage",
     status = "StorageVolumeStatus",
     derive = "PartialEq",
-    doc = "A volume on the disks of a node. Made for a PVC by the CSI driver; deleted by deleting the PVC.",
+    doc = "A volume on the disks of a node. Made for a PVC by the CSI driver, or by a person who names the PVC to make; deleted by deleting the PVC.",
     selectable = ".spec.assignment.node",
     printcolumn(
         name = "Ready",
@@ -54,12 +54,16 @@ use crate::Size;
     validation = Rule::new("has(self.pool) == has(oldSelf.pool) && (!has(self.pool) || self.pool == oldSelf.pool)").message("spec.pool cannot change"),
     validation = Rule::new("has(self.tier) == has(oldSelf.tier) && (!has(self.tier) || self.tier == oldSelf.tier)").message("spec.tier cannot change"),
     validation = Rule::new("quantity(self.capacity).compareTo(quantity(oldSelf.capacity)) >= 0").message("spec.capacity cannot shrink"),
+    validation = Rule::new("has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source)").message("spec.source cannot change"),
     validation = Rule::new("!has(oldSelf.assignment) || has(self.assignment)").message("spec.assignment cannot be taken back"),
     validation = Rule::new("!has(oldSelf.deletion) || (has(self.deletion) && self.deletion == oldSelf.deletion)").message("spec.deletion cannot change"),
     validation = Rule::new("!has(self.deletion) || (has(self.volumeUUID) && self.deletion.volumeUUID == self.volumeUUID)").message("spec.deletion.volumeUUID must be the volume's own UUID"),
     validation = Rule::new("self.volumeMode != 'Block' || !has(self.fsType)").message("a Block volume has no spec.fsType"),
-    validation = Rule::new("self.volumeMode != 'Filesystem' || has(self.fsType)").message("a Filesystem volume needs spec.fsType"),
-    validation = Rule::new("self.origin != 'CSI' || has(self.volumeUUID)").message("a volume of origin CSI needs spec.volumeUUID")
+    validation = Rule::new("self.volumeMode != 'Filesystem' || has(self.fsType) || (self.origin == 'Direct' && !has(self.assignment))").message("a Filesystem volume needs spec.fsType"),
+    validation = Rule::new("self.origin != 'CSI' || has(self.volumeUUID)").message("a volume of origin CSI needs spec.volumeUUID"),
+    validation = Rule::new("self.origin != 'Direct' || has(self.claimRef)").message("a volume of origin Direct needs spec.claimRef: the PersistentVolumeClaim to make for it"),
+    validation = Rule::new("!has(self.adopt) || self.origin == 'Direct'").message("spec.adopt is for a volume of origin Direct"),
+    validation = Rule::new("!has(self.adopt) || !has(self.volumeUUID) || self.adopt == self.volumeUUID").message("spec.adopt must be the volume's own UUID")
 )]
 pub struct StorageVolumeSpec {
     /// Identity of the bytes: on the host object, in the PV's attributes, and here.
@@ -74,15 +78,17 @@ pub struct StorageVolumeSpec {
     /// Who asked for the volume.
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.origin cannot change"))]
     pub origin: Origin,
-    /// The PersistentVolumeClaim that the volume is for.
+    /// The PersistentVolumeClaim that the volume is for. Of a Direct volume: the one to make, or one that is
+    /// there, unbound and of class `terrace-direct`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_ref: Option<ClaimRef>,
     /// Size of the volume's device; grows only.
     pub capacity: Size,
     /// Filesystem or raw block device.
+    #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.volumeMode cannot change"))]
     pub volume_mode: VolumeMode,
-    /// Filesystem of a Filesystem volume.
+    /// Filesystem of a Filesystem volume. Left out of a Direct volume: the pool's own (xfs, btrfs on btrfs).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.fsType cannot change"))]
     pub fs_type: Option<FsType>,
@@ -98,6 +104,14 @@ pub struct StorageVolumeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub tier: Option<String>,
+    /// Direct only: take into service the bytes that a node keeps under this volume UUID, instead of making a
+    /// volume. The object must have the name they were made under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 36, max = 36), regex(pattern = r"^[0-9a-f-]{36}$"))]
+    pub adopt: Option<String>,
+    /// What the volume began as a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<VolumeSource>,
     /// Overwrite the bytes before they are given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erase_on_delete: Option<bool>,
@@ -120,9 +134,10 @@ pub enum Origin {
 }
 
 /// How a volume is given to a Pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum VolumeMode {
     /// A mounted filesystem.
+    #[default]
     Filesystem,
     /// A raw block device.
     Block,
@@ -167,6 +182,28 @@ pub struct ClaimRef {
     pub name: String,
 }
 
+/// A snapshot or volume whose bytes another volume begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VolumeSource {
+    /// Which of the two.
+    pub kind: SourceKind,
+    /// Name of the StorageSnapshot or StorageVolume.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Its UUID.
+    #[schemars(length(min = 36, max = 36), regex(pattern = r"^[0-9a-f-]{36}$"))]
+    pub uuid: String,
+}
+
+/// What a volume can be a copy of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum SourceKind {
+    /// A StorageSnapshot.
+    Snapshot,
+    /// A StorageVolume.
+    Volume,
+}
+
 /// The stamp that precedes destruction (I1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -193,6 +230,10 @@ pub struct Assignment {
     #[serde(rename = "poolUUID")]
     #[schemars(length(min = 36, max = 36))]
     pub pool_uuid: String,
+    /// Bytes reserved there for a Direct volume, whose `capacity` a person writes: its node makes and grows it to
+    /// this size. Absent for a volume of origin CSI, whose `capacity` is reserved before it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Size>,
 }
 
 /// How a volume fares. Each field has one writer: see `DESIGN` in the README.

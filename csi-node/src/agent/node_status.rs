@@ -6,8 +6,11 @@ use terrace_crds::node::{
     Counts, Device, Facility, HostVolume, HostVolumeState, NodePool, StorageNodeStatus,
 };
 use terrace_crds::pool::PoolState;
+use terrace_crds::volume::{FsType as WireFs, VolumeMode as WireMode};
 use terrace_crds::{ConditionType, Reason, Size};
-use terrace_device_types::{ClusterUid, DeviceView, HostState, ImageView, Signature};
+use terrace_device_types::{
+    ClusterUid, DeviceView, FsType, HostState, ImageView, Signature, VolumeMode,
+};
 
 use crate::host::{Capability, Facilities};
 use crate::inventory::{Listing, Located};
@@ -133,6 +136,18 @@ fn readable(located: &Located) -> HostVolume {
             HostState::Retained => HostVolumeState::Retained,
             HostState::Quarantined { .. } => HostVolumeState::Quarantined,
         },
+        volume_mode: Some(mode(tag.mode).0),
+        fs_type: mode(tag.mode).1,
+    }
+}
+
+/// What it is made of, in the words of the API.
+const fn mode(mode: VolumeMode) -> (WireMode, Option<WireFs>) {
+    match mode {
+        VolumeMode::Block => (WireMode::Block, None),
+        VolumeMode::Filesystem { fs: FsType::Ext4 } => (WireMode::Filesystem, Some(WireFs::Ext4)),
+        VolumeMode::Filesystem { fs: FsType::Xfs } => (WireMode::Filesystem, Some(WireFs::Xfs)),
+        VolumeMode::Filesystem { fs: FsType::Btrfs } => (WireMode::Filesystem, Some(WireFs::Btrfs)),
     }
 }
 
@@ -147,6 +162,8 @@ fn unreadable(pool: &KnownPool, image: &ImageView) -> Option<HostVolume> {
         pool_uuid: pool.uuid.to_string(),
         size: Size::from_bytes(image.apparent.0),
         state: HostVolumeState::Unreadable,
+        volume_mode: None,
+        fs_type: None,
     })
 }
 

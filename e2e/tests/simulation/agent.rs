@@ -254,6 +254,8 @@ pub(crate) fn report_node(node: &Node, api: &mut Api) {
                 HostState::Retained => HostVolumeState::Retained,
                 HostState::Quarantined { .. } => HostVolumeState::Quarantined,
             },
+            volume_mode: None,
+            fs_type: None,
         })
         .collect();
     volumes.sort_by(|a, b| a.uuid.cmp(&b.uuid));

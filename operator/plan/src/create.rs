@@ -177,6 +177,7 @@ impl ValidCreate {
             mount_options: self.mount_flags.clone(),
             pool,
             tier,
+            adopt: None,
             erase_on_delete: erase_of(self.parameters.erase),
             deletion: None,
             assignment: None,

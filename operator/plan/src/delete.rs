@@ -69,6 +69,7 @@ pub fn plan_adopt_for_deletion(world: &World, handle: &str) -> Option<Effect> {
         mount_options: Vec::new(),
         pool: Some(pool.name.clone()),
         tier: None,
+        adopt: None,
         erase_on_delete: None,
         deletion: None,
         assignment: None,

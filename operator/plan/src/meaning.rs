@@ -85,6 +85,21 @@ pub fn meaning(reason: Reason) -> &'static str {
         Reason::SizeRounded => {
             "The volume has another size than asked for, for the reason that the message gives."
         }
+        Reason::WaitingForClaim => {
+            "PersistentVolume and claim are made; Kubernetes binds them next. If this stays, see kubectl describe of the claim."
+        }
+        Reason::Released => {
+            "The claim was deleted and the PersistentVolume says Retain, so the bytes stay. Give them another claim, or let the PersistentVolume go with reclaim policy Delete."
+        }
+        Reason::Retained => {
+            "Neither claim nor PersistentVolume is left, and nothing proves that the bytes may go, so they stay. Give them another claim, or delete the object: its node keeps the bytes, and they can be adopted."
+        }
+        Reason::AdoptionNeeded => {
+            "Old data is handed to a new claim only where that is asked for: set spec.adopt, or take another name."
+        }
+        Reason::NotListed => {
+            "Nothing is made in the place of bytes that were to be adopted. See kubectl terrace nodes for what each node keeps."
+        }
     }
 }
 

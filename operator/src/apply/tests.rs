@@ -82,7 +82,7 @@ fn volume() -> ObjectRef {
 const VOLUME: &str = "/apis/terrace.storage/v1alpha1/storagevolumes/a";
 
 fn assignment() -> Effect {
-    let assignment = Assignment { node: "n".into(), pool_uuid: "p".into() };
+    let assignment = Assignment { node: "n".into(), pool_uuid: "p".into(), capacity: None };
     Effect::AssignVolume { volume: volume(), assignment, pool: "fast".into(), bytes: 1 }
 }
 
