@@ -14,6 +14,7 @@ use crate::tools::Tools;
 
 const AGNHOST: &str = "localhost/agnhost:1";
 const GLIBC: &str = "localhost/glibc:1";
+const POPULATOR: &str = "localhost/hello-populator:1";
 /// Imported with the rig.
 const BUSYBOX: &str = "localhost/busybox:1";
 
@@ -24,6 +25,7 @@ fn stand_in(reference: &str) -> Option<&'static str> {
         "agnhost" => Some(AGNHOST),
         "busybox" | "nginx" => Some(BUSYBOX),
         "glibc-dns-testing" => Some(GLIBC),
+        "hello-populator" => Some(POPULATOR),
         _ => None,
     }
 }
@@ -45,25 +47,36 @@ pub(crate) fn provide(
 }
 
 fn build(paths: &Paths, tools: &Tools, progress: &Progress) -> Result<Vec<Archive>> {
-    let (busybox, agnhost) = (Path::new("/bin/busybox"), tools.path("agnhost")?);
+    let busybox = Path::new("/bin/busybox");
+    let (agnhost, kubectl) = (tools.path("agnhost")?, tools.path("kubectl")?);
+    let script = paths.repo.join("e2e/conformance/hello-populator.sh");
     let applets = output(&mut command(busybox, ["--list"]))?;
     let links = applets.lines().filter(|applet| *applet != "busybox");
     let mut items = vec![
         Item::Dir("bin", 0o755),
+        Item::Dir("mnt", 0o755),
         Item::Dir("tmp", 0o1777),
         Item::Dir("etc", 0o755),
         Item::Text("etc/passwd", "root:x:0:0:root:/:/bin/sh\n"),
         Item::Program("bin/busybox", busybox),
-        Item::Program("agnhost", &agnhost),
     ];
     items.extend(links.map(|applet| Item::Link(format!("bin/{applet}"), "/bin/busybox")));
+    items.push(Item::Program("agnhost", &agnhost));
     let start = Start { entrypoint: &["/agnhost"], cmd: &["pause"], path: "/bin" };
     let first = ensure(paths, progress, AGNHOST, None, &items, &start)?;
-    // Coreutils' dd reads past the page cache, which some specs want.
+    items.pop();
+    items.push(Item::Program("bin/kubectl", &kubectl));
+    items.push(Item::Program("populator", &script));
+    let start = Start { entrypoint: &["/populator"], cmd: &[], path: "/bin" };
+    let second = ensure(paths, progress, POPULATOR, None, &items, &start)?;
+    // Coreutils' dd writes past the page cache, which some specs want; grep is all else they call for.
     let base = Some(ensure_base(paths, progress)?);
     let shell = Start { entrypoint: &[], cmd: &["/bin/sh"], path: "/usr/sbin:/usr/bin:/sbin:/bin" };
-    let marker = [Item::Text("etc/terrace-suite", "stands for the suite's image with glibc\n")];
-    Ok(vec![first, ensure(paths, progress, GLIBC, base, &marker, &shell)?])
+    let more = [
+        Item::Program("usr/bin/busybox", busybox),
+        Item::Link("usr/bin/grep".into(), "/usr/bin/busybox"),
+    ];
+    Ok(vec![first, second, ensure(paths, progress, GLIBC, base, &more, &shell)?])
 }
 
 #[cfg(test)]
