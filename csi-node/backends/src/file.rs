@@ -5,20 +5,16 @@
 //!     tag in an xattr                        (or raw block       ------------ bind the node ------------->  Pod)
 //! ```
 
-mod check;
 mod create;
-mod delete;
 mod format;
 mod grow;
-mod pool;
-mod publish;
 mod stage;
 
 use terrace_device_types::{
     Intent, MountPoint, PoolIntent, PoolView, Refusal, RequestRefusal, Step, Tool, View,
 };
 
-use crate::{Backend, BackendKind};
+use crate::{Backend, BackendKind, end, pool, publish, staging};
 
 /// Images behind loop devices.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +61,7 @@ impl Backend for FileBackend {
                 stage::plan_stage(&wanted, view)
             }
             Intent::Unstage { volume, cluster, target } => {
-                stage::plan_unstage(*volume, cluster, target, view)
+                staging::plan_unstage(*volume, cluster, target, view)
             }
             Intent::Publish { volume, cluster, staging, target, access, sharing } => {
                 let wanted = publish::Wanted {
@@ -80,12 +76,12 @@ impl Backend for FileBackend {
             }
             Intent::Unpublish { target } => publish::plan_unpublish(target, view),
             Intent::Delete { volume, proof, erase } => {
-                delete::plan_delete(*volume, proof, *erase, view)
+                end::plan_delete(*volume, proof, *erase, view)
             }
-            Intent::Purge { erase } => delete::plan_purge(*erase, view),
-            Intent::Abandon { volume, cluster } => delete::plan_abandon(*volume, cluster, view),
-            Intent::Retain { volume, cluster } => delete::plan_retain(*volume, cluster, view),
-            Intent::Adopt { volume, cluster } => delete::plan_adopt(*volume, cluster, view),
+            Intent::Purge { erase } => end::plan_purge(*erase, view),
+            Intent::Abandon { volume, cluster } => end::plan_abandon(*volume, cluster, view),
+            Intent::Retain { volume, cluster } => end::plan_retain(*volume, cluster, view),
+            Intent::Adopt { volume, cluster } => end::plan_adopt(*volume, cluster, view),
         }
     }
 

@@ -10,7 +10,12 @@
 //! 4. A plan names host objects by volume UUID and tag only (I4).
 
 mod btrfs;
+mod check;
+mod end;
 mod file;
+mod pool;
+mod publish;
+mod staging;
 
 pub use terrace_device_types::BackendKind;
 use terrace_device_types::{

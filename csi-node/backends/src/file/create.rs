@@ -5,8 +5,8 @@ use terrace_device_types::{
     Refusal, RequestRefusal, StageState, Step, Tag, View, VolumeMode, VolumeUuid, image_name,
 };
 
-use super::check::{self, OurImage};
 use super::grow;
+use crate::check::{self, OurImage};
 
 /// What is asked.
 pub(super) struct Wanted<'a> {

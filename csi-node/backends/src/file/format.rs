@@ -5,7 +5,7 @@ use terrace_device_types::{
     StageState, Step,
 };
 
-use super::check::OurImage;
+use crate::check::OurImage;
 
 /// What must happen to the image's format before it can be mounted.
 pub(super) struct Formatting {

@@ -7,7 +7,7 @@ use terrace_device_types::{
     VolumeMode, VolumeUuid,
 };
 
-use super::check::{self, OurImage};
+use crate::check::{self, OurImage};
 
 /// The image, its loop device and, where it is mounted, its filesystem.
 pub(super) fn plan_grow(

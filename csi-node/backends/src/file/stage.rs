@@ -1,16 +1,16 @@
-//! Stage and unstage: loop device, format latch, stage record, mount, layout; and back.
+//! Stage: loop device, format latch, stage record, mount, layout. The way back is [`crate::staging`]'s.
 
 use std::path::Path;
 
 use terrace_device_types::{
     Access, ClusterUid, DeviceRef, FilesystemView, FsType, Grown, LayoutView, LoopView, MountPoint,
-    OperationId, Refusal, RequestRefusal, StageState, Step, UseRefusal, View, VolumeMode,
-    VolumeUuid,
+    OperationId, Refusal, RequestRefusal, Step, UseRefusal, View, VolumeMode, VolumeUuid,
 };
 
-use super::check::{self, OurImage};
 use super::format::{self, Age, Formatting};
 use super::grow;
+use crate::check::{self, OurImage};
+use crate::staging::{refuse_second_stage, stage_record};
 
 /// What is asked.
 pub(super) struct Wanted<'a> {
@@ -32,7 +32,7 @@ pub(super) fn plan_stage(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, 
         let (tagged, asked) = (ours.tag.mode, wanted.mode);
         return Err(RequestRefusal::OtherMode { tagged, asked }.into());
     }
-    refuse_second_stage(wanted, ours, view)?;
+    refuse_second_stage(wanted.target, ours, view)?;
     match wanted.mode {
         VolumeMode::Block => plan_stage_block(wanted, ours, view),
         VolumeMode::Filesystem { fs } => match view.mount_at(wanted.target) {
@@ -40,21 +40,6 @@ pub(super) fn plan_stage(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, 
             None => plan_stage_filesystem(wanted, ours, fs, view),
         },
     }
-}
-
-fn refuse_second_stage(
-    wanted: &Wanted<'_>,
-    ours: OurImage<'_>,
-    view: &View,
-) -> Result<(), Refusal> {
-    let StageState::At { boot, target: at } = &ours.tag.stage else { return Ok(()) };
-    let lives = view.volume_mounts().any(|mount| mount.at == *at)
-        || (ours.tag.mode == VolumeMode::Block && view.volume.attached.is_some());
-    if at != wanted.target && *boot == view.boot && lives {
-        let (volume, at, target) = (wanted.volume, at.clone(), wanted.target.to_owned());
-        return Err(UseRefusal::StagedElsewhere { volume, at, target }.into());
-    }
-    Ok(())
 }
 
 fn plan_stage_filesystem(
@@ -80,7 +65,7 @@ fn plan_stage_filesystem(
         steps.push(Step::CheckFilesystem { device: device.clone(), fs });
         steps.extend(short.then(|| Step::GrowOffline { device: device.clone() }));
     }
-    steps.extend(stage_record(wanted, ours, view));
+    steps.extend(stage_record(wanted.target, ours, view));
     steps.push(Step::MountFilesystem { device, fs, uuid, target: mount.clone(), options });
     steps.push(Step::SetAutoclear { image });
     steps.push(Step::MakeLayout { mount: mount.clone() });
@@ -107,7 +92,7 @@ fn plan_stage_again(
         let (mount, found) = (mount.at.clone(), mount.fs.clone());
         return Err(UseRefusal::OtherFilesystem { mount, found, wanted: fs }.into());
     }
-    let mut steps: Vec<Step> = stage_record(wanted, ours, view).into_iter().collect();
+    let mut steps: Vec<Step> = stage_record(wanted.target, ours, view).into_iter().collect();
     if view.volume.attached.as_ref().is_some_and(|attached| !attached.autoclear) {
         steps.push(Step::SetAutoclear { image: ours.image.path.clone() });
     }
@@ -127,7 +112,7 @@ fn plan_stage_block(
     ours: OurImage<'_>,
     view: &View,
 ) -> Result<Vec<Step>, Refusal> {
-    let mut steps: Vec<Step> = stage_record(wanted, ours, view).into_iter().collect();
+    let mut steps: Vec<Step> = stage_record(wanted.target, ours, view).into_iter().collect();
     steps.extend(plan_attach(ours, wanted.access, view)?);
     Ok(steps)
 }
@@ -146,12 +131,6 @@ fn plan_attach(ours: OurImage<'_>, access: Access, view: &View) -> Result<Vec<St
         return Err(UseRefusal::StrangeLoop { device: device.clone(), image }.into());
     }
     Ok(grow::plan_loop(ours, ours.image.apparent, view).into_iter().collect())
-}
-
-fn stage_record(wanted: &Wanted<'_>, ours: OurImage<'_>, view: &View) -> Option<Step> {
-    let stage = StageState::At { boot: view.boot.clone(), target: wanted.target.to_owned() };
-    let image = ours.image.path.clone();
-    (ours.tag.stage != stage).then_some(Step::WriteStage { image, volume: wanted.volume, stage })
 }
 
 fn loop_of(ours: OurImage<'_>) -> DeviceRef {
@@ -214,42 +193,4 @@ fn may_pass(option: &str) -> bool {
         "usebackuproot",
     ];
     !barred.contains(&name) && !option.contains(',') && !option.chars().any(char::is_control)
-}
-
-/// No longer mounted, no longer attached. Works on what is left of a volume.
-pub(super) fn plan_unstage(
-    volume: VolumeUuid,
-    cluster: &ClusterUid,
-    target: &Path,
-    view: &View,
-) -> Result<Vec<Step>, Refusal> {
-    check::validate_path(target)?;
-    let ours = check::find_image(view, volume, cluster)?;
-    let mut steps = Vec::new();
-    if let Some(mount) = view.mount_at(target) {
-        if ours.is_some() && !view.is_of_volume(mount) {
-            let (target, found) = (target.to_owned(), mount.source.clone());
-            return Err(UseRefusal::TargetOccupied { target, found }.into());
-        }
-        steps.push(Step::Unmount { target: target.to_owned() });
-    }
-    let Some(ours) = ours else { return Ok(steps) };
-    let elsewhere = match &ours.tag.stage {
-        StageState::At { boot, target: at } => *boot == view.boot && at != target,
-        StageState::Never | StageState::Past => false,
-    };
-    if elsewhere {
-        return Ok(steps);
-    }
-    if let Some(mount) = view.volume_mounts().find(|mount| mount.at != target) {
-        return Err(UseRefusal::StillPublished { volume, at: mount.at.clone() }.into());
-    }
-    let image = ours.image.path.clone();
-    if view.volume.attached.is_some() {
-        steps.push(Step::DetachLoop { image: image.clone() });
-    }
-    if matches!(ours.tag.stage, StageState::At { .. }) {
-        steps.push(Step::WriteStage { image, volume, stage: StageState::Past });
-    }
-    Ok(steps)
 }

@@ -7,20 +7,20 @@ use terrace_device_types::{
     View, VolumeMode, VolumeUuid,
 };
 
-use super::check::{self, OurImage};
+use crate::check::{self, OurImage};
 
 /// What is asked.
-pub(super) struct Wanted<'a> {
-    pub(super) volume: VolumeUuid,
-    pub(super) cluster: &'a ClusterUid,
-    pub(super) staging: &'a Path,
-    pub(super) target: &'a Path,
-    pub(super) access: Access,
-    pub(super) sharing: Sharing,
+pub(crate) struct Wanted<'a> {
+    pub(crate) volume: VolumeUuid,
+    pub(crate) cluster: &'a ClusterUid,
+    pub(crate) staging: &'a Path,
+    pub(crate) target: &'a Path,
+    pub(crate) access: Access,
+    pub(crate) sharing: Sharing,
 }
 
 /// Bound at the target.
-pub(super) fn plan_publish(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+pub(crate) fn plan_publish(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
     check::validate_path(wanted.staging)?;
     check::validate_path(wanted.target)?;
     let ours = check::require_image(view, wanted.volume, wanted.cluster)?;
@@ -86,7 +86,7 @@ fn refuse_second_place(wanted: &Wanted<'_>, view: &View) -> Result<(), Refusal> 
 }
 
 /// Nothing at the target any more. It is the kubelet's own path, so what is mounted there goes, whatever became of the volume.
-pub(super) fn plan_unpublish(target: &Path, view: &View) -> Result<Vec<Step>, Refusal> {
+pub(crate) fn plan_unpublish(target: &Path, view: &View) -> Result<Vec<Step>, Refusal> {
     check::validate_path(target)?;
     let target = target.to_owned();
     let mounted = view.mount_at(&target).is_some();

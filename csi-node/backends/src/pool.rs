@@ -6,7 +6,7 @@ use terrace_device_types::{
 };
 
 /// The pool file decides: ours is left as it is, another's refused, none is written only where nothing else is.
-pub(super) fn plan_make(
+pub(crate) fn plan_make(
     file: &PoolFile,
     place: &PoolPlace,
     view: &PoolView,

@@ -1,14 +1,14 @@
-//! Delete, and everything else that ends or changes an image's life. Destroys only with a proof in hand or in the tag (I1).
+//! Delete, and everything else that ends or changes a host object's life, on every backend. Destroys only with a proof in hand or in the tag (I1).
 
 use terrace_device_types::{
     ClusterUid, DeletionId, DeletionProof, Erase, HostState, InUse, Latch, Opened, ProofRefusal,
     Refusal, StageState, Step, TagRefusal, UseRefusal, View, VolumeUuid, quarantine_name,
 };
 
-use super::check::{self, OurImage};
+use crate::check::{self, OurImage};
 
 /// Quarantine, erase, remove. Nothing there is nothing to do.
-pub(super) fn plan_delete(
+pub(crate) fn plan_delete(
     volume: VolumeUuid,
     proof: &DeletionProof,
     erase: Erase,
@@ -39,7 +39,7 @@ pub(super) fn plan_delete(
 }
 
 /// Finishes what a proven deletion began.
-pub(super) fn plan_purge(erase: Erase, view: &View) -> Result<Vec<Step>, Refusal> {
+pub(crate) fn plan_purge(erase: Erase, view: &View) -> Result<Vec<Step>, Refusal> {
     let Some(image) = &view.volume.image else { return Ok(Vec::new()) };
     let volume = check::validate_tag(image)?.tag.volume;
     let Some(ours) = find_in_own_pool(volume, view)? else { return Ok(Vec::new()) };
@@ -95,7 +95,7 @@ fn refuse_if_used(ours: OurImage<'_>, view: &View) -> Result<(), Refusal> {
 }
 
 /// Takes back what was only begun.
-pub(super) fn plan_abandon(
+pub(crate) fn plan_abandon(
     volume: VolumeUuid,
     cluster: &ClusterUid,
     view: &View,
@@ -115,7 +115,7 @@ pub(super) fn plan_abandon(
 }
 
 /// Keeps it, marked. Whoever uses it goes on using it.
-pub(super) fn plan_retain(
+pub(crate) fn plan_retain(
     volume: VolumeUuid,
     cluster: &ClusterUid,
     view: &View,
@@ -130,7 +130,7 @@ pub(super) fn plan_retain(
 }
 
 /// Takes a retained image into service again.
-pub(super) fn plan_adopt(
+pub(crate) fn plan_adopt(
     volume: VolumeUuid,
     cluster: &ClusterUid,
     view: &View,

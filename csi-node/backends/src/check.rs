@@ -7,15 +7,15 @@ use terrace_device_types::{
     RequestRefusal, Tag, TagReading, TagRefusal, View, VolumeMode, VolumeUuid,
 };
 
-/// An image whose tag was read and is of the right volume and cluster.
+/// A host object whose tag was read and is of the right volume and cluster.
 #[derive(Clone, Copy)]
-pub(super) struct OurImage<'a> {
-    pub(super) image: &'a ImageView,
-    pub(super) tag: &'a Tag,
+pub(crate) struct OurImage<'a> {
+    pub(crate) image: &'a ImageView,
+    pub(crate) tag: &'a Tag,
 }
 
 /// The pool directory is there, readable and of this cluster.
-pub(super) fn validate_pool<'a>(
+pub(crate) fn validate_pool<'a>(
     pool: &'a PoolView,
     cluster: &ClusterUid,
 ) -> Result<&'a PoolView, Refusal> {
@@ -36,7 +36,7 @@ pub(super) fn validate_pool<'a>(
 }
 
 /// The image's tag, whoever's it is.
-pub(super) fn validate_tag(image: &ImageView) -> Result<OurImage<'_>, Refusal> {
+pub(crate) fn validate_tag(image: &ImageView) -> Result<OurImage<'_>, Refusal> {
     let path = || image.path.clone();
     match &image.tag {
         TagReading::Absent => Err(TagRefusal::Untagged { image: path() }.into()),
@@ -48,7 +48,7 @@ pub(super) fn validate_tag(image: &ImageView) -> Result<OurImage<'_>, Refusal> {
 }
 
 /// The image, if there is one; refused unless it is this volume's and this cluster's.
-pub(super) fn find_image<'a>(
+pub(crate) fn find_image<'a>(
     view: &'a View,
     volume: VolumeUuid,
     cluster: &ClusterUid,
@@ -68,7 +68,7 @@ pub(super) fn find_image<'a>(
 }
 
 /// The image, which must be there.
-pub(super) fn require_image<'a>(
+pub(crate) fn require_image<'a>(
     view: &'a View,
     volume: VolumeUuid,
     cluster: &ClusterUid,
@@ -80,7 +80,7 @@ pub(super) fn require_image<'a>(
 
 impl OurImage<'_> {
     /// Refuses unless the image is in service.
-    pub(super) fn require_ready(&self, verb: &'static str) -> Result<(), Refusal> {
+    pub(crate) fn require_ready(&self, verb: &'static str) -> Result<(), Refusal> {
         match &self.tag.state {
             HostState::Ready => Ok(()),
             HostState::Creating | HostState::Retained | HostState::Quarantined { .. } => {
@@ -90,14 +90,14 @@ impl OurImage<'_> {
     }
 
     /// The refusal for a state that does not allow `verb`.
-    pub(super) fn wrong_state(&self, verb: &'static str) -> Refusal {
+    pub(crate) fn wrong_state(&self, verb: &'static str) -> Refusal {
         let (image, state) = (self.image.path.clone(), self.tag.state.clone());
         TagRefusal::WrongState { image, state, verb }.into()
     }
 }
 
 /// A size an image may have.
-pub(super) fn validate_size(size: Bytes, mode: VolumeMode) -> Result<(), Refusal> {
+pub(crate) fn validate_size(size: Bytes, mode: VolumeMode) -> Result<(), Refusal> {
     if size < mode.least() {
         return Err(RequestRefusal::TooSmall { size, mode, least: mode.least() }.into());
     }
@@ -108,7 +108,7 @@ pub(super) fn validate_size(size: Bytes, mode: VolumeMode) -> Result<(), Refusal
 }
 
 /// There is room for `need` more.
-pub(super) fn validate_room(pool: &PoolView, need: Bytes) -> Result<(), Refusal> {
+pub(crate) fn validate_room(pool: &PoolView, need: Bytes) -> Result<(), Refusal> {
     if !pool.writable {
         return Err(PoolRefusal::NotWritable { dir: pool.dir.clone() }.into());
     }
@@ -119,7 +119,7 @@ pub(super) fn validate_room(pool: &PoolView, need: Bytes) -> Result<(), Refusal>
 }
 
 /// An absolute path.
-pub(super) fn validate_path(path: &Path) -> Result<(), Refusal> {
+pub(crate) fn validate_path(path: &Path) -> Result<(), Refusal> {
     if path.is_absolute() {
         Ok(())
     } else {
