@@ -59,8 +59,15 @@ pub const ROLES: &[Role] = &[
             ),
             cluster(
                 TERRACE,
+                &["storagesnapshots"],
+                &["get", "list", "watch", "create", "patch", "delete"],
+                "make, assign and delete snapshots",
+            ),
+            cluster(
+                TERRACE,
                 &[
                     "storagevolumes/status",
+                    "storagesnapshots/status",
                     "storagepools/status",
                     "tieringpolicies/status",
                     "lifecyclepolicies/status",
@@ -112,7 +119,18 @@ pub const ROLES: &[Role] = &[
                 &["get", "list", "watch", "patch"],
                 "see what is assigned here; drop the node's finalizer",
             ),
-            cluster(TERRACE, &["storagevolumes/status"], &["get", "patch"], "report"),
+            cluster(
+                TERRACE,
+                &["storagesnapshots"],
+                &["get", "list", "watch", "patch"],
+                "see which snapshots are taken here; drop the node's finalizer",
+            ),
+            cluster(
+                TERRACE,
+                &["storagevolumes/status", "storagesnapshots/status"],
+                &["get", "patch"],
+                "report",
+            ),
             cluster(TERRACE, &["storagepools"], READ, "see which disks and folders to use"),
             cluster(
                 TERRACE,

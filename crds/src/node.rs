@@ -173,9 +173,7 @@ pub struct HostVolume {
 }
 
 /// What a host object is.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum HostObjectKind {
     /// A volume.
     #[default]

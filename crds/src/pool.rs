@@ -42,7 +42,10 @@ use crate::Size;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.file)").message("name exactly one backend: spec.file is the one in this release"),
+    validation = Rule::new("has(self.file) != has(self.btrfs)").message("name exactly one backend: spec.file or spec.btrfs"),
+    validation = Rule::new("!has(self.btrfs) || has(self.btrfs.directory) != (has(self.devices) && size(self.devices) > 0)").message("a btrfs pool lies either in spec.btrfs.directory or on spec.devices: name exactly one"),
+    validation = Rule::new("!has(self.btrfs) || !has(self.devices) || size(self.devices) <= 1").message("a btrfs pool takes one device for each node: make one pool for each device"),
+    validation = Rule::new("!has(self.btrfs) || !has(oldSelf.btrfs) || has(self.btrfs.directory) == has(oldSelf.btrfs.directory)").message("a pool cannot change between spec.btrfs.directory and spec.devices"),
     validation = Rule::new("!has(self.file) || has(self.file.directory) != (has(self.devices) && size(self.devices) > 0)").message("a file pool lies either in spec.file.directory or on spec.devices: name exactly one"),
     validation = Rule::new("!has(self.file) || !has(self.devices) || size(self.devices) <= 1").message("a file pool takes one device for each node: make one pool for each device"),
     validation = Rule::new("has(self.file) == has(oldSelf.file)").message("the backend of a pool cannot change"),
@@ -65,6 +68,9 @@ pub struct StoragePoolSpec {
     /// Backend: image files in a folder, or on a filesystem made on a device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileBackend>,
+    /// Backend: subvolumes of a btrfs folder, or of a btrfs made on a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub btrfs: Option<BtrfsBackend>,
     /// Shares of the pool at which new volumes are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermarks: Option<Watermarks>,
@@ -117,6 +123,20 @@ pub struct FileBackend {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1.0, max = 100.0))]
     pub overprovision: Option<f64>,
+}
+
+/// Subvolumes with a quota group each.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BtrfsBackend {
+    /// Folder of a btrfs filesystem on the node, below one of the chart's `node.poolDirectories`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 1024), regex(pattern = r"^/"))]
+    #[x_kube(
+        validation = Rule::new("self == oldSelf").message("spec.btrfs.directory cannot change"),
+        validation = Rule::new("!self.contains('/../') && !self.endsWith('/..')").message("spec.btrfs.directory may not contain '..'")
+    )]
+    pub directory: Option<String>,
 }
 
 /// Shares in percent.

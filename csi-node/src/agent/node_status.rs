@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 use terrace_crds::condition::{Truth, Verdict};
 use terrace_crds::node::{
-    Counts, Device, Facility, HostVolume, HostVolumeState, NodePool, StorageNodeStatus,
+    Counts, Device, Facility, HostObjectKind, HostVolume, HostVolumeState, NodePool,
+    StorageNodeStatus,
 };
 use terrace_crds::pool::PoolState;
 use terrace_crds::volume::{FsType as WireFs, VolumeMode as WireMode};
 use terrace_crds::{ConditionType, Reason, Size};
 use terrace_device_types::{
-    ClusterUid, DeviceView, FsType, HostState, ImageView, Signature, VolumeMode,
+    ClusterUid, DeviceView, FsType, HostObject, HostState, ImageView, Signature, VolumeMode,
 };
 
 use crate::host::{Capability, Facilities};
@@ -127,6 +128,10 @@ fn readable(located: &Located) -> HostVolume {
     let Located { pool, image, tag } = located;
     HostVolume {
         uuid: tag.volume.to_string(),
+        kind: match tag.object {
+            HostObject::Volume => HostObjectKind::Volume,
+            HostObject::Snapshot => HostObjectKind::Snapshot,
+        },
         name: tag.name.clone(),
         pool_uuid: pool.uuid.to_string(),
         size: Size::from_bytes(image.apparent.0),
@@ -154,10 +159,14 @@ const fn mode(mode: VolumeMode) -> (WireMode, Option<WireFs>) {
 /// A file of our name without a readable tag: listed by the UUID in its name, never touched.
 fn unreadable(pool: &KnownPool, image: &ImageView) -> Option<HostVolume> {
     let name = image.path.file_name()?.to_string_lossy().into_owned();
-    let uuid = name.strip_prefix("t-")?;
+    let (kind, uuid) = match (name.strip_prefix("t-"), name.strip_prefix("s-")) {
+        (Some(uuid), _) => (HostObjectKind::Volume, uuid),
+        (None, snapshot) => (HostObjectKind::Snapshot, snapshot?),
+    };
     uuid.parse::<terrace_device_types::VolumeUuid>().ok()?;
     Some(HostVolume {
         uuid: uuid.to_owned(),
+        kind,
         name: name.clone(),
         pool_uuid: pool.uuid.to_string(),
         size: Size::from_bytes(image.apparent.0),

@@ -9,7 +9,7 @@ use terrace_backends::{Backend, FileBackend};
 use terrace_crds::condition::{ConditionType, Reason, Truth, Verdict};
 use terrace_crds::names::FINALIZER_NODE;
 use terrace_crds::node::{
-    HostVolume, HostVolumeState, NodePool, StorageNodeSpec, StorageNodeStatus,
+    HostObjectKind, HostVolume, HostVolumeState, NodePool, StorageNodeSpec, StorageNodeStatus,
 };
 use terrace_crds::pool::PoolState;
 use terrace_crds::volume::{FsType as WireFs, VolumeMode as WireMode};
@@ -245,6 +245,7 @@ pub(crate) fn report_node(node: &Node, api: &mut Api) {
         .tagged()
         .map(|(image, tag)| HostVolume {
             uuid: tag.volume.to_string(),
+            kind: HostObjectKind::Volume,
             name: tag.name.clone(),
             pool_uuid: tag.pool.to_string(),
             size: Size::from_bytes(image.size.0),

@@ -145,7 +145,16 @@ fn odd(volumes: &[HostVolume]) -> String {
     };
     let mut table = Table::new(vec!["UUID", "NAME", "SIZE", "STATE"]);
     for volume in volumes.iter().filter(is_odd) {
-        let HostVolume { uuid, name, pool_uuid: _, size, state, volume_mode: _, fs_type: _ } = volume;
+        let HostVolume {
+            uuid,
+            kind: _,
+            name,
+            pool_uuid: _,
+            size,
+            state,
+            volume_mode: _,
+            fs_type: _,
+        } = volume;
         table.push(vec![uuid.clone(), name.clone(), size.to_string(), format!("{state:?}")]);
     }
     if table.is_empty() { String::new() } else { section("Bytes without a volume", &table, "") }

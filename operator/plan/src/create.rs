@@ -178,6 +178,7 @@ impl ValidCreate {
             pool,
             tier,
             adopt: None,
+            source: None,
             erase_on_delete: erase_of(self.parameters.erase),
             deletion: None,
             assignment: None,

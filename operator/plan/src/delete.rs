@@ -70,6 +70,7 @@ pub fn plan_adopt_for_deletion(world: &World, handle: &str) -> Option<Effect> {
         pool: Some(pool.name.clone()),
         tier: None,
         adopt: None,
+        source: None,
         erase_on_delete: None,
         deletion: None,
         assignment: None,
