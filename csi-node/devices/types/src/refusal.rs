@@ -79,6 +79,14 @@ pub enum RequestRefusal {
         /// What was asked.
         asked: VolumeMode,
     },
+    /// A volume can't hold the bytes it is to begin with.
+    #[error("capacity {size} is less than its source's {least}: ask for at least that")]
+    SmallerThanSource {
+        /// Asked.
+        size: Bytes,
+        /// What the source has.
+        least: Bytes,
+    },
     /// A mount option Terrace does not pass on.
     #[error("mount option {option:?} is not allowed: remove it from mountOptions")]
     MountOption {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Class, ClusterUid, FsType, FsUuid, HostState, TagError, VolumeUuid};
+use crate::{Class, ClusterUid, FsType, FsUuid, HostObject, HostState, TagError, VolumeUuid};
 
 /// The host object is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +45,47 @@ pub enum TagRefusal {
         /// Whose.
         cluster: ClusterUid,
     },
+    /// A snapshot, where a volume is needed.
+    #[error("{image} is a snapshot, and that does not allow to {verb} it: restore it to a volume")]
+    Snapshot {
+        /// The image.
+        image: PathBuf,
+        /// What was asked.
+        verb: &'static str,
+    },
+    /// A snapshot where a volume is wanted, or the other way round.
+    #[error("{image} is a {found}, not a {wanted}: it is not touched")]
+    OtherObject {
+        /// The host object.
+        image: PathBuf,
+        /// What it is.
+        found: HostObject,
+        /// What was asked for.
+        wanted: HostObject,
+    },
+    /// A snapshot is kept, not used.
+    #[error("{image} is a snapshot, and that does not allow to {verb} it: make a volume from it")]
+    Snapshot {
+        /// The host object.
+        image: PathBuf,
+        /// What was asked.
+        verb: &'static str,
+    },
+    /// It began with the bytes of another one than was asked for.
+    #[error("{image} is a copy of {found}, not of {wanted}: it is not touched")]
+    OtherSource {
+        /// The host object.
+        image: PathBuf,
+        /// Of what it is a copy.
+        found: VolumeUuid,
+        /// Of what it should be.
+        wanted: VolumeUuid,
+    },
+    /// Some members of a group are there from an earlier moment, others not at all.
+    #[error(
+        "some snapshots of the group are there already and others are not: together they would show no one moment; delete the group's snapshots and take it again"
+    )]
+    TornGroup,
     /// Wrong point of its life.
     #[error("{image} is {state}, and that does not allow to {verb} it")]
     WrongState {
@@ -85,6 +126,16 @@ pub enum FormatRefusal {
     EverStaged {
         /// The image.
         image: PathBuf,
+    },
+    /// Its bytes are another's: whatever blkid makes of them, they are not to be lost.
+    #[error(
+        "{image} is a copy of {from} and its latch says it is not formatted: it is never formatted"
+    )]
+    HasSource {
+        /// The image.
+        image: PathBuf,
+        /// Of what it is a copy.
+        from: VolumeUuid,
     },
     /// Nobody looked; a plan may not be made from that.
     #[error("{image} was not probed")]
@@ -208,6 +259,7 @@ impl TagRefusal {
             | Self::Unreadable { .. }
             | Self::OtherVolume { .. }
             | Self::OtherCluster { .. }
+            | Self::Snapshot { .. }
             | Self::WrongState { .. } => Class::Wait,
         }
     }
@@ -216,7 +268,10 @@ impl TagRefusal {
 impl FormatRefusal {
     pub(crate) const fn class(&self) -> Class {
         match self {
-            Self::Lost { .. } | Self::NotBlank { .. } | Self::EverStaged { .. } => Class::Wait,
+            Self::Lost { .. }
+            | Self::NotBlank { .. }
+            | Self::EverStaged { .. }
+            | Self::HasSource { .. } => Class::Wait,
             Self::NotProbed { .. } => Class::Bug,
         }
     }
