@@ -80,6 +80,8 @@ pub struct Wanted<'a> {
     pub name: &'a str,
     /// Its UUID, where the caller knows it.
     pub uuid: Option<VolumeUuid>,
+    /// The pool it was given out from, where the caller knows it: looked at first.
+    pub pool: Option<&'a str>,
     /// Which states are looked for.
     pub scope: Scope,
 }
@@ -96,8 +98,12 @@ pub enum Scope {
 /// Everything in every pool.
 #[must_use]
 pub fn list(host: &dyn Host, pools: &Pools, cluster: &ClusterUid) -> Listing {
+    list_in(host, pools.all(), cluster)
+}
+
+fn list_in(host: &dyn Host, pools: Vec<KnownPool>, cluster: &ClusterUid) -> Listing {
     let mut listing = Listing::default();
-    for pool in pools.all() {
+    for pool in pools {
         match presence::images(host, &pool, cluster) {
             Ok(images) => sort_in(&mut listing, &pool, images, cluster),
             Err(error) => listing.failed.push((pool, error)),
@@ -122,7 +128,8 @@ fn sort_in(listing: &mut Listing, pool: &KnownPool, images: Vec<ImageView>, clus
     }
 }
 
-/// The one object that `wanted` means.
+/// The one object that `wanted` means. Its own pool is looked at first, and the others only if it is not
+/// there: a pool that hangs costs the volumes of no other one.
 ///
 /// # Errors
 /// [`Error`]; `NotFound` only if every pool was looked at.
@@ -132,8 +139,19 @@ pub fn find(
     cluster: &ClusterUid,
     wanted: &Wanted<'_>,
 ) -> Result<Located, Error> {
-    let Wanted { name, uuid, scope } = wanted;
-    let Listing { ours, unreadable: _, failed } = list(host, pools, cluster);
+    let home = pools.home(wanted.name);
+    let is_own =
+        |pool: &KnownPool| home == Some(pool.uuid) || wanted.pool == Some(pool.name.as_str());
+    let own = pools.all().into_iter().filter(is_own).collect();
+    let found = choose(list_in(host, own, cluster), wanted);
+    let located = found.or_else(|_| choose(list(host, pools, cluster), wanted))?;
+    pools.set_home(wanted.name, located.pool.uuid);
+    Ok(located)
+}
+
+fn choose(listing: Listing, wanted: &Wanted<'_>) -> Result<Located, Error> {
+    let Wanted { name, uuid, scope, pool: _ } = wanted;
+    let Listing { ours, unreadable: _, failed } = listing;
     let named = ours.into_iter().filter(|located| located.tag.name == *name);
     let mut named: Vec<_> = named.filter(|located| is_meant(&located.tag, *scope)).collect();
     let text = || (*name).to_owned();

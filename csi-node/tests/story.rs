@@ -11,6 +11,8 @@ mod api;
 mod bench;
 #[path = "story/crash.rs"]
 mod crash;
+#[path = "story/hung.rs"]
+mod hung;
 #[path = "story/kubelet.rs"]
 mod kubelet;
 #[path = "story/node.rs"]

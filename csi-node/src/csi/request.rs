@@ -46,6 +46,8 @@ pub struct ValidStage {
     pub volume: String,
     /// The UUID in the volume context.
     pub uuid: Option<VolumeUuid>,
+    /// The pool in the volume context.
+    pub pool: Option<String>,
     /// The staging path.
     pub target: PathBuf,
     /// What for.
@@ -59,6 +61,8 @@ pub struct ValidPublish {
     pub volume: String,
     /// The UUID in the volume context.
     pub uuid: Option<VolumeUuid>,
+    /// The pool in the volume context.
+    pub pool: Option<String>,
     /// The staging path.
     pub staging: PathBuf,
     /// The Pod's path.
@@ -93,11 +97,12 @@ pub fn validate_stage(request: NodeStageVolumeRequest) -> Result<ValidStage, Bad
         staging_target_path,
         volume_capability,
         secrets: _,
-        volume_context,
+        mut volume_context,
     } = request;
     Ok(ValidStage {
         volume: parse_text("volume_id", volume_id)?,
         uuid: parse_uuid(&volume_context)?,
+        pool: volume_context.remove(names::CONTEXT_POOL),
         target: parse_path("staging_target_path", staging_target_path)?,
         capability: parse_capability(volume_capability)?,
     })
@@ -116,7 +121,7 @@ pub fn validate_publish(request: NodePublishVolumeRequest) -> Result<ValidPublis
         volume_capability,
         readonly,
         secrets: _,
-        volume_context,
+        mut volume_context,
     } = request;
     let volume = parse_text("volume_id", volume_id)?;
     let target = parse_path("target_path", target_path)?;
@@ -127,6 +132,7 @@ pub fn validate_publish(request: NodePublishVolumeRequest) -> Result<ValidPublis
     Ok(ValidPublish {
         volume,
         uuid: parse_uuid(&volume_context)?,
+        pool: volume_context.remove(names::CONTEXT_POOL),
         staging,
         target,
         capability,

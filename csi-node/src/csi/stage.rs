@@ -22,9 +22,9 @@ use crate::runner::{CALL_PATIENCE, Job};
 /// # Errors
 /// [`Error`].
 pub async fn stage(context: &Context, request: NodeStageVolumeRequest) -> Result<(), Error> {
-    let ValidStage { volume: name, uuid, target, capability } = validate_stage(request)?;
+    let ValidStage { volume: name, uuid, pool, target, capability } = validate_stage(request)?;
     let cluster = context.cluster().ok_or(Error::Starting)?;
-    let wanted = Wanted { name: &name, uuid, scope: Scope::InService };
+    let wanted = Wanted { name: &name, uuid, pool: pool.as_deref(), scope: Scope::InService };
     let located = context.find(&cluster, wanted).await??;
     let job = call_job(OpKind::Stage, &located, &target);
     let (dir, volume) = (located.pool.dir, located.tag.volume);
@@ -49,7 +49,7 @@ pub async fn unstage(context: &Context, request: NodeUnstageVolumeRequest) -> Re
     let name = parse_text("volume_id", volume_id)?;
     let target = parse_path("staging_target_path", staging_target_path)?;
     let cluster = context.cluster().ok_or(Error::Starting)?;
-    let wanted = Wanted { name: &name, uuid: None, scope: Scope::Any };
+    let wanted = Wanted { name: &name, uuid: None, pool: None, scope: Scope::Any };
     let located = match context.find(&cluster, wanted).await? {
         Ok(located) => located,
         Err(inventory::Error::NotFound { .. }) => {

@@ -1,0 +1,132 @@
+//! A pool whose disk does not answer: it costs its own volumes, and those of no other pool.
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use csi_proto_rs::csi::v1::NodeGetVolumeStatsRequest;
+use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
+use terrace_device_types::{
+    DeviceView, ImageView, PoolUuid, PoolView, Step, StepDone, View, VolumeUuid,
+};
+use terrace_devices::DeviceError;
+use terrace_node::context::Context;
+use terrace_node::csi::{publish, stage, stats};
+use terrace_node::host::{Facilities, Host, Probe, RealHost, Usage};
+use terrace_node::journal::KnownPool;
+
+use crate::agent::{agent, pass, volume};
+use crate::api::FakeApi;
+use crate::bench::{Bench, EXT4, mounted};
+
+/// The real host, but for one pool directory: who looks at it waits until the test is over.
+#[derive(Debug)]
+struct Hung {
+    real: RealHost,
+    dir: PathBuf,
+    end: Mutex<Receiver<()>>,
+}
+
+impl Hung {
+    fn wait_in(&self, dir: &Path) {
+        if dir == self.dir {
+            // An error means that the test is over.
+            let _ = self.end.lock().expect("nobody panics").recv();
+        }
+    }
+}
+
+impl Host for Hung {
+    fn volume(
+        &self,
+        dir: &Path,
+        volume: VolumeUuid,
+        source: Option<VolumeUuid>,
+        probe: Probe,
+    ) -> Result<View, DeviceError> {
+        self.wait_in(dir);
+        self.real.volume(dir, volume, source, probe)
+    }
+    fn mounts(&self) -> Result<View, DeviceError> {
+        self.real.mounts()
+    }
+    fn pool(&self, dir: &Path) -> Result<PoolView, DeviceError> {
+        self.wait_in(dir);
+        self.real.pool(dir)
+    }
+    fn images(&self, dir: &Path) -> Result<Vec<ImageView>, DeviceError> {
+        self.wait_in(dir);
+        self.real.images(dir)
+    }
+    fn devices(&self) -> Result<Vec<DeviceView>, DeviceError> {
+        self.real.devices()
+    }
+    fn probe_device(&self, device: DeviceView) -> Result<DeviceView, DeviceError> {
+        self.real.probe_device(device)
+    }
+    fn usage(&self, path: &Path) -> Result<Usage, DeviceError> {
+        self.real.usage(path)
+    }
+    fn facilities(&self) -> Facilities {
+        self.real.facilities()
+    }
+    fn execute(&self, step: &Step, deadline: Duration) -> Result<StepDone, DeviceError> {
+        self.real.execute(step, deadline)
+    }
+}
+
+/// Adds a pool that hangs until what is given back is dropped.
+fn add_hung_pool(bench: &Bench, context: &mut Context) -> Sender<()> {
+    let (end, ended) = channel();
+    let dir = bench.path("hung");
+    // Sorts before every other one, so that a walk meets it first.
+    let uuid = PoolUuid(uuid::Uuid::from_u128(1));
+    let known = KnownPool { uuid, name: "hung".into(), dir: dir.clone(), device: None };
+    context.pools.put(known, &context.runner.journal).expect("journal");
+    let host = Hung { real: RealHost::new(), dir, end: Mutex::new(ended) };
+    context.runner.host = Arc::new(host);
+    end
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_hangs_costs_the_volumes_of_no_other_pool() {
+    let bench = Bench::new();
+    let mut running = bench.start().await;
+    bench.create(&running, "vol", EXT4).await;
+    let end = add_hung_pool(&bench, &mut running.context);
+    let context = &running.context;
+    let capability = || mounted(Mode::SingleNodeWriter, "", &[]);
+
+    let mut asked = bench.stage("vol", capability());
+    asked.volume_context = [("terrace.storage/pool".into(), "pool".into())].into();
+    stage::stage(context, asked).await.expect("the call names its pool");
+    // These name none: where the volume was found last is known.
+    publish::publish(context, bench.publish("vol", "pod", capability())).await.expect("published");
+    let volume_path = bench.target("pod").display().to_string();
+    let asked = NodeGetVolumeStatsRequest {
+        volume_id: "vol".into(),
+        volume_path,
+        ..NodeGetVolumeStatsRequest::default()
+    };
+    assert_eq!(stats::stats(context, asked).await.expect("counted").len(), 2);
+    publish::unpublish(context, bench.unpublish("vol", "pod")).await.expect("taken away");
+    stage::unstage(context, bench.unstage("vol")).await.expect("unstaged");
+    drop(end);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_started_anew_learns_from_the_assignment_which_pool_to_look_at() {
+    let bench = Bench::new();
+    let (mut running, fake) = (bench.start().await, FakeApi::default());
+    bench.create(&running, "vol", EXT4).await;
+    let capability = mounted(Mode::SingleNodeWriter, "", &[]);
+    running.node.node_stage_volume(bench.stage("vol", capability)).await.expect("staged");
+    // Nothing but the journal and the objects of the API server outlive the process.
+    let pools = terrace_node::pools::Pools::default();
+    pools.put(bench.pool.clone(), &running.context.runner.journal).expect("journal");
+    running.context.pools = pools;
+    let end = add_hung_pool(&bench, &mut running.context);
+    pass(&agent(&running, &fake), &fake, &volume(&bench, "16Mi")).await;
+    stage::unstage(&running.context, bench.unstage("vol")).await.expect("unstaged");
+    drop(end);
+}
