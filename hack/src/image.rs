@@ -103,19 +103,40 @@ pub(crate) fn product_images(
             &start,
         )?);
     }
-    archives.push(terrace_image(paths, progress)?);
+    archives.push(terrace_image(paths, progress, REFERENCE)?);
     Ok(archives)
 }
 
 /// Ours, from the binaries that are in the target folder.
-fn terrace_image(paths: &Paths, progress: &Progress) -> Result<Archive> {
-    let base = ensure_base(paths, progress)?;
+pub(crate) fn terrace_image(
+    paths: &Paths,
+    progress: &Progress,
+    reference: &str,
+) -> Result<Archive> {
     let from: Vec<(String, PathBuf)> =
         PROGRAMS.iter().map(|name| (format!("usr/bin/{name}"), paths.ours(name))).collect();
-    let items: Vec<Item<'_>> = from.iter().map(|(name, path)| Item::Program(name, path)).collect();
-    let start =
-        Start { entrypoint: &[], cmd: &["/usr/bin/terrace-node", "--help"], path: SYSTEM_PATH };
-    ensure(paths, progress, REFERENCE, Some(base), &items, &start)
+    on_base(paths, progress, reference, &from, &["/usr/bin/terrace-node", "--help"])
+}
+
+/// This very program, for what it does in a Pod.
+pub(crate) fn writer_image(paths: &Paths, progress: &Progress) -> Result<Archive> {
+    let from = [("usr/bin/xtask".to_owned(), std::env::current_exe()?)];
+    on_base(paths, progress, "localhost/terrace-writer:dev", &from, &["/usr/bin/xtask", "--help"])
+}
+
+/// Programs on the Debian base: (name in the image, file).
+fn on_base(
+    paths: &Paths,
+    progress: &Progress,
+    reference: &str,
+    programs: &[(String, PathBuf)],
+    cmd: &[&str],
+) -> Result<Archive> {
+    let base = ensure_base(paths, progress)?;
+    let items: Vec<Item<'_>> =
+        programs.iter().map(|(name, path)| Item::Program(name, path)).collect();
+    let start = Start { entrypoint: &[], cmd, path: SYSTEM_PATH };
+    ensure(paths, progress, reference, Some(base), &items, &start)
 }
 
 /// Builds our programs in the one profile.

@@ -21,6 +21,8 @@ mod run;
 mod test;
 mod tools;
 mod up;
+mod upgrade;
+mod writer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,6 +62,11 @@ enum Task {
     Conformance(conformance::Conformance),
     /// Run every test, in order of cost.
     Test(test::Test),
+    /// Run an earlier release with volumes in use, upgrade it to this one, and compare what they kept.
+    Upgrade(upgrade::Upgrade),
+    /// Numbered blocks with checksums; started in a Pod by `upgrade`.
+    #[command(hide = true, subcommand)]
+    Writer(writer::Writer),
     /// The first process of the rig; started by `up`.
     #[command(hide = true, name = "rig-init")]
     RigInit {
@@ -80,6 +87,10 @@ fn main() -> ExitCode {
 
 fn work(task: Task) -> Result<ExitCode> {
     let progress = Progress::start();
+    if let Task::Writer(writer) = &task {
+        writer.run()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let paths = Paths::from_env()?;
     match task {
         Task::Tools => {
@@ -103,6 +114,9 @@ fn work(task: Task) -> Result<ExitCode> {
         Task::Bench(bench) => return bench.run(&paths, &progress),
         Task::Conformance(conformance) => return conformance.run(&paths, &progress),
         Task::Test(test) => return test.run(&paths, &progress),
+        Task::Upgrade(upgrade) => return upgrade.run(&paths, &progress),
+        // Done above: where it runs, there is no work tree.
+        Task::Writer(_) => {}
         Task::RigInit { rig } => init::main(&rig)?,
     }
     Ok(ExitCode::SUCCESS)

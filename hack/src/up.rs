@@ -17,7 +17,8 @@ use crate::paths::Paths;
 use crate::run::{Progress, output, run, succeeds};
 use crate::tools::{self, Tools};
 
-const NAMESPACE: &str = "terrace-system";
+/// Where Terrace runs.
+pub(crate) const NAMESPACE: &str = "terrace-system";
 const EXAMPLE: &str = "charts/terrace/examples/quickstart.yaml";
 
 /// Which images.
@@ -146,7 +147,7 @@ pub(crate) fn images(paths: &Paths, progress: &Progress, content: Content) -> Re
 }
 
 /// One `up` or `down` at a time in a work tree; the lock ends with this process.
-fn lock(paths: &Paths, progress: &Progress) -> Result<File> {
+pub(crate) fn lock(paths: &Paths, progress: &Progress) -> Result<File> {
     if !rustix::process::geteuid().is_root() {
         bail!(
             "the rig makes namespaces, mounts and loop devices: run it as root, or use --cluster CONTEXT"
@@ -162,7 +163,8 @@ fn lock(paths: &Paths, progress: &Progress) -> Result<File> {
     Ok(dir)
 }
 
-fn helm_command(paths: &Paths, tools: &Tools) -> Result<Command> {
+/// helm with folders of its own: it neither reads nor writes the user's.
+pub(crate) fn helm_command(paths: &Paths, tools: &Tools) -> Result<Command> {
     let mut helm = Command::new(tools.path("helm")?);
     for (variable, dir) in
         [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
@@ -183,11 +185,12 @@ fn restart_on_new_image(images: &[Archive]) -> Vec<String> {
 }
 
 /// What a cluster of yours has of its own, and the rig does not. The sidecar of snapshots waits for the operator to take some.
-fn of_rig() -> Vec<String> {
+pub(crate) fn of_rig() -> Vec<String> {
     ["--set", "snapshotController.install=true,snapshots.enabled=false"].map(str::to_owned).to_vec()
 }
 
-fn install(helm: &mut Command, paths: &Paths, more: &[String]) -> Result<()> {
+/// Installs or upgrades the chart of a work tree, and waits until it is rolled out.
+pub(crate) fn install(helm: &mut Command, paths: &Paths, more: &[String]) -> Result<()> {
     helm.args(["upgrade", "--install", "terrace"]).arg(paths.repo.join("charts/terrace"));
     helm.args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m"])
         .args(more);
