@@ -5,3 +5,4 @@ pub mod examples;
 pub mod rig;
 pub mod schema;
 pub mod story;
+pub mod watch;

@@ -7,7 +7,7 @@ use terrace_crds::yaml::from_yaml;
 use terrace_e2e::rig;
 
 /// Values that make no sense, and what helm must say to them.
-const BAD: [(&str, &str); 18] = [
+const BAD: [(&str, &str); 22] = [
     ("nonsense=1", "additional properties 'nonsense' not allowed"),
     ("node.nonsense=1", "additional properties 'nonsense' not allowed"),
     ("operator.replicas=0", "at '/operator/replicas': minimum: got 0, want 1"),
@@ -22,6 +22,10 @@ const BAD: [(&str, &str); 18] = [
     ("node.stateDir=/var/lib/kubelet/terrace", "choose a folder of its own"),
     ("node.maxUnavailable=0", "lets no node be upgraded: write a number from 1"),
     ("sidecars.provisioner.timeout=soon", "write it as 60s or 1m30s"),
+    ("sidecars.snapshotter.timeout=soon", "write it as 60s or 1m30s"),
+    ("snapshots.deletionPolicy=Keep", "value must be one of 'Delete', 'Retain'"),
+    ("snapshotController.replicas=0", "at '/snapshotController/replicas': minimum: got 0, want 1"),
+    ("snapshotController.nonsense=1", "additional properties 'nonsense' not allowed"),
     ("telemetry.otlpEndpoint=collector", "write it as http://HOST:PORT"),
     ("storageClasses[0].name=a", "names neither tier nor pool: name one of them"),
     ("storageClasses[0].name=A,storageClasses[0].tier=x", "use lower-case letters"),
@@ -31,6 +35,13 @@ const BAD: [(&str, &str); 18] = [
     ),
 ];
 
+/// Kinds that a cluster may know: with them the chart renders more.
+const SNAPSHOTS: &str = "snapshot.storage.k8s.io/v1/VolumeSnapshot";
+const GROUPS: &str = "groupsnapshot.storage.k8s.io/v1/VolumeGroupSnapshot";
+/// The most the chart renders.
+const EVERYTHING: &str =
+    "operator.replicas=2,snapshotController.install=true,snapshotController.replicas=2";
+
 fn chart() -> String {
     rig::repository().join("charts/terrace").display().to_string()
 }
@@ -39,11 +50,17 @@ fn helm(words: &[&str]) -> Result<String> {
     rig::rig(&[&["exec", "--", "helm"], words].concat())
 }
 
+/// What is rendered for a cluster that knows every kind.
 fn rendered(set: &str) -> Result<Vec<Value>> {
+    rendered_for(&[SNAPSHOTS, GROUPS], set)
+}
+
+fn rendered_for(known: &[&str], set: &str) -> Result<Vec<Value>> {
     let chart = chart();
-    let text =
-        helm(&["template", "terrace", &chart, "--namespace", "terrace-system", "--set", set])?;
-    Ok(from_yaml(&text)?)
+    let mut words =
+        vec!["template", "terrace", &chart, "--namespace", "terrace-system", "--set", set];
+    words.extend(known.iter().flat_map(|kind| ["--api-versions", kind]));
+    Ok(from_yaml(&helm(&words)?)?)
 }
 
 fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -69,8 +86,8 @@ fn bad_values_are_refused_with_a_sentence() -> Result<()> {
 
 #[test]
 fn everything_carries_the_labels_by_which_it_is_found() -> Result<()> {
-    let objects = rendered("operator.replicas=2,commonLabels.team=storage")?;
-    ensure!(objects.len() > 20, "only {} objects", objects.len());
+    let objects = rendered(&format!("{EVERYTHING},commonLabels.team=storage"))?;
+    ensure!(objects.len() > 40, "only {} objects", objects.len());
     for object in &objects {
         let labels = &object["metadata"]["labels"];
         for label in ["name", "instance", "version", "component", "part-of", "managed-by"] {
@@ -84,7 +101,7 @@ fn everything_carries_the_labels_by_which_it_is_found() -> Result<()> {
 
 #[test]
 fn only_the_node_agent_is_privileged_and_nobody_shares_the_hosts_namespaces() -> Result<()> {
-    let objects = rendered("operator.replicas=2")?;
+    let objects = rendered(EVERYTHING)?;
     for kind in ["Deployment", "DaemonSet"] {
         for object in of_kind(&objects, kind) {
             let pod = &object["spec"]["template"]["spec"];
@@ -105,12 +122,14 @@ fn only_the_node_agent_is_privileged_and_nobody_shares_the_hosts_namespaces() ->
 }
 
 #[test]
-fn a_disruption_budget_guards_the_operator_only_where_one_may_go() -> Result<()> {
+fn a_disruption_budget_guards_a_deployment_only_where_one_may_go() -> Result<()> {
     let budgets = |set: &str| -> Result<usize> {
         Ok(of_kind(&rendered(set)?, "PodDisruptionBudget").count())
     };
-    ensure!(budgets("operator.replicas=1")? == 0, "one replica could never be moved");
+    let one = "operator.replicas=1,snapshotController.install=true";
+    ensure!(budgets(one)? == 0, "one replica could never be moved");
     ensure!(budgets("operator.replicas=2")? == 1);
+    ensure!(budgets(EVERYTHING)? == 2);
     Ok(())
 }
 
@@ -148,5 +167,122 @@ fn storage_classes_say_what_the_values_say_and_none_is_the_default() -> Result<(
     let class = of_kind(&defaults, "StorageClass").next().context("a StorageClass")?;
     let note = &class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"];
     ensure!(note == "true", "{class}");
+    Ok(())
+}
+
+/// Names of the containers beside the operator.
+fn sidecars(objects: &[Value]) -> Result<Vec<String>> {
+    let operator = of_kind(objects, "Deployment").next().context("a Deployment")?;
+    let containers = operator["spec"]["template"]["spec"]["containers"].as_array();
+    let names = containers.context("containers")?.iter().filter_map(|one| one["name"].as_str());
+    Ok(names.map(str::to_owned).collect())
+}
+
+/// Every rule of every role, with the name of the role.
+fn rules(objects: &[Value]) -> Vec<(String, &Value)> {
+    let roles = of_kind(objects, "ClusterRole").chain(of_kind(objects, "Role"));
+    roles
+        .flat_map(|role| {
+            let name = role["metadata"]["name"].to_string();
+            let rules = role["rules"].as_array().into_iter().flatten();
+            rules.map(move |rule| (name.clone(), rule))
+        })
+        .collect()
+}
+
+/// Whether a list in JSON holds this text.
+fn holds(list: &Value, text: &str) -> bool {
+    list.as_array().into_iter().flatten().any(|item| item == text)
+}
+
+#[test]
+fn no_role_reads_secrets_or_grants_anything_by_a_star() -> Result<()> {
+    let objects = rendered(EVERYTHING)?;
+    let rules = rules(&objects);
+    ensure!(rules.len() > 30, "only {} rules", rules.len());
+    for (role, rule) in rules {
+        ensure!(!holds(&rule["resources"], "secrets"), "{role} reads Secrets");
+        for list in ["apiGroups", "resources", "verbs"] {
+            ensure!(!holds(&rule[list], "*"), "{role}: {rule}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_the_cluster_does_not_know_is_left_out_and_helm_says_so() -> Result<()> {
+    for (known, classes) in [
+        (&[][..], &[][..]),
+        (&[SNAPSHOTS], &["VolumeSnapshotClass"]),
+        (&[SNAPSHOTS, GROUPS], &["VolumeSnapshotClass", "VolumeGroupSnapshotClass"]),
+    ] {
+        let objects = rendered_for(known, "snapshotController.install=true")?;
+        let there = !known.is_empty();
+        ensure!(sidecars(&objects)?.contains(&"csi-snapshotter".to_owned()) == there, "{known:?}");
+        ensure!(of_kind(&objects, "Deployment").count() == 1 + usize::from(there), "{known:?}");
+        for class in ["VolumeSnapshotClass", "VolumeGroupSnapshotClass"] {
+            let named = of_kind(&objects, class).filter(|one| one["metadata"]["name"] == "terrace");
+            ensure!(named.count() == usize::from(classes.contains(&class)), "{known:?}: {class}");
+        }
+        for (group, kind) in
+            [("snapshot.storage.k8s.io", SNAPSHOTS), ("groupsnapshot.storage.k8s.io", GROUPS)]
+        {
+            let granted = rules(&objects).iter().any(|(_, rule)| holds(&rule["apiGroups"], group));
+            ensure!(granted == known.contains(&kind), "{known:?}: rules on {group}");
+        }
+    }
+    let install =
+        ["install", "terrace", &chart(), "--namespace", "terrace-system", "--dry-run=client"];
+    let said = helm(&install)?;
+    ensure!(said.contains("NO SNAPSHOTS: this cluster does not know the kind"), "{said}");
+    let without = helm(&[&install[..], &["--set", "snapshots.enabled=false"]].concat())?;
+    ensure!(!without.contains("NO SNAPSHOTS"), "{without}");
+    Ok(())
+}
+
+#[test]
+fn snapshots_can_be_done_without_and_classes_say_what_the_values_say() -> Result<()> {
+    let without = rendered("snapshots.enabled=false")?;
+    ensure!(!sidecars(&without)?.contains(&"csi-snapshotter".to_owned()));
+    ensure!(of_kind(&without, "VolumeSnapshotClass").count() == 0);
+    ensure!(of_kind(&without, "Deployment").count() == 1, "a controller nobody asked for");
+    let objects = rendered("snapshots.deletionPolicy=Retain,snapshots.default=true")?;
+    for (kind, group) in [
+        ("VolumeSnapshotClass", "snapshot.storage.kubernetes.io"),
+        ("VolumeGroupSnapshotClass", "groupsnapshot.storage.kubernetes.io"),
+    ] {
+        let class = of_kind(&objects, kind).next().context(kind)?;
+        ensure!(class["driver"] == "csi.terrace.storage", "{class}");
+        ensure!(class["deletionPolicy"] == "Retain", "{class}");
+        let note = &class["metadata"]["annotations"][format!("{group}/is-default-class")];
+        ensure!(note == "true", "{class}");
+    }
+    Ok(())
+}
+
+#[test]
+fn free_space_is_published_for_the_scheduler_and_read_every_few_seconds() -> Result<()> {
+    let objects = rendered("operator.replicas=1")?;
+    let operator = of_kind(&objects, "Deployment").next().context("a Deployment")?;
+    let containers = operator["spec"]["template"]["spec"]["containers"].as_array();
+    let provisioner = containers
+        .context("containers")?
+        .iter()
+        .find(|one| one["name"] == "csi-provisioner")
+        .context("a provisioner")?;
+    for flag in [
+        "--timeout=60s",
+        "--kube-api-qps=100",
+        "--kube-api-burst=200",
+        "--extra-create-metadata",
+        "--strict-topology",
+        "--enable-capacity",
+        "--capacity-ownerref-level=2",
+        "--capacity-poll-interval=5s",
+    ] {
+        ensure!(holds(&provisioner["args"], flag), "the provisioner lacks {flag}");
+    }
+    let driver = of_kind(&objects, "CSIDriver").next().context("a CSIDriver")?;
+    ensure!(driver["spec"]["storageCapacity"] == true, "the scheduler does not look: {driver}");
     Ok(())
 }

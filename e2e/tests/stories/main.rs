@@ -1,6 +1,7 @@
 //! Stories on the real node: each makes what it needs, waits with a deadline, and leaves nothing behind.
 //! They share one cluster and take parts of it away: one at a time (`hack/test`).
 
+mod capacity;
 mod deletion;
 mod faults;
 mod growth;
