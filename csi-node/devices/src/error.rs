@@ -55,6 +55,14 @@ pub enum DeviceError {
         /// By whom or how.
         by: &'static str,
     },
+    /// A freeze ended before it was to: what was copied meanwhile shows no one moment.
+    #[error("{path} did not stand still for as long as it was to: {why}; the copy is given up")]
+    NotStill {
+        /// The mount, or the image.
+        path: PathBuf,
+        /// What ended the freeze.
+        why: &'static str,
+    },
     /// A tag that can't be read, or is not there.
     #[error("the tag of {image} can't be used")]
     Tag {
@@ -153,6 +161,7 @@ impl DeviceError {
                 Class::Wait
             }
             Self::Busy { .. }
+            | Self::NotStill { .. }
             | Self::Changed { .. }
             | Self::NotAttached { .. }
             | Self::NotGrown { .. }
@@ -172,6 +181,7 @@ impl DeviceError {
             Self::CapabilityMissing { .. } => "CapabilityMissing",
             Self::Changed { .. } => "HostChanged",
             Self::Busy { .. } => "InUse",
+            Self::NotStill { .. } => "FreezeEnded",
             Self::Tag { .. } => "HostObjectRefused",
             Self::Parse { .. } | Self::Bug { .. } => "Bug",
             Self::NotAttached { .. } => "NotAttached",

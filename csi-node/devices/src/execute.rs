@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::looped::{self, Attachment};
 use crate::mount::{self, Mounting};
 use crate::tagged::{self, changed};
-use crate::{Deadline, DeviceError, durable, erase, growth, image, mkfs, pool};
+use crate::{Deadline, DeviceError, clone, durable, erase, freeze, growth, image, mkfs, pool};
 
 /// Carries out one step on this host, here: a system call that hangs is waited for, so that whoever holds the locks holds them until it is back. What has
 /// parts (tools, erasing) ends at the deadline by itself.
@@ -35,11 +35,15 @@ fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, Devic
     let node = |device: &DeviceRef| resolve(host, device);
     match step {
         Step::AllocateImage { image, size, tag } => image::allocate_image(image, *size, tag),
-        Step::CloneImage { .. }
-        | Step::FreezeFilesystem { .. }
-        | Step::ThawFilesystem { .. }
-        | Step::EndFreeze { .. }
-        | Step::SyncDevice { .. } => Err(DeviceError::Bug { why: "no backend plans copies yet" }),
+        Step::CloneImage { from, source, image, tag } => {
+            clone::clone_image(from, *source, image, tag)
+        }
+        Step::FreezeFilesystem { mount, device } => {
+            freeze::freeze_filesystem(host, mount, image_of(device)?, deadline)
+        }
+        Step::ThawFilesystem { mount, device } => freeze::thaw_filesystem(mount, image_of(device)?),
+        Step::EndFreeze { mount, device } => freeze::end_freeze(host, mount, image_of(device)?),
+        Step::SyncDevice { device } => node(device)?.sync(),
         Step::CreateSubvolume { .. }
         | Step::SnapshotSubvolumes { .. }
         | Step::LimitSubvolume { .. }
@@ -107,7 +111,7 @@ fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, Devic
 /// The node of a device, held open for as long as a step uses its path: a loop device's number can't go to another file meanwhile (I4).
 enum Node {
     Loop(looped::HeldLoop),
-    Disk { path: PathBuf, _open: File },
+    Disk { path: PathBuf, open: File },
 }
 
 impl Deref for Node {
@@ -116,8 +120,29 @@ impl Deref for Node {
     fn deref(&self) -> &Path {
         match self {
             Self::Loop(held) => &held.view.device,
-            Self::Disk { path, _open: _ } => path,
+            Self::Disk { path, open: _ } => path,
         }
+    }
+}
+
+impl Node {
+    /// Writes out what the page cache holds of the device, and what the device below holds back.
+    fn sync(&self) -> Result<StepDone, DeviceError> {
+        match self {
+            Self::Loop(held) => held.sync()?,
+            Self::Disk { path, open } => {
+                open.sync_all().map_err(|source| DeviceError::io("sync", path, source))?;
+            }
+        }
+        Ok(StepDone::Changed)
+    }
+}
+
+/// Only volumes are frozen, and they lie on images.
+fn image_of(device: &DeviceRef) -> Result<&Path, DeviceError> {
+    match device {
+        DeviceRef::LoopOf { image } => Ok(image),
+        DeviceRef::Disk { .. } => Err(DeviceError::Bug { why: "a disk is not frozen" }),
     }
 }
 
@@ -128,7 +153,7 @@ fn resolve(host: &Host, device: &DeviceRef) -> Result<Node, DeviceError> {
             let open = File::open(path).map_err(|source| DeviceError::io("open", path, source))?;
             let found = looped::dev_t_of(&open, path)?;
             if found == *dev_t {
-                Ok(Node::Disk { path: path.clone(), _open: open })
+                Ok(Node::Disk { path: path.clone(), open })
             } else {
                 Err(changed(path, dev_t.to_string(), found.to_string()))
             }

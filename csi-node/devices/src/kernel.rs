@@ -1,5 +1,6 @@
 //! System calls rustix does not wrap. The only unsafe code of the crate is in here and below; everything that comes out is safe and typed.
 
+mod freezing;
 mod loops;
 mod sizes;
 
@@ -7,6 +8,7 @@ use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+pub(crate) use freezing::{btrfs_device, freeze, thaw};
 pub(crate) use loops::{
     AUTOCLEAR, Backing, DIRECT_IO, READ_ONLY, clear_fd, configure, free_number, get_status,
     set_capacity, set_status,

@@ -12,12 +12,14 @@
 //! - I10: tools are killed as a group at the deadline; system calls that can hang are given up.
 
 mod block;
+mod clone;
 mod deadline;
 mod durable;
 mod erase;
 mod error;
 mod execute;
 mod facility;
+mod freeze;
 mod growth;
 mod host;
 mod image;
@@ -31,6 +33,7 @@ mod pool;
 mod signature;
 mod superblock;
 mod tagged;
+mod taken;
 mod tool;
 mod usage;
 
@@ -44,4 +47,5 @@ pub use host::{Host, observe_boot};
 pub use mountinfo::observe_mounts;
 pub use observe::{Probe, observe_images, observe_unpublish, observe_volume};
 pub use pool::observe_pool;
+pub use taken::observe_taken;
 pub use usage::{Usage, block_size, observe_usage};

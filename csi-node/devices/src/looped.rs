@@ -32,7 +32,15 @@ pub(crate) fn file_id(path: &Path) -> Result<FileId, DeviceError> {
 /// loop device is done through this descriptor, or while it is held (I4).
 pub(crate) struct HeldLoop {
     pub(crate) view: LoopView,
-    open: File,
+    pub(crate) open: File,
+}
+
+impl HeldLoop {
+    /// Writes out what the page cache holds of the device, whoever wrote it there.
+    pub(crate) fn sync(&self) -> Result<(), DeviceError> {
+        let path = &self.view.device;
+        self.open.sync_all().map_err(|source| DeviceError::io("sync", path, source))
+    }
 }
 
 /// The loop device on that image, if there is one, as it was a moment ago.
@@ -46,7 +54,7 @@ pub(crate) fn find_loop(
 
 /// The loop device on that image, if there is one. Device and inode decide. The file's name, which sysfs follows through renames, only spares
 /// opening the devices of others: an open one can't be detached.
-fn hold_loop(host: &Host, image: &Path, file: FileId) -> Result<Option<HeldLoop>, DeviceError> {
+pub(crate) fn hold_loop(host: &Host, image: &Path, file: FileId) -> Result<Option<HeldLoop>, DeviceError> {
     for name in bound_loops(host)? {
         let backing = backing_file(host, &name);
         if backing.is_none_or(|backing| !has_name_of(&backing, image)) {

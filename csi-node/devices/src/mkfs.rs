@@ -60,6 +60,10 @@ fn expect_formattable(
                 let found = format!("latch {}, stage record {}", tag.latch, tag.stage);
                 return Err(changed(image, "formatting and never staged".to_owned(), found));
             }
+            if let Some(from) = tag.source {
+                let found = format!("a copy of {from}");
+                return Err(changed(image, "an image of its own".to_owned(), found));
+            }
             *found == Signature::Unrecognized
         }
         FormatGuard::Blank { pool: _ } => false,
