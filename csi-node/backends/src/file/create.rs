@@ -64,6 +64,7 @@ fn plan_complete(
     ours: OurImage<'_>,
     view: &View,
 ) -> Result<Vec<Step>, Refusal> {
+    ours.require_volume("create")?;
     if ours.tag.mode != wanted.mode {
         let (tagged, asked) = (ours.tag.mode, wanted.mode);
         return Err(RequestRefusal::OtherMode { tagged, asked }.into());

@@ -41,6 +41,9 @@ pub(super) fn plan_format(
         Latch::Formatted { filesystem } => return plan_formatted(ours, fs, *filesystem, signature),
         Latch::None | Latch::Formatting { .. } => ours.tag.volume.filesystem_uuid(),
     };
+    if let Some(from) = ours.tag.source {
+        return Err(FormatRefusal::HasSource { image: path(), from }.into());
+    }
     if ours.tag.stage != StageState::Never {
         return Err(FormatRefusal::EverStaged { image: path() }.into());
     }

@@ -17,6 +17,7 @@ pub(super) fn plan_grow(
     view: &View,
 ) -> Result<Vec<Step>, Refusal> {
     let ours = check::require_image(view, volume, cluster)?;
+    ours.require_volume("grow")?;
     ours.require_ready("grow")?;
     check::validate_size(to, ours.tag.mode)?;
     let mut steps = plan_image(ours, to, view)?;

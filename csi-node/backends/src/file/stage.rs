@@ -27,6 +27,7 @@ pub(super) struct Wanted<'a> {
 pub(super) fn plan_stage(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
     check::validate_path(wanted.target)?;
     let ours = check::require_image(view, wanted.volume, wanted.cluster)?;
+    ours.require_volume("stage")?;
     ours.require_ready("stage")?;
     if ours.tag.mode != wanted.mode {
         let (tagged, asked) = (ours.tag.mode, wanted.mode);

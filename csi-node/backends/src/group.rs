@@ -1,0 +1,158 @@
+//! Weaves the plans of a group's members into one: all of them stand still before the first is copied, and none goes on before the last is.
+//! Pure. Knows no backend: it sorts steps by what they are.
+//!
+//! ```text
+//!   what comes before | all freezes | all copies | all thaws | what comes after | all `ready`
+//! ```
+//! No member becomes ready before every member's name is durable, so a crash leaves none ready or all of them there.
+
+use terrace_device_types::{HostState, Refusal, Step, SubvolumeCopy, TagRefusal};
+
+/// One plan out of the plans of all members, which were made from one look each. Of one member: its plan.
+///
+/// # Errors
+/// [`TagRefusal::TornGroup`], when a member is in service from an earlier moment and another one is yet to be copied.
+pub fn plan_group(plans: Vec<Vec<Step>>) -> Result<Vec<Step>, Refusal> {
+    let plans = if plans.iter().all(|plan| makes(plan)) { plans } else { complete(plans)? };
+    Ok(weave(plans))
+}
+
+/// All members that are there were made at one moment. If no other is missing, those not in service yet only need to become so.
+fn complete(plans: Vec<Vec<Step>>) -> Result<Vec<Vec<Step>>, Refusal> {
+    let missing = |plan: &Vec<Step>| makes(plan) && !takes_back(plan);
+    if plans.iter().any(missing) {
+        return Err(TagRefusal::TornGroup.into());
+    }
+    let finish = |plan: Vec<Step>| -> Vec<Step> {
+        let rest = plan.into_iter().filter(|step| phase(step) == Phase::Any);
+        rest.filter(|step| !is_removal(step)).collect()
+    };
+    Ok(plans.into_iter().map(finish).collect())
+}
+
+fn makes(plan: &[Step]) -> bool {
+    plan.iter().any(|step| matches!(phase(step), Phase::Copy | Phase::Make))
+}
+
+/// Whether it removes what an earlier attempt left, before it makes it anew.
+fn takes_back(plan: &[Step]) -> bool {
+    plan.iter().any(is_removal)
+}
+
+fn is_removal(step: &Step) -> bool {
+    matches!(step, Step::RemoveUnfinished { .. } | Step::RemoveUnfinishedSubvolume { .. })
+}
+
+/// When in a group a step has its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Freeze,
+    /// What shows the moment.
+    Copy,
+    Thaw,
+    /// Makes an object that shows no moment, since it is empty.
+    Make,
+    /// Only part of standing still, not of completing.
+    Sync,
+    /// As its place in its own plan says.
+    Any,
+}
+
+fn phase(step: &Step) -> Phase {
+    match step {
+        Step::FreezeFilesystem { .. } => Phase::Freeze,
+        Step::CloneImage { .. } | Step::SnapshotSubvolumes { .. } => Phase::Copy,
+        Step::ThawFilesystem { .. } => Phase::Thaw,
+        Step::AllocateImage { .. } | Step::CreateSubvolume { .. } => Phase::Make,
+        Step::SyncDevice { .. } => Phase::Sync,
+        Step::EndFreeze { .. }
+        | Step::LimitSubvolume { .. }
+        | Step::RemoveSubvolume { .. }
+        | Step::RemoveUnfinishedSubvolume { .. }
+        | Step::EnableQuota { .. }
+        | Step::SyncDir { .. }
+        | Step::WriteState { .. }
+        | Step::WriteLatch { .. }
+        | Step::WriteStage { .. }
+        | Step::GrowImage { .. }
+        | Step::AttachLoop { .. }
+        | Step::SetAutoclear { .. }
+        | Step::ResizeLoop { .. }
+        | Step::MakeFilesystem { .. }
+        | Step::CheckFilesystem { .. }
+        | Step::GrowOffline { .. }
+        | Step::MountFilesystem { .. }
+        | Step::MakeLayout { .. }
+        | Step::MakeTarget { .. }
+        | Step::BindMount { .. }
+        | Step::BindDevice { .. }
+        | Step::GrowFilesystem { .. }
+        | Step::ProveSize { .. }
+        | Step::Unmount { .. }
+        | Step::RemoveTarget { .. }
+        | Step::DetachLoop { .. }
+        | Step::MarkQuarantined { .. }
+        | Step::RenameToQuarantine { .. }
+        | Step::EraseImage { .. }
+        | Step::RemoveImage { .. }
+        | Step::RemoveUnfinished { .. }
+        | Step::WipeSignatures { .. }
+        | Step::MakePoolDirectory { .. }
+        | Step::WritePoolFile { .. } => Phase::Any,
+    }
+}
+
+/// The phases of all members.
+#[derive(Default)]
+struct Woven {
+    before: Vec<Step>,
+    freezes: Vec<Step>,
+    clones: Vec<Step>,
+    subvolumes: Vec<SubvolumeCopy>,
+    thaws: Vec<Step>,
+    after: Vec<Step>,
+    ready: Vec<Step>,
+}
+
+fn weave(plans: Vec<Vec<Step>>) -> Vec<Step> {
+    let mut woven = Woven::default();
+    for plan in plans {
+        // What writes out a device comes before the freezes, so that no frozen writer waits for it.
+        let moment = |step: &Step| matches!(phase(step), Phase::Freeze | Phase::Copy);
+        let first = plan.iter().position(moment).unwrap_or(0);
+        for (at, step) in plan.into_iter().enumerate() {
+            woven.add(step, at < first);
+        }
+    }
+    woven.into_steps()
+}
+
+impl Woven {
+    fn add(&mut self, step: Step, comes_before: bool) {
+        match (phase(&step), step) {
+            (_, Step::SnapshotSubvolumes { members }) => self.subvolumes.extend(members),
+            (_, step @ Step::WriteState { state: HostState::Ready, .. }) => self.ready.push(step),
+            (Phase::Freeze, step) => self.freezes.push(step),
+            (Phase::Copy, step) => self.clones.push(step),
+            (Phase::Thaw, step) => self.thaws.push(step),
+            (Phase::Make | Phase::Sync | Phase::Any, step) if comes_before => {
+                self.before.push(step);
+            }
+            (Phase::Make | Phase::Sync | Phase::Any, step) => self.after.push(step),
+        }
+    }
+
+    fn into_steps(self) -> Vec<Step> {
+        let Self { before, freezes, mut clones, subvolumes, thaws, after, ready } = self;
+        if !subvolumes.is_empty() {
+            clones.push(Step::SnapshotSubvolumes { members: subvolumes });
+        }
+        let once = |steps: Vec<Step>| -> Vec<Step> {
+            let again = |at: usize| steps[at + 1..].contains(&steps[at]);
+            let sync = |step: &Step| matches!(step, Step::SyncDir { .. });
+            let kept = (0..steps.len()).filter(|at| !(sync(&steps[*at]) && again(*at)));
+            kept.map(|at| steps[at].clone()).collect()
+        };
+        [once(before), freezes, clones, thaws, once(after), ready].concat()
+    }
+}
