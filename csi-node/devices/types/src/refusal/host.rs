@@ -45,14 +45,6 @@ pub enum TagRefusal {
         /// Whose.
         cluster: ClusterUid,
     },
-    /// A snapshot, where a volume is needed.
-    #[error("{image} is a snapshot, and that does not allow to {verb} it: restore it to a volume")]
-    Snapshot {
-        /// The image.
-        image: PathBuf,
-        /// What was asked.
-        verb: &'static str,
-    },
     /// A snapshot where a volume is wanted, or the other way round.
     #[error("{image} is a {found}, not a {wanted}: it is not touched")]
     OtherObject {
@@ -259,7 +251,10 @@ impl TagRefusal {
             | Self::Unreadable { .. }
             | Self::OtherVolume { .. }
             | Self::OtherCluster { .. }
+            | Self::OtherObject { .. }
             | Self::Snapshot { .. }
+            | Self::OtherSource { .. }
+            | Self::TornGroup
             | Self::WrongState { .. } => Class::Wait,
         }
     }
