@@ -117,3 +117,32 @@ pub(crate) fn volume_limit(paths: &Paths, tools: &Tools) -> Result<String> {
         "jsonpath={.items[0].spec.drivers[?(@.name=='csi.terrace.storage')].allocatable.count}";
     output(kubectl(paths, tools)?.args(["get", "csinodes", "--output", count]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Choice, Class};
+    use crate::paths::Paths;
+
+    /// Names as the suite spells them; it drops one it does not know without a word.
+    const BOTH: &str = "persistence fsGroup exec snapshotDataSource pvcDataSource multipods controllerExpansion \
+        nodeExpansion onlineExpansion offlineExpansion singleNodeVolume topology capacity readWriteOncePod \
+        volumeLimits groupSnapshot";
+
+    #[test]
+    fn a_driver_file_claims_what_its_class_can_and_nothing_else() {
+        let paths = Paths::from_env().unwrap();
+        for class in Choice::All.classes() {
+            let text = std::fs::read_to_string(class.driver_file(&paths)).unwrap();
+            let claims = text.lines().filter_map(|line| line.trim().strip_suffix(": true"));
+            let mut claims: Vec<&str> = claims.collect();
+            let own = match class {
+                Class::FileXfs => "block",
+                Class::Btrfs => "FSResizeFromSourceNotSupported",
+            };
+            let mut wanted: Vec<&str> = BOTH.split_whitespace().chain([own]).collect();
+            claims.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(claims, wanted, "{}", class.name());
+        }
+    }
+}
