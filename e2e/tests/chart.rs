@@ -7,7 +7,7 @@ use terrace_crds::yaml::from_yaml;
 use terrace_e2e::rig;
 
 /// Values that make no sense, and what helm must say to them.
-const BAD: [(&str, &str); 22] = [
+const BAD: [(&str, &str); 23] = [
     ("nonsense=1", "additional properties 'nonsense' not allowed"),
     ("node.nonsense=1", "additional properties 'nonsense' not allowed"),
     ("operator.replicas=0", "at '/operator/replicas': minimum: got 0, want 1"),
@@ -24,6 +24,8 @@ const BAD: [(&str, &str); 22] = [
     ("sidecars.provisioner.timeout=soon", "write it as 60s or 1m30s"),
     ("sidecars.snapshotter.timeout=soon", "write it as 60s or 1m30s"),
     ("snapshots.deletionPolicy=Keep", "value must be one of 'Delete', 'Retain'"),
+    // What `helm upgrade --reuse-values` makes of the values of an older chart.
+    ("snapshots=null", "missing property 'snapshots'"),
     ("snapshotController.replicas=0", "at '/snapshotController/replicas': minimum: got 0, want 1"),
     ("snapshotController.nonsense=1", "additional properties 'nonsense' not allowed"),
     ("telemetry.otlpEndpoint=collector", "write it as http://HOST:PORT"),
