@@ -95,11 +95,22 @@ pub const ROLES: &[Role] = &[
             ),
             cluster(
                 "",
-                &["persistentvolumeclaims"],
-                &["get"],
-                "UID of the claim that an Event tells",
+                &["persistentvolumes"],
+                &["create", "patch"],
+                "make the PV of a Direct volume; give one that was let go to its new claim",
             ),
-            cluster("", &["namespaces"], &["get"], "UID of kube-system: the cluster's identity"),
+            cluster(
+                "",
+                &["persistentvolumeclaims"],
+                &["get", "create", "patch"],
+                "UID of the claim that an Event tells; make the claim of a Direct volume, and grow it with the volume",
+            ),
+            cluster(
+                "",
+                &["namespaces"],
+                &["get"],
+                "UID of kube-system: the cluster's identity; whether a Direct volume's claim can be made",
+            ),
             cluster("events.k8s.io", &["events"], &["create", "patch"], "tell the claim's owner"),
             Permission {
                 group: "coordination.k8s.io",

@@ -1,11 +1,17 @@
 //! The only place that changes the world: one arm an effect. It chooses nothing; what is written is in the
 //! effect, and what changed since the plan was made is refused by the API server, not looked at here.
 
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use terrace_crds::names::{ANNOTATION_TRACEPARENT, manager};
-use terrace_crds::{LifecyclePolicy, Size, StoragePool, StorageVolume, TieringPolicy};
+use terrace_crds::volume::ClaimRef;
+use terrace_crds::{
+    LifecyclePolicy, Size, StoragePool, StorageSnapshot, StorageVolume, TieringPolicy,
+};
 use terrace_plan::effect::{Effect, ObjectRef};
 
 use crate::error::Error;
@@ -32,11 +38,37 @@ impl Effects {
     pub async fn apply(&self, effect: &Effect) -> Result<(), Error> {
         tracing::debug!(%effect, "apply");
         let volumes = || Api::<StorageVolume>::all(self.client.clone());
+        let snapshots = || Api::<StorageSnapshot>::all(self.client.clone());
         let pools = || Api::<StoragePool>::all(self.client.clone());
         match effect {
-            Effect::CreateVolume { volume } => create(&volumes(), volume).await,
+            Effect::CreateVolume { volume } => make(&volumes(), manager::CSI, &**volume).await,
             Effect::AssignVolume { volume, assignment, .. } => {
                 apply_spec(&volumes(), volume, &json!({ "assignment": assignment })).await
+            }
+            Effect::NameVolume { volume, uuid, fs_type } => {
+                // Merged, not applied: what is applied next leaves it out, and would take it back.
+                let mut spec = json!({ "volumeUUID": uuid });
+                fs_type.iter().for_each(|fs| spec["fsType"] = json!(fs));
+                merge(&volumes(), volume, manager::OPERATOR, json!({ "spec": spec })).await
+            }
+            Effect::MakePersistent { persistent } => {
+                let api = Api::<PersistentVolume>::all(self.client.clone());
+                make(&api, manager::OPERATOR, &**persistent).await
+            }
+            Effect::PointPersistent { persistent, claim } => {
+                let api = Api::<PersistentVolume>::all(self.client.clone());
+                merge(&api, persistent, manager::OPERATOR, pointed(claim)).await
+            }
+            Effect::MakeClaim { claim } => {
+                let space = claim.metadata.namespace.as_deref().unwrap_or_default();
+                let api = Api::<PersistentVolumeClaim>::namespaced(self.client.clone(), space);
+                make(&api, manager::OPERATOR, &**claim).await
+            }
+            Effect::GrowClaim { claim, to } => {
+                let space = claim.namespace.as_deref().unwrap_or_default();
+                let api = Api::<PersistentVolumeClaim>::namespaced(self.client.clone(), space);
+                let requests = json!({ "resources": { "requests": { "storage": to } } });
+                merge(&api, claim, manager::OPERATOR, json!({ "spec": requests })).await
             }
             Effect::GrowVolume { volume, to } => {
                 let spec = json!({ "capacity": Size::from_bytes(*to) });
@@ -47,6 +79,26 @@ impl Effects {
                 merge(&volumes(), volume, manager::CSI, traced(spec)).await
             }
             Effect::DeleteVolume { volume } => delete(&volumes(), volume).await,
+            Effect::CreateSnapshot { snapshot } => {
+                make(&snapshots(), manager::CSI, &**snapshot).await
+            }
+            Effect::AssignSnapshot { snapshot, assignment, .. } => {
+                apply_spec(&snapshots(), snapshot, &json!({ "assignment": assignment })).await
+            }
+            Effect::StampSnapshot { snapshot, deletion } => {
+                let spec = json!({ "deletion": deletion });
+                merge(&snapshots(), snapshot, manager::CSI, traced(spec)).await
+            }
+            Effect::DeleteSnapshot { snapshot } => delete(&snapshots(), snapshot).await,
+            Effect::ReleaseSnapshot { snapshot, finalizers } => {
+                let metadata = json!({ "finalizers": finalizers });
+                let body = json!({ "metadata": metadata });
+                merge(&snapshots(), snapshot, manager::OPERATOR, body).await
+            }
+            Effect::ReportSnapshot { snapshot, conditions } => {
+                let status = json!({ "conditions": conditions });
+                apply_status(&snapshots(), snapshot, &status).await
+            }
             Effect::ReleaseVolume { volume, finalizers } => {
                 let metadata = json!({ "finalizers": finalizers });
                 merge(&volumes(), volume, manager::OPERATOR, json!({ "metadata": metadata })).await
@@ -81,10 +133,22 @@ impl Effects {
     }
 }
 
-async fn create(api: &Api<StorageVolume>, volume: &StorageVolume) -> Result<(), Error> {
-    let how = PostParams { field_manager: Some(manager::CSI.into()), ..PostParams::default() };
-    let name = volume.metadata.name.as_deref().unwrap_or_default();
-    api.create(&how, volume).await.map(drop).map_err(|error| Error::api("create", name, error))
+async fn make<K>(api: &Api<K>, manager: &str, object: &K) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
+{
+    let how = PostParams { field_manager: Some(manager.into()), ..PostParams::default() };
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    api.create(&how, object).await.map(drop).map_err(|error| Error::api("create", name, error))
+}
+
+/// A claim of this name, whichever it becomes: the nulls take away the one that had it before.
+fn pointed(claim: &ClaimRef) -> Value {
+    let ClaimRef { namespace, name } = claim;
+    json!({ "spec": { "claimRef": {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": name,
+        "uid": null, "resourceVersion": null,
+    } } })
 }
 
 /// A change of a spec, with the trace of the call that asked for it.
@@ -99,7 +163,7 @@ fn traced(spec: Value) -> Value {
 /// Server-side apply of the operator's part of a spec, to this very version of the object.
 async fn apply_spec<K>(api: &Api<K>, at: &ObjectRef, spec: &Value) -> Result<(), Error>
 where
-    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let metadata =
         json!({ "name": at.name, "uid": at.uid, "resourceVersion": at.resource_version });
@@ -112,7 +176,7 @@ where
 /// Server-side apply of the operator's part of a status. No other writer has these fields, so it takes them.
 async fn apply_status<K>(api: &Api<K>, at: &ObjectRef, status: &Value) -> Result<(), Error>
 where
-    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let body = object::<K>(json!({ "name": at.name, "uid": at.uid }), "status", status);
     let how = PatchParams::apply(manager::OPERATOR).force();
@@ -123,7 +187,7 @@ where
 /// A merge patch of this very version of the object.
 async fn merge<K>(api: &Api<K>, at: &ObjectRef, manager: &str, mut body: Value) -> Result<(), Error>
 where
-    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
     body["metadata"]["uid"] = json!(at.uid);
     body["metadata"]["resourceVersion"] = json!(at.resource_version);
@@ -133,7 +197,10 @@ where
 }
 
 /// Deletes this very version of the object: what changed since may be worth keeping.
-async fn delete(api: &Api<StorageVolume>, at: &ObjectRef) -> Result<(), Error> {
+async fn delete<K>(api: &Api<K>, at: &ObjectRef) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
     let (uid, resource_version) = (Some(at.uid.clone()), Some(at.resource_version.clone()));
     let how = DeleteParams::default().preconditions(Preconditions { uid, resource_version });
     match api.delete(&at.name, &how).await {

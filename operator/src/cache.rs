@@ -1,6 +1,7 @@
 //! What the API server last told: one watch a kind, shared by all who read, and a signal for whoever waits.
 //! A cache may lag; what must not be decided on old news is read from the API server instead.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -12,7 +13,9 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_kind};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use terrace_crds::{LifecyclePolicy, StorageNode, StoragePool, StorageVolume, TieringPolicy};
+use terrace_crds::{
+    LifecyclePolicy, StorageNode, StoragePool, StorageSnapshot, StorageVolume, TieringPolicy,
+};
 use terrace_plan::observe::{observe_host, observe_persistent};
 use terrace_plan::world::World;
 use tokio::sync::watch;
@@ -63,6 +66,8 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
 pub struct Caches {
     /// StorageVolumes.
     pub volumes: Cache<StorageVolume>,
+    /// StorageSnapshots.
+    pub snapshots: Cache<StorageSnapshot>,
     /// StoragePools.
     pub pools: Cache<StoragePool>,
     /// StorageNodes.
@@ -83,6 +88,7 @@ impl Caches {
     pub fn start(client: &Client) -> Self {
         Self {
             volumes: watch(client, forget_managed_fields),
+            snapshots: watch(client, forget_managed_fields),
             pools: watch(client, forget_managed_fields),
             nodes: watch(client, forget_managed_fields),
             lifecycle: watch(client, forget_managed_fields),
@@ -94,9 +100,10 @@ impl Caches {
 
     /// Ends when every first list has arrived.
     pub async fn synced(&self) {
-        let Self { volumes, pools, nodes, lifecycle, tiering, hosts, persistent } = self;
+        let Self { volumes, snapshots, pools, nodes, lifecycle, tiering, hosts, persistent } = self;
         futures::join!(
             volumes.synced(),
+            snapshots.synced(),
             pools.synced(),
             nodes.synced(),
             lifecycle.synced(),
@@ -111,6 +118,7 @@ impl Caches {
     pub fn world(&self) -> World {
         World {
             volumes: self.volumes.all(),
+            snapshots: self.snapshots.all(),
             pools: self.pools.all(),
             nodes: self.nodes.all(),
             hosts: self.hosts.all().iter().map(|node| observe_host(node)).collect(),
@@ -120,6 +128,7 @@ impl Caches {
                 .iter()
                 .filter_map(|pv| observe_persistent(pv))
                 .collect(),
+            looked: BTreeMap::new(),
         }
     }
 }

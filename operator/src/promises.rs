@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use terrace_crds::volume::Assignment;
 use terrace_crds::{Size, StorageVolume};
 use terrace_plan::effect::Effect;
-use terrace_plan::space::bytes;
+use terrace_plan::space::{bytes, granted};
 use terrace_plan::world::World;
 
-/// What was promised to one volume.
+/// What was promised to one volume or snapshot.
 #[derive(Clone, Debug)]
 struct Promise {
     assignment: Option<Assignment>,
     capacity: u64,
 }
 
-/// Promises by UID of the volume.
+/// Promises by UID of the volume or snapshot.
 #[derive(Debug, Default)]
 pub struct Promises {
     /// Held from looking at the world until the promise is noted.
@@ -54,6 +54,17 @@ impl Promises {
                 continue;
             }
             *volume = Arc::new(promised(volume, &promise));
+            pending.insert(uid, promise);
+        }
+        for snapshot in &mut world.snapshots {
+            let uid = snapshot.metadata.uid.clone().unwrap_or_default();
+            let Some(promise) = promises.remove(&uid) else { continue };
+            if snapshot.spec.assignment.is_some() {
+                continue;
+            }
+            let mut told = (**snapshot).clone();
+            told.spec.assignment.clone_from(&promise.assignment);
+            *snapshot = Arc::new(told);
             pending.insert(uid, promise);
         }
         // What is left belongs to volumes that are gone.
@@ -99,10 +110,24 @@ fn promise_of(effect: &Effect) -> Option<(String, Promise)> {
             let assignment = Some(assignment.clone());
             Some((volume.uid.clone(), Promise { assignment, capacity: *bytes }))
         }
+        Effect::AssignSnapshot { snapshot, assignment, pool: _, bytes } => {
+            let assignment = Some(assignment.clone());
+            Some((snapshot.uid.clone(), Promise { assignment, capacity: *bytes }))
+        }
         Effect::GrowVolume { volume, to } => {
             Some((volume.uid.clone(), Promise { assignment: None, capacity: *to }))
         }
         Effect::CreateVolume { .. }
+        | Effect::NameVolume { .. }
+        | Effect::MakePersistent { .. }
+        | Effect::PointPersistent { .. }
+        | Effect::MakeClaim { .. }
+        | Effect::GrowClaim { .. }
+        | Effect::CreateSnapshot { .. }
+        | Effect::StampSnapshot { .. }
+        | Effect::DeleteSnapshot { .. }
+        | Effect::ReleaseSnapshot { .. }
+        | Effect::ReportSnapshot { .. }
         | Effect::StampDeletion { .. }
         | Effect::DeleteVolume { .. }
         | Effect::ReleaseVolume { .. }
@@ -117,14 +142,27 @@ fn promise_of(effect: &Effect) -> Option<(String, Promise)> {
 }
 
 fn is_told(volume: &StorageVolume, promise: &Promise) -> bool {
-    let placed = promise.assignment.is_none() || volume.spec.assignment.is_some();
-    placed && bytes(&volume.spec.capacity) >= promise.capacity
+    match &promise.assignment {
+        // What a Direct volume was granted stands in its assignment.
+        Some(Assignment { capacity: Some(_), .. }) => {
+            volume.spec.assignment.is_some() && granted(volume) >= promise.capacity
+        }
+        placed => {
+            let placed = placed.is_none() || volume.spec.assignment.is_some();
+            placed && bytes(&volume.spec.capacity) >= promise.capacity
+        }
+    }
 }
 
 fn promised(volume: &StorageVolume, promise: &Promise) -> StorageVolume {
     let mut volume = volume.clone();
-    if volume.spec.assignment.is_none() {
-        volume.spec.assignment.clone_from(&promise.assignment);
+    match &promise.assignment {
+        Some(place @ Assignment { capacity: Some(_), .. }) => {
+            volume.spec.assignment = Some(place.clone());
+            return volume;
+        }
+        placed if volume.spec.assignment.is_none() => volume.spec.assignment.clone_from(placed),
+        _ => {}
     }
     if bytes(&volume.spec.capacity) < promise.capacity {
         volume.spec.capacity = Size::from_bytes(promise.capacity);

@@ -1,13 +1,15 @@
 //! The controllers: observe, plan, apply. Each kind has its own file; the loop around them is here.
 
+pub mod direct;
 pub mod policy;
 pub mod pool;
+pub mod snapshot;
 pub mod volume;
 
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::{Future, Stream, StreamExt, TryStreamExt};
 use kube::Resource;
@@ -16,7 +18,9 @@ use kube::runtime::controller::{self, Action};
 use kube::runtime::reflector::{ObjectRef, Store};
 use terrace_plan::plan::{Next, Plan};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::Instrument;
+use uuid::Uuid;
 
 use crate::apply::Effects;
 use crate::cache::Caches;
@@ -28,6 +32,10 @@ use crate::promises::Promises;
 /// Objects of one kind that are reconciled at once.
 const AT_ONCE: u16 = 16;
 
+/// Longest reconciliation (I10): an API server that takes a request and never answers must not keep an object
+/// from being looked at again, and no write may outlive the lease by much.
+const LONGEST: Duration = Duration::from_secs(10);
+
 /// What controllers share.
 pub struct Context {
     /// To read PVs without a cache.
@@ -36,6 +44,8 @@ pub struct Context {
     pub caches: Arc<Caches>,
     /// The only way to change anything.
     pub effects: Effects,
+    /// UID of the namespace kube-system.
+    pub cluster: Uuid,
     /// Space promised and not yet told.
     pub promises: Arc<Promises>,
     /// Whether this replica leads.
@@ -48,6 +58,7 @@ pub struct Context {
 pub async fn run_all(context: Arc<Context>) {
     futures::join!(
         volume::run(context.clone()),
+        snapshot::run(context.clone()),
         pool::run(context.clone()),
         policy::run_lifecycle(context.clone()),
         policy::run_tiering(context)
@@ -76,7 +87,9 @@ async fn run<K, F>(
         Box::pin(
             async move {
                 let began = Instant::now();
-                let done = reconcile(object, context).await;
+                let done = timeout(LONGEST, reconcile(object, context)).await;
+                let late = |_| Err(Error::Deadline { waiting: "the API server".into() });
+                let done = done.unwrap_or_else(late);
                 metrics.reconciled(kind, done.as_ref().map(drop), began.elapsed());
                 done
             }

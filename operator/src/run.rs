@@ -87,7 +87,7 @@ pub async fn run_with(client: Client, args: Args, stop: CancellationToken) -> Re
     };
     let health = Health { caches: caches.clone(), metrics: metrics.clone() };
     let election = Election::new(client.clone(), &args.namespace, &args.lease, &args.identity);
-    let context = Arc::new(Context { client, caches, effects, promises, leading, metrics });
+    let context = Arc::new(Context { client, caches, effects, cluster, promises, leading, metrics });
     // The lease is given back last: until then nobody else may think that our last write was not made.
     let controllers = tokio::spawn(lead_when_elected(context, stop.clone()));
     let pages = http::run(args.http, health, stop.clone());

@@ -1,8 +1,13 @@
 //! A StorageVolume, checked: what the node is to do about it, in the types of the host. Pure.
 
-use terrace_crds::volume::{Deletion, FsType as WireFs, VolumeMode as WireMode};
-use terrace_crds::{StorageVolume, names};
-use terrace_device_types::{Bytes, DeletionStamp, Erase, FsType, PoolUuid, VolumeMode, VolumeUuid};
+use kube::ResourceExt;
+use terrace_crds::volume::{
+    Deletion, FsType as WireFs, SourceKind, VolumeMode as WireMode, VolumeSource,
+};
+use terrace_crds::{Size, StorageVolume, names};
+use terrace_device_types::{
+    Bytes, DeletionStamp, Erase, FsType, HostObject, PoolUuid, VolumeMode, VolumeUuid,
+};
 
 /// Why a StorageVolume cannot be acted on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +34,17 @@ pub enum Fate {
     Deleted(Option<DeletionStamp>),
 }
 
+/// Whose bytes something begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidSource {
+    /// A volume or a snapshot.
+    pub object: HostObject,
+    /// Its name, for people.
+    pub name: String,
+    /// Its UUID.
+    pub uuid: VolumeUuid,
+}
+
 /// A checked StorageVolume that is assigned to this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidVolume {
@@ -44,6 +60,8 @@ pub struct ValidVolume {
     pub size: Bytes,
     /// What it is made of.
     pub mode: VolumeMode,
+    /// What it is a copy of, where it is one.
+    pub source: Option<ValidSource>,
     /// What happens to the bytes at the end.
     pub erase: Erase,
     /// What is to become of it.
@@ -59,27 +77,43 @@ pub fn validate_volume(volume: &StorageVolume) -> Result<ValidVolume, Invalid> {
     let spec = &volume.spec;
     let uuid = spec.volume_uuid.as_ref().ok_or(Invalid::Missing("spec.volumeUUID"))?;
     let assignment = spec.assignment.as_ref().ok_or(Invalid::Missing("spec.assignment"))?;
-    let size = spec.capacity.bytes().map_err(|_| Invalid::Unreadable {
-        field: "spec.capacity",
-        text: spec.capacity.as_str().to_owned(),
-    })?;
+    // Of a Direct volume a person writes the capacity; what the operator granted stands in the assignment.
+    let size = assignment.capacity.as_ref().unwrap_or(&spec.capacity);
     Ok(ValidVolume {
         pv_name: spec.csi_name.clone().unwrap_or_else(|| name.clone()),
         uuid: parse("spec.volumeUUID", uuid)?,
         pool: parse("spec.assignment.poolUUID", &assignment.pool_uuid)?,
-        size: Bytes(size),
+        size: parse_size(size)?,
         mode: parse_mode(spec.volume_mode, spec.fs_type)?,
+        source: spec.source.as_ref().map(parse_source).transpose()?,
         erase: if spec.erase_on_delete == Some(true) { Erase::Zeros } else { Erase::No },
         fate: parse_fate(volume)?,
         name,
     })
 }
 
-fn parse<T: std::str::FromStr>(field: &'static str, text: &str) -> Result<T, Invalid> {
+/// A text that must read as a `T`.
+pub(super) fn parse<T: std::str::FromStr>(field: &'static str, text: &str) -> Result<T, Invalid> {
     text.parse().map_err(|_| Invalid::Unreadable { field, text: text.to_owned() })
 }
 
-fn parse_mode(mode: WireMode, fs: Option<WireFs>) -> Result<VolumeMode, Invalid> {
+/// `spec.capacity`.
+pub(super) fn parse_size(size: &Size) -> Result<Bytes, Invalid> {
+    let (field, text) = ("spec.capacity", size.as_str().to_owned());
+    size.bytes().map(Bytes).map_err(|_| Invalid::Unreadable { field, text })
+}
+
+fn parse_source(source: &VolumeSource) -> Result<ValidSource, Invalid> {
+    let VolumeSource { kind, name, uuid } = source;
+    let object = match kind {
+        SourceKind::Snapshot => HostObject::Snapshot,
+        SourceKind::Volume => HostObject::Volume,
+    };
+    Ok(ValidSource { object, name: name.clone(), uuid: parse("spec.source.uuid", uuid)? })
+}
+
+/// What it is made of, in the types of the host.
+pub(super) fn parse_mode(mode: WireMode, fs: Option<WireFs>) -> Result<VolumeMode, Invalid> {
     match (mode, fs) {
         (WireMode::Block, _) => Ok(VolumeMode::Block),
         (WireMode::Filesystem, Some(fs)) => Ok(VolumeMode::Filesystem { fs: parse_fs(fs) }),
@@ -106,18 +140,17 @@ fn parse_fate(volume: &StorageVolume) -> Result<Fate, Invalid> {
     Ok(Fate::Deleted(Some(DeletionStamp { volume, id: parse("spec.deletion.id", id)? })))
 }
 
-/// Whether the node still holds `volume` back from vanishing.
+/// Whether the node still holds the object back from vanishing.
 #[must_use]
-pub fn is_held(volume: &StorageVolume) -> bool {
-    let finalizers = volume.metadata.finalizers.as_deref().unwrap_or_default();
-    finalizers.iter().any(|finalizer| finalizer == names::FINALIZER_NODE)
+pub fn is_held(object: &impl ResourceExt) -> bool {
+    object.finalizers().iter().any(|finalizer| finalizer == names::FINALIZER_NODE)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
     use terrace_crds::StorageVolume;
-    use terrace_device_types::{Bytes, Erase, FsType, VolumeMode};
+    use terrace_device_types::{Bytes, Erase, FsType, HostObject, VolumeMode};
 
     use super::{Fate, Invalid, is_held, validate_volume};
 
@@ -144,6 +177,25 @@ mod tests {
         assert_eq!(valid.mode, VolumeMode::Filesystem { fs: FsType::Xfs });
         assert_eq!((valid.erase, valid.fate), (Erase::Zeros, Fate::Kept));
         assert!(is_held(&volume(|_| {})));
+    }
+
+    #[test]
+    fn a_volume_grows_to_what_was_granted_not_to_what_a_person_asks() {
+        let granted = volume(|object| object["spec"]["assignment"]["capacity"] = json!("1Gi"));
+        assert_eq!(validate_volume(&granted).expect("valid").size, Bytes(1 << 30));
+    }
+
+    #[test]
+    fn a_copy_knows_whose_bytes_it_begins_with() {
+        let uuid = "8e1c1a52-55d5-4b0e-9f9b-0f4f2b2d9f11";
+        let source = json!({ "kind": "Snapshot", "name": "snap", "uuid": uuid });
+        let copy = validate_volume(&volume(|object| object["spec"]["source"] = source));
+        let source = copy.expect("valid").source.expect("a source");
+        assert_eq!((source.object, source.name.as_str()), (HostObject::Snapshot, "snap"));
+        let odd = json!({ "kind": "Volume", "name": "vol", "uuid": "x" });
+        let odd = validate_volume(&volume(|object| object["spec"]["source"] = odd));
+        let field = "spec.source.uuid";
+        assert_eq!(odd, Err(Invalid::Unreadable { field, text: "x".into() }));
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::runtime::controller::Action;
-use terrace_crds::volume::Origin;
 use terrace_crds::{ConditionType, Reason, StorageVolume, condition, names};
 use terrace_device_types::{
     Allocation, Class, HostState, Intent, OperationId, PoolRefusal, PvReading, Refusal, Step,
@@ -190,12 +189,13 @@ async fn forbids_making(
     if was_made {
         return Ok(Some(gone.to_owned()));
     }
-    match volume.spec.origin {
-        Origin::Direct => Ok(None),
-        Origin::Csi => match agent.api.persistent_volume(&valid.pv_name).await?.0 {
-            PvReading::NotFound => Ok(None),
-            PvReading::Found { .. } => Ok(Some(format!("its PersistentVolume exists, but {gone}"))),
-        },
+    if volume.spec.adopt.is_some() {
+        return Ok(Some(format!("spec.adopt asks for what is there, but {gone}")));
+    }
+    // That of a Direct volume is made only after its bytes.
+    match agent.api.persistent_volume(&valid.pv_name).await?.0 {
+        PvReading::NotFound => Ok(None),
+        PvReading::Found { .. } => Ok(Some(format!("its PersistentVolume exists, but {gone}"))),
     }
 }
 

@@ -145,6 +145,7 @@ impl Api {
                 .map(|name| Host { name: name.clone(), state: HostState::Ready })
                 .collect(),
             persistent: self.pvs.values().map(|pv| pv.persistent.clone()).collect(),
+            ..World::default()
         }
     }
 }

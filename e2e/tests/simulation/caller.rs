@@ -16,7 +16,7 @@ use terrace_plan::grow::{Growth, plan_grow};
 use terrace_plan::size::Asked;
 use terrace_plan::topology::Topology;
 use terrace_plan::volume::conditions_of;
-use terrace_plan::world::Persistent;
+use terrace_plan::world::{Persistent, PersistentPhase, Reclaim};
 use uuid::Uuid;
 
 use crate::agent::{End, Luck, mode_of, run, stage_intent};
@@ -157,8 +157,7 @@ impl Callers {
         let place =
             Place { node, uuid: uuid.parse().unwrap(), volume: StorageVolume::clone(&there) };
         places.insert(name.to_owned(), place);
-        let persistent =
-            Persistent { name: name.to_owned(), handle: valid.name.name.clone(), claim: None };
+        let persistent = bound(name, &valid.name.name);
         let released = !api.claims.contains_key(name);
         api.pvs.insert(name.to_owned(), Pv { persistent, released });
         self.asking.remove(name);
@@ -284,7 +283,13 @@ pub(crate) fn apply(api: &mut Api, effect: Effect, now: Timestamp) {
             });
             Ok(())
         }
-        Effect::HoldPool { .. }
+        // Nobody here applies a Direct volume.
+        Effect::NameVolume { .. }
+        | Effect::MakePersistent { .. }
+        | Effect::PointPersistent { .. }
+        | Effect::MakeClaim { .. }
+        | Effect::GrowClaim { .. }
+        | Effect::HoldPool { .. }
         | Effect::ReleasePool { .. }
         | Effect::ReportPool { .. }
         | Effect::ReportLifecycle { .. }
@@ -325,4 +330,18 @@ pub(crate) fn stage(
         }
     }
     end
+}
+
+/// The PersistentVolume that the provisioner makes.
+fn bound(name: &str, handle: &str) -> Persistent {
+    Persistent {
+        name: name.to_owned(),
+        handle: handle.to_owned(),
+        claim: None,
+        phase: PersistentPhase::Bound,
+        reclaim: Reclaim::Delete,
+        capacity: None,
+        uid: String::new(),
+        resource_version: String::new(),
+    }
 }

@@ -1,5 +1,6 @@
 //! The API server: connect, list, get. It reads only, and decides nothing but which error it was.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -91,7 +92,8 @@ impl Cluster {
     /// # Errors
     /// [`Fault`], by what the API server answered.
     pub async fn world(&self) -> Result<World, Fault> {
-        let (volumes, pools, nodes, hosts, persistent) = try_join!(
+        let (volumes, snapshots, pools, nodes, hosts, persistent) = try_join!(
+            self.list(),
             self.list(),
             self.list(),
             self.list(),
@@ -100,10 +102,12 @@ impl Cluster {
         )?;
         Ok(World {
             volumes: volumes.into_iter().map(Arc::new).collect(),
+            snapshots: snapshots.into_iter().map(Arc::new).collect(),
             pools: pools.into_iter().map(Arc::new).collect(),
             nodes: nodes.into_iter().map(Arc::new).collect(),
             hosts: hosts.iter().map(observe_host).collect(),
             persistent: persistent.iter().filter_map(observe_persistent).collect(),
+            looked: BTreeMap::new(),
         })
     }
 }

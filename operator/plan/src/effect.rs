@@ -3,11 +3,13 @@
 
 use std::fmt;
 
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
-use terrace_crds::StorageVolume;
 use terrace_crds::condition::Reason;
 use terrace_crds::pool::StoragePoolStatus;
-use terrace_crds::volume::{Assignment, ClaimRef, Deletion};
+use terrace_crds::snapshot::SnapshotDeletion;
+use terrace_crds::volume::{Assignment, ClaimRef, Deletion, FsType};
+use terrace_crds::{Size, StorageSnapshot, StorageVolume};
 
 /// An object as it was when the plan was made: a change is refused if it is another one now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +72,39 @@ pub enum Effect {
         /// Bytes reserved.
         bytes: u64,
     },
+    /// Give a Direct volume its identity, and the filesystem that was left to us. Refused if it changed since.
+    NameVolume {
+        /// Which volume.
+        volume: ObjectRef,
+        /// Identity of its bytes.
+        uuid: String,
+        /// Its filesystem; `None` leaves it as it is.
+        fs_type: Option<FsType>,
+    },
+    /// Make the PersistentVolume of a Direct volume, for its claim alone.
+    MakePersistent {
+        /// Metadata and spec, as they will be.
+        persistent: Box<PersistentVolume>,
+    },
+    /// Let a PersistentVolume that no claim has be for this claim. Refused if it changed since.
+    PointPersistent {
+        /// Which PersistentVolume.
+        persistent: ObjectRef,
+        /// The claim.
+        claim: ClaimRef,
+    },
+    /// Make the claim of a Direct volume.
+    MakeClaim {
+        /// Metadata and spec, as they will be.
+        claim: Box<PersistentVolumeClaim>,
+    },
+    /// Let a claim ask for as much as its Direct volume. Refused if the claim changed since.
+    GrowClaim {
+        /// Which claim.
+        claim: ObjectRef,
+        /// What it asks for then.
+        to: Size,
+    },
     /// Reserve more for a volume. Refused if the volume changed since.
     GrowVolume {
         /// Which volume.
@@ -83,6 +118,48 @@ pub enum Effect {
         volume: ObjectRef,
         /// The stamp.
         deletion: Deletion,
+    },
+    /// Write the intent for a snapshot.
+    CreateSnapshot {
+        /// Metadata and spec, as they will be.
+        snapshot: Box<StorageSnapshot>,
+    },
+    /// Reserve the snapshot's space where its source lies, for good. Refused if the snapshot changed since.
+    AssignSnapshot {
+        /// Which snapshot.
+        snapshot: ObjectRef,
+        /// Where.
+        assignment: Assignment,
+        /// Name of the pool, for people.
+        pool: String,
+        /// Bytes reserved.
+        bytes: u64,
+    },
+    /// Write the proof that a snapshot's bytes may go (I1). Refused if the snapshot changed since.
+    StampSnapshot {
+        /// Which snapshot.
+        snapshot: ObjectRef,
+        /// The stamp.
+        deletion: SnapshotDeletion,
+    },
+    /// Ask for the snapshot's object to go; its node decides about the bytes.
+    DeleteSnapshot {
+        /// Which snapshot.
+        snapshot: ObjectRef,
+    },
+    /// Let go of a snapshot that no node ever had.
+    ReleaseSnapshot {
+        /// Which snapshot.
+        snapshot: ObjectRef,
+        /// Finalizers that stay: those of others.
+        finalizers: Vec<String>,
+    },
+    /// Say why a snapshot has no place.
+    ReportSnapshot {
+        /// Which snapshot.
+        snapshot: ObjectRef,
+        /// Conditions that the operator owns now, all of them.
+        conditions: Vec<Condition>,
     },
     /// Ask for the object to go; its node decides about the bytes.
     DeleteVolume {
@@ -164,11 +241,54 @@ impl fmt::Display for Effect {
                 let (name, bytes) = (&volume.name, crate::size::words(*bytes));
                 write!(f, "assign volume {name} to {}/{pool}: {bytes} reserved", assignment.node)
             }
+            Self::NameVolume { volume, uuid, fs_type } => {
+                let with = fs_type.map_or_else(String::new, |fs| format!(", {}", fs.as_str()));
+                write!(f, "name volume {}: UUID {uuid}{with}", volume.name)
+            }
+            Self::MakePersistent { persistent } => {
+                let spec = persistent.spec.as_ref();
+                let claim = spec.and_then(|spec| spec.claim_ref.as_ref());
+                let text = |field: Option<&String>| field.cloned().unwrap_or_default();
+                let name = text(persistent.metadata.name.as_ref());
+                let space = text(claim.and_then(|claim| claim.namespace.as_ref()));
+                let claim = text(claim.and_then(|claim| claim.name.as_ref()));
+                write!(f, "make PersistentVolume {name} for claim {space}/{claim}")
+            }
+            Self::PointPersistent { persistent, claim } => {
+                let ClaimRef { namespace, name } = claim;
+                write!(f, "give PersistentVolume {} to claim {namespace}/{name}", persistent.name)
+            }
+            Self::MakeClaim { claim } => {
+                let at = ObjectRef::of(&claim.metadata);
+                write!(f, "make claim {}/{}", at.namespace.unwrap_or_default(), at.name)
+            }
+            Self::GrowClaim { claim, to } => {
+                let space = claim.namespace.as_deref().unwrap_or_default();
+                write!(f, "grow claim {space}/{} to {to}", claim.name)
+            }
             Self::GrowVolume { volume, to } => {
                 write!(f, "grow volume {} to {}", volume.name, crate::size::words(*to))
             }
             Self::StampDeletion { volume, deletion } => {
                 write!(f, "stamp volume {} for deletion {}", volume.name, deletion.id)
+            }
+            Self::CreateSnapshot { snapshot } => {
+                let name = snapshot.metadata.name.as_deref().unwrap_or_default();
+                write!(f, "create snapshot {name} of volume {}", snapshot.spec.source_volume)
+            }
+            Self::AssignSnapshot { snapshot, assignment, pool, bytes } => {
+                let (name, bytes) = (&snapshot.name, crate::size::words(*bytes));
+                write!(f, "assign snapshot {name} to {}/{pool}: {bytes} reserved", assignment.node)
+            }
+            Self::StampSnapshot { snapshot, deletion } => {
+                write!(f, "stamp snapshot {} for deletion {}", snapshot.name, deletion.id)
+            }
+            Self::DeleteSnapshot { snapshot } => write!(f, "delete snapshot {}", snapshot.name),
+            Self::ReleaseSnapshot { snapshot, .. } => {
+                write!(f, "release snapshot {}: no node ever had it", snapshot.name)
+            }
+            Self::ReportSnapshot { snapshot, conditions } => {
+                write!(f, "report snapshot {}{}", snapshot.name, words(conditions))
             }
             Self::DeleteVolume { volume } => write!(f, "delete volume {}", volume.name),
             Self::ReleaseVolume { volume, .. } => {

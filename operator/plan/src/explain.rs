@@ -62,7 +62,7 @@ fn asked(volume: &StorageVolume) -> String {
     };
     let by = match spec.origin {
         Origin::Csi => "by the CSI driver, for the claim",
-        Origin::Direct => "by a person, without a claim",
+        Origin::Direct => "by a person, with the claim to make for it",
     };
     format!("{}, {content}, {target}; {by}", spec.capacity)
 }

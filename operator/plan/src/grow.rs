@@ -6,7 +6,7 @@ use terrace_crds::StorageVolume;
 use crate::class::Class;
 use crate::effect::{Effect, ObjectRef};
 use crate::size::{Asked, Content, SizeError, plan_growth, words};
-use crate::space::{Space, bytes, bytes_of, observe_spaces};
+use crate::space::{Space, bytes, bytes_of, granted, observe_spaces};
 use crate::world::{World, name_of};
 
 /// What growing a volume takes.
@@ -84,7 +84,8 @@ impl GrowError {
 pub fn plan_grow(world: &World, volume: &StorageVolume, asked: Asked) -> Result<Growth, GrowError> {
     let name = || name_of(&volume.metadata).to_owned();
     let content = volume.spec.fs_type.map_or(Content::Block, Content::Filesystem);
-    let has = bytes(&volume.spec.capacity);
+    // A Direct volume has what it was granted: its own text need not be a whole step.
+    let has = bytes(&volume.spec.capacity).max(granted(volume));
     let to = plan_growth(asked, has, content)?.bytes;
     if to == has {
         return Ok(Growth::Enough { bytes: has });

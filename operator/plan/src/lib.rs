@@ -9,17 +9,22 @@
 //! - No effect deletes a volume that carries no stamp, unless no node ever had it (`tests/laws.rs`).
 
 pub mod age;
+pub mod bound;
 pub mod capability;
 pub mod capacity;
 pub mod class;
 pub mod create;
 pub mod delete;
+pub mod direct;
+mod direct_claim;
+pub mod direct_error;
 pub mod effect;
 pub mod explain;
 pub mod explain_claim;
 pub mod grow;
 pub mod lifecycle;
 pub mod meaning;
+mod noticed;
 pub mod observe;
 pub mod parameters;
 pub mod placement;
@@ -27,6 +32,7 @@ pub mod plan;
 pub mod policy;
 pub mod pool;
 pub mod size;
+pub mod snapshot;
 pub mod space;
 pub mod tiering;
 pub mod topology;

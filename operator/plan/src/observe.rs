@@ -1,10 +1,12 @@
 //! From Kubernetes' own objects to the little of them that decisions look at. Pure.
 
-use k8s_openapi::api::core::v1::{Node, PersistentVolume};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use terrace_crds::names::DRIVER;
-use terrace_crds::volume::ClaimRef;
+use terrace_crds::volume::{ClaimRef, VolumeMode};
+use terrace_crds::Size;
 
-use crate::world::{Host, HostState, Persistent};
+use crate::world::{Claim, Host, HostState, Persistent, PersistentPhase, Reclaim};
 
 /// A Kubernetes Node: reads its name, `spec.unschedulable` and the condition Ready.
 #[must_use]
@@ -28,7 +30,67 @@ pub fn observe_persistent(pv: &PersistentVolume) -> Option<Persistent> {
     let claim = spec.claim_ref.as_ref().and_then(|claim| {
         Some(ClaimRef { namespace: claim.namespace.clone()?, name: claim.name.clone()? })
     });
-    Some(Persistent { name: pv.metadata.name.clone()?, handle: csi.volume_handle.clone(), claim })
+    let capacity = spec.capacity.as_ref().and_then(|all| parse_size(all.get("storage")));
+    let phase = pv.status.as_ref().and_then(|status| status.phase.as_deref());
+    Some(Persistent {
+        name: pv.metadata.name.clone()?,
+        handle: csi.volume_handle.clone(),
+        claim,
+        phase: parse_phase(phase.unwrap_or_default()),
+        reclaim: match spec.persistent_volume_reclaim_policy.as_deref() {
+            Some("Delete") => Reclaim::Delete,
+            Some(_) | None => Reclaim::Retain,
+        },
+        capacity,
+        uid: pv.metadata.uid.clone().unwrap_or_default(),
+        resource_version: pv.metadata.resource_version.clone().unwrap_or_default(),
+    })
+}
+
+fn parse_phase(text: &str) -> PersistentPhase {
+    match text {
+        "Available" => PersistentPhase::Available,
+        "Bound" => PersistentPhase::Bound,
+        "Released" => PersistentPhase::Released,
+        "Failed" => PersistentPhase::Failed,
+        _ => PersistentPhase::Pending,
+    }
+}
+
+fn parse_size(quantity: Option<&Quantity>) -> Option<Size> {
+    quantity?.0.parse().ok()
+}
+
+/// Whose a PersistentVolume is, where it is not that of the StorageVolume of this name.
+#[must_use]
+pub fn observe_stranger(pv: &PersistentVolume, handle: &str) -> Option<String> {
+    let csi = pv.spec.as_ref().and_then(|spec| spec.csi.as_ref());
+    match csi {
+        Some(csi) if csi.driver == DRIVER && csi.volume_handle == handle => None,
+        Some(csi) => Some(format!("{} of driver {}", csi.volume_handle, csi.driver)),
+        None => Some("of no CSI driver".to_owned()),
+    }
+}
+
+/// A PersistentVolumeClaim.
+#[must_use]
+pub fn observe_claim(claim: &PersistentVolumeClaim) -> Claim {
+    let spec = claim.spec.clone().unwrap_or_default();
+    let requests = spec.resources.and_then(|resources| resources.requests).unwrap_or_default();
+    let text = |field: Option<String>| field.filter(|text| !text.is_empty());
+    Claim {
+        uid: claim.metadata.uid.clone().unwrap_or_default(),
+        resource_version: claim.metadata.resource_version.clone().unwrap_or_default(),
+        class: text(spec.storage_class_name),
+        volume: text(spec.volume_name),
+        mode: match spec.volume_mode.as_deref() {
+            Some("Block") => VolumeMode::Block,
+            Some(_) | None => VolumeMode::Filesystem,
+        },
+        access: spec.access_modes.unwrap_or_default(),
+        request: parse_size(requests.get("storage")),
+        leaving: claim.metadata.deletion_timestamp.is_some(),
+    }
 }
 
 #[cfg(test)]

@@ -2,14 +2,17 @@
 //! space is summed: placement, growth, GetCapacity and pool status all ask here. Pure.
 //!
 //! # Invariants
-//! - A byte is counted once: a volume with an object counts as its object, one that only a node lists as listed.
+//! - A byte is counted once: a volume or snapshot with an object counts as its object, one that only a node lists as listed.
 //! - Whatever is on its way out still counts until the node no longer lists it.
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use terrace_crds::node::{HostVolume, HostVolumeState, NodePool};
-use terrace_crds::{Size, StoragePool, StorageVolume};
+use terrace_crds::volume::Origin;
+use terrace_crds::{Size, StoragePool, StorageSnapshot, StorageVolume};
 
+use crate::size::ALIGNMENT;
 use crate::world::{World, name_of};
 
 /// A pool on a node, with its promises.
@@ -73,16 +76,41 @@ pub fn bytes(size: &Size) -> u64 {
     size.bytes().unwrap_or(0)
 }
 
-/// What a volume takes: what it was asked to be, or what is there if that is more.
+/// What a volume takes: what it was granted, or what is there if that is more.
 #[must_use]
 pub fn bytes_of(volume: &StorageVolume) -> u64 {
     let there = volume.status.as_ref().and_then(|status| status.capacity.as_ref());
-    bytes(&volume.spec.capacity).max(there.map_or(0, bytes))
+    granted(volume).max(there.map_or(0, bytes))
+}
+
+/// What a snapshot may come to take, in bytes: what its node reported, before that the size of its source.
+#[must_use]
+pub fn reserved(snapshot: &StorageSnapshot) -> u64 {
+    let told = snapshot.status.as_ref().and_then(|status| status.reserved.as_ref());
+    bytes(told.unwrap_or(&snapshot.spec.capacity))
+}
+
+/// What a volume is to be, in bytes. A person may ask more of a Direct volume than it was granted yet.
+#[must_use]
+pub fn granted(volume: &StorageVolume) -> u64 {
+    let promised = volume.spec.assignment.as_ref().and_then(|place| place.capacity.as_ref());
+    promised.map_or_else(|| wanted(volume), bytes)
+}
+
+/// What a volume is asked to be, in bytes: that of a person in whole steps of the backends.
+#[must_use]
+pub fn wanted(volume: &StorageVolume) -> u64 {
+    let asked = bytes(&volume.spec.capacity);
+    match volume.spec.origin {
+        Origin::Csi => asked,
+        Origin::Direct => asked.checked_next_multiple_of(ALIGNMENT).unwrap_or(asked),
+    }
 }
 
 fn promised_by_pool(world: &World) -> BTreeMap<String, u64> {
     let mut promised: BTreeMap<String, u64> = BTreeMap::new();
     let mut counted: BTreeMap<(&str, &str), &StorageVolume> = BTreeMap::new();
+    let mut snapshots: BTreeMap<(&str, &str), &StorageSnapshot> = BTreeMap::new();
     for volume in &world.volumes {
         let Some(assignment) = &volume.spec.assignment else { continue };
         let sum = promised.entry(assignment.pool_uuid.clone()).or_default();
@@ -90,10 +118,18 @@ fn promised_by_pool(world: &World) -> BTreeMap<String, u64> {
         let uuid = volume.spec.volume_uuid.as_deref().unwrap_or_default();
         counted.insert((&assignment.pool_uuid, uuid), volume);
     }
+    for snapshot in &world.snapshots {
+        let Some(assignment) = &snapshot.spec.assignment else { continue };
+        let sum = promised.entry(assignment.pool_uuid.clone()).or_default();
+        *sum = sum.saturating_add(reserved(snapshot));
+        snapshots.insert((&assignment.pool_uuid, &snapshot.spec.snapshot_uuid), snapshot);
+    }
     for host in world.nodes.iter().filter_map(|node| node.status.as_ref()).flat_map(|s| &s.volumes)
     {
-        let volume = counted.get(&(host.pool_uuid.as_str(), host.uuid.as_str()));
-        if !volume.is_some_and(|volume| is_the_object_of(host, volume)) {
+        let key = (host.pool_uuid.as_str(), host.uuid.as_str());
+        let volume = counted.get(&key).map(|volume| &volume.metadata);
+        let object = volume.or_else(|| snapshots.get(&key).map(|snapshot| &snapshot.metadata));
+        if !object.is_some_and(|object| is_the_object_of(host, object)) {
             let sum = promised.entry(host.pool_uuid.clone()).or_default();
             *sum = sum.saturating_add(bytes(&host.size));
         }
@@ -103,9 +139,9 @@ fn promised_by_pool(world: &World) -> BTreeMap<String, u64> {
 
 /// A quarantined object is its volume's only while that volume is on its way out; else the volume was made
 /// anew and both take space.
-fn is_the_object_of(host: &HostVolume, volume: &StorageVolume) -> bool {
+fn is_the_object_of(host: &HostVolume, object: &ObjectMeta) -> bool {
     match host.state {
-        HostVolumeState::Quarantined => volume.metadata.deletion_timestamp.is_some(),
+        HostVolumeState::Quarantined => object.deletion_timestamp.is_some(),
         HostVolumeState::Creating
         | HostVolumeState::Ready
         | HostVolumeState::Retained

@@ -7,22 +7,27 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use terrace_crds::condition::{ConditionType, Reason, Truth, Verdict, find};
 use terrace_crds::names::{ANNOTATION_TOPOLOGY, FINALIZER_NODE};
-use terrace_crds::node::{HostVolume, HostVolumeState};
-use terrace_crds::volume::{Assignment, ClaimRef, Origin, VolumeMode};
-use terrace_crds::{StorageNode, StorageVolume};
+use terrace_crds::node::{HostObjectKind, HostVolume, HostVolumeState};
+use terrace_crds::volume::{
+    Assignment, ClaimRef, Origin, SourceKind, VolumeMode, VolumeSource,
+};
+use terrace_crds::{Size, StorageNode, StorageVolume};
 
+use crate::bound::{Claimed, Sight, plan_bound};
+use crate::direct::{New, plan_new};
+use crate::direct_error::{DirectError, text};
 use crate::effect::{Effect, ObjectRef, Tone, finalizers_without};
-use crate::parameters::Target;
-use crate::placement::{Ask, fault, plan_placement};
+use crate::noticed::{Noticed, notice};
+use crate::parameters::{Erase, Target};
+use crate::placement::{Ask, plan_placement};
 use crate::plan::{Next, Plan};
 use crate::size::about;
 use crate::space::bytes_of;
 use crate::topology::{Topology, TopologyError};
-use crate::world::{World, csi_name_of, name_of};
+use crate::world::{World, name_of};
 
-/// A node lists a new host object at the latest this long after it reported the volume Ready.
-const LISTED_WITHIN: Duration = Duration::from_secs(60);
-
+/// A Direct volume that is refused looks again after this time.
+const LOOKED_AGAIN: Duration = Duration::from_secs(30);
 /// What to do about this volume, and what to say about it.
 #[must_use]
 pub fn plan_volume(world: &World, volume: &StorageVolume, now: Timestamp) -> Plan {
@@ -49,6 +54,11 @@ pub fn ask_of(volume: &StorageVolume) -> Result<Ask, TopologyError> {
             VolumeMode::Filesystem => volume.spec.fs_type,
             VolumeMode::Block => None,
         },
+        erase: match volume.spec.erase_on_delete {
+            Some(true) => Erase::Overwrite,
+            Some(false) | None => Erase::Leave,
+        },
+        at: None,
     })
 }
 
@@ -59,7 +69,7 @@ pub fn claim_of(world: &World, volume: &StorageVolume) -> Option<ClaimRef> {
     bound.or_else(|| volume.spec.claim_ref.clone())
 }
 
-fn target_of(volume: &StorageVolume) -> Target {
+pub(crate) fn target_of(volume: &StorageVolume) -> Target {
     // The schema demands exactly one of the two.
     match (&volume.spec.pool, &volume.spec.tier) {
         (Some(pool), _) => Target::Pool(pool.clone()),
@@ -67,17 +77,54 @@ fn target_of(volume: &StorageVolume) -> Target {
     }
 }
 
+/// Where the source of a copy lies; nothing for a volume that is no copy.
+fn place_of_source(
+    world: &World,
+    volume: &StorageVolume,
+) -> Result<Option<Assignment>, String> {
+    let Some(source) = &volume.spec.source else { return Ok(None) };
+    let VolumeSource { kind, name, uuid } = source;
+    let found = match kind {
+        SourceKind::Volume => {
+            let mut named = world.volumes.iter().map(|volume| (&volume.metadata, &volume.spec));
+            named
+                .find(|(meta, spec)| name_of(meta) == name && spec.volume_uuid.as_ref() == Some(uuid))
+                .and_then(|(_, spec)| spec.assignment.clone())
+        }
+        SourceKind::Snapshot => {
+            let mut named = world.snapshots.iter().map(|snapshot| (&snapshot.metadata, &snapshot.spec));
+            named
+                .find(|(meta, spec)| name_of(meta) == name && spec.snapshot_uuid == *uuid)
+                .and_then(|(_, spec)| spec.assignment.clone())
+        }
+    };
+    let what = match kind {
+        SourceKind::Volume => "volume",
+        SourceKind::Snapshot => "snapshot",
+    };
+    let gone = || format!("{what} {name}, of which it is to be a copy, is gone: make the claim anew");
+    found.ok_or_else(gone).map(|at| Some(Assignment { capacity: None, ..at }))
+}
+
 /// Nodes that list a host object with the volume's UUID which is not on its way out.
 fn listings<'a>(
     world: &'a World,
     volume: &StorageVolume,
 ) -> Vec<(&'a StorageNode, &'a HostVolume)> {
-    let Some(uuid) = volume.spec.volume_uuid.as_deref() else { return Vec::new() };
+    volume.spec.volume_uuid.as_deref().map_or_else(Vec::new, |uuid| listings_of(world, uuid))
+}
+
+/// Nodes that list a host object with this UUID which is not on its way out.
+pub(crate) fn listings_of<'a>(
+    world: &'a World,
+    uuid: &str,
+) -> Vec<(&'a StorageNode, &'a HostVolume)> {
     let mut found: Vec<_> = world
         .nodes
         .iter()
         .flat_map(|node| node.status.iter().map(move |status| (node.as_ref(), status)))
         .flat_map(|(node, status)| status.volumes.iter().map(move |host| (node, host)))
+        .filter(|(_, host)| host.kind == HostObjectKind::Volume)
         .filter(|(_, host)| host.uuid == uuid && is_staying(host.state))
         .collect();
     found.sort_by_key(|(node, _)| name_of(&node.metadata));
@@ -122,15 +169,25 @@ fn plan_unassigned(
         let verdict = Verdict::new(ConditionType::Ready, Truth::False, reason, message);
         report(world, volume, vec![verdict], now)
     };
-    if let Some(message) = unsupported(volume) {
-        return wait(Reason::NotSupported, message);
-    }
-    match found {
-        [(node, host)] => {
+    match (volume.spec.origin, found) {
+        (Origin::Direct, _) => match plan_new(world, volume) {
+            Ok(New::Do(effect, why)) => return assigned(*effect, why),
+            Ok(New::Place) => {}
+            Err(error @ DirectError::NotLooked { .. }) => {
+                let (effects, verdicts, said) = (Vec::new(), Vec::new(), vec![error.to_string()]);
+                return Plan { effects, verdicts, said, next: Next::Change };
+            }
+            // Nothing tells when a claim that stands in the way goes.
+            Err(error) => {
+                let told = wait(error.reason(), error.to_string());
+                return Plan { next: Next::After(LOOKED_AGAIN), ..told };
+            }
+        },
+        (Origin::Csi, [(node, host)]) => {
             return assigned(adopt(world, volume, node, host), "adopted: its host object is there");
         }
-        [] => {}
-        [_, _, ..] => return wait(Reason::Inconsistent, several(volume, found)),
+        (Origin::Csi, []) => {}
+        (Origin::Csi, [_, _, ..]) => return wait(Reason::Inconsistent, several(volume, found)),
     }
     if let Some(pv) = world.persistent_of(volume) {
         return report(world, volume, vec![not_found(&pv.name), missing(&pv.name)], now);
@@ -139,25 +196,25 @@ fn plan_unassigned(
         Ok(ask) => ask,
         Err(error) => return wait(Reason::Invalid, error.to_string()),
     };
+    let at = match place_of_source(world, volume) {
+        Ok(at) => at,
+        Err(message) => return wait(Reason::NotFound, message),
+    };
+    let ask = Ask { at, ..ask };
     match plan_placement(world, &ask) {
         Ok(place) => {
             let why = format!("{} free before", about(place.free));
-            let assignment = Assignment { node: place.node, pool_uuid: place.pool_uuid };
+            let capacity = match volume.spec.origin {
+                Origin::Csi => None,
+                Origin::Direct => Some(Size::from_bytes(ask.bytes)),
+            };
+            let assignment =
+                Assignment { node: place.node, pool_uuid: place.pool_uuid, capacity };
             let volume = ObjectRef::of(&volume.metadata);
             let (pool, bytes) = (place.pool, ask.bytes);
             assigned(Effect::AssignVolume { volume, assignment, pool, bytes }, &why)
         }
         Err(none) => wait(none.reason, none.to_string()),
-    }
-}
-
-/// What of a volume written by hand has no engine yet.
-fn unsupported(volume: &StorageVolume) -> Option<String> {
-    match volume.spec.origin {
-        Origin::Csi => None,
-        Origin::Direct => Some(
-            "volumes of origin Direct are not part of this release: make a PersistentVolumeClaim instead".to_owned(),
-        ),
     }
 }
 
@@ -199,7 +256,7 @@ fn adopt(world: &World, volume: &StorageVolume, node: &StorageNode, host: &HostV
     debug_assert!(world.node(&node).is_some());
     Effect::AssignVolume {
         volume: ObjectRef::of(&volume.metadata),
-        assignment: Assignment { node, pool_uuid: host.pool_uuid.clone() },
+        assignment: Assignment { node, pool_uuid: host.pool_uuid.clone(), capacity: None },
         pool,
         bytes: bytes_of(volume),
     }
@@ -220,48 +277,38 @@ fn plan_assigned(
         let (effects, verdicts, next) = (Vec::new(), Vec::new(), Next::Change);
         return Plan { effects, verdicts, said, next };
     };
-    let say = |truth, reason, message: String| {
-        let verdict = Verdict::new(ConditionType::Missing, truth, reason, message);
-        report(world, volume, vec![verdict], now)
-    };
-    let Some(teller) = world.node(node) else {
-        let message = format!(
-            "there is no StorageNode {node}: its agent has not reported since the node left"
-        );
-        return say(Truth::Unknown, Reason::NodeGone, message);
-    };
-    if found.iter().any(|(on, _)| name_of(&on.metadata) == node) {
-        return say(Truth::False, Reason::Found, format!("node {node} lists its host object"));
-    }
-    let Some(told) = &teller.status else {
-        // Its agent has just made the object, and tells of the volumes next.
-        return report(world, volume, Vec::new(), now);
-    };
-    if let Some(fault) = fault(&told.conditions) {
-        let message = format!("node {node} cannot tell what it holds: {fault}");
-        return say(Truth::Unknown, Reason::Failed, message);
-    }
-    let since = ready.last_transition_time.0;
-    let waited = now.duration_since(since).unsigned_abs();
-    match (was_made(volume), LISTED_WITHIN.checked_sub(waited)) {
-        (false, _) => report(world, volume, Vec::new(), now),
-        (true, Some(left)) if !left.is_zero() => {
-            Plan { next: Next::After(left), ..report(world, volume, Vec::new(), now) }
+    let waited = now.duration_since(ready.last_transition_time.0).unsigned_abs();
+    let (missing, told) = match notice(world, volume, node, found, waited) {
+        Noticed::Nothing => (None, Next::Change),
+        Noticed::Later(left) => (None, Next::After(left)),
+        Noticed::Says(truth, reason, message) => {
+            let verdict = Verdict::new(ConditionType::Missing, truth, reason, message);
+            (Some(verdict), Next::Change)
         }
-        (true, _) => {
-            let pv = csi_name_of(volume);
-            let message = format!(
-                "node {node} does not list the bytes of {pv}: see its pool's state; nothing is made anew"
-            );
-            say(Truth::True, Reason::NotFound, message)
-        }
+    };
+    let claimed = plan_bound(world, volume, assignment, now);
+    let Claimed { mut effects, verdict, said, next, sight: _ } = claimed;
+    let plan = report(world, volume, missing.into_iter().chain(verdict).collect(), now);
+    effects.extend(plan.effects);
+    Plan { effects, said: said.into_iter().collect(), next: sooner(told, next), ..plan }
+}
+
+fn sooner(one: Next, other: Next) -> Next {
+    match (one, other) {
+        (Next::Change, next) | (next, Next::Change) => next,
+        (Next::After(one), Next::After(other)) => Next::After(one.min(other)),
     }
 }
 
-/// Whether the node ever reported a host object, and has not been asked to remove it.
-fn was_made(volume: &StorageVolume) -> bool {
-    let made = volume.status.as_ref().is_some_and(|status| status.capacity.is_some());
-    made && volume.metadata.deletion_timestamp.is_none()
+/// Whether the claim of a Direct volume, and who has the name of its PersistentVolume, must be read before it is
+/// planned for.
+#[must_use]
+pub fn needs_look(world: &World, volume: &StorageVolume, now: Timestamp) -> bool {
+    if volume.metadata.deletion_timestamp.is_some() || volume.spec.origin == Origin::Csi {
+        return false;
+    }
+    let Some(place) = &volume.spec.assignment else { return true };
+    plan_bound(world, volume, place, now).sight == Sight::Needed
 }
 
 /// The volume's conditions.
@@ -290,20 +337,22 @@ fn report(world: &World, volume: &StorageVolume, verdicts: Vec<Verdict>, now: Ti
             note: message,
         }));
     }
-    let words = claim.map(|ClaimRef { namespace, name }| format!("{namespace}/{name}"));
+    let words = claim.as_ref().map(text);
     let known = volume.status.as_ref().and_then(|status| status.claim.as_ref());
     if words.as_ref() != known || verdicts.iter().any(|verdict| is_news(there, verdict)) {
         let volume = ObjectRef::of(&volume.metadata);
-        let conditions = keep_missing(there, conditions);
+        let conditions = keep(there, conditions);
         effects.push(Effect::ReportVolume { volume, claim: words, conditions });
     }
     Plan { effects, verdicts, said: Vec::new(), next: Next::Change }
 }
 
-/// A report names every condition of its writer: what was said about Missing stays said.
-fn keep_missing(there: &[Condition], mut conditions: Vec<Condition>) -> Vec<Condition> {
-    if find(&conditions, ConditionType::Missing).is_none() {
-        conditions.extend(find(there, ConditionType::Missing).cloned());
+/// A report names every condition of its writer: what was said about these stays said.
+fn keep(there: &[Condition], mut conditions: Vec<Condition>) -> Vec<Condition> {
+    for kind in [ConditionType::Missing, ConditionType::Bound] {
+        if find(&conditions, kind).is_none() {
+            conditions.extend(find(there, kind).cloned());
+        }
     }
     conditions
 }
@@ -316,8 +365,19 @@ fn is_news(there: &[Condition], verdict: &Verdict) -> bool {
     })
 }
 
-/// A volume that is not ready, or missing, waits for somebody; one that is both is told of once.
+/// A volume that is not ready, missing or not bound waits for somebody; one that is not ready and missing is
+/// told of once, and nobody has the claim of one that was let go.
 fn asks_for_help(verdict: &Verdict) -> bool {
+    if verdict.kind == ConditionType::Bound {
+        let quiet = [
+            Reason::AsExpected,
+            Reason::WaitingForClaim,
+            Reason::Deleting,
+            Reason::Released,
+            Reason::Retained,
+        ];
+        return !quiet.contains(&verdict.reason);
+    }
     match verdict.truth {
         Truth::True => verdict.kind == ConditionType::Missing,
         Truth::False => verdict.kind == ConditionType::Ready && verdict.reason != Reason::NotFound,

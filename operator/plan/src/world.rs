@@ -1,18 +1,21 @@
 //! The cluster as last observed: plain values, shared but never changed. Whoever fills it says how fresh it is;
 //! nothing here reads anything.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
-use terrace_crds::volume::ClaimRef;
-use terrace_crds::{StorageNode, StoragePool, StorageVolume};
+use terrace_crds::volume::{ClaimRef, VolumeMode};
+use terrace_crds::{Size, StorageNode, StoragePool, StorageSnapshot, StorageVolume};
 
 /// Everything that a decision may look at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
     /// Every StorageVolume.
     pub volumes: Vec<Arc<StorageVolume>>,
+    /// Every StorageSnapshot.
+    pub snapshots: Vec<Arc<StorageSnapshot>>,
     /// Every StoragePool.
     pub pools: Vec<Arc<StoragePool>>,
     /// Every StorageNode.
@@ -21,6 +24,8 @@ pub struct World {
     pub hosts: Vec<Host>,
     /// PersistentVolumes of our driver.
     pub persistent: Vec<Persistent>,
+    /// What was read past every cache for a Direct volume, by the volume's name.
+    pub looked: BTreeMap<String, Looked>,
 }
 
 /// A Kubernetes Node, as far as placement cares.
@@ -51,9 +56,104 @@ pub struct Persistent {
     pub name: String,
     /// `spec.csi.volumeHandle`: name of the StorageVolume.
     pub handle: String,
-    /// The claim it is bound to.
+    /// The claim it is bound to, or for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<ClaimRef>,
+    /// Where it stands.
+    #[serde(default)]
+    pub phase: PersistentPhase,
+    /// What becomes of the bytes when its claim goes.
+    #[serde(default)]
+    pub reclaim: Reclaim,
+    /// Its size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Size>,
+    /// Its UID.
+    #[serde(default)]
+    pub uid: String,
+    /// Its version.
+    #[serde(default)]
+    pub resource_version: String,
+}
+
+/// Where a PersistentVolume stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PersistentPhase {
+    /// Not looked at by Kubernetes yet.
+    Pending,
+    /// Waits for its claim.
+    Available,
+    /// A claim has it.
+    #[default]
+    Bound,
+    /// Its claim was deleted.
+    Released,
+    /// Kubernetes could not recycle or delete it.
+    Failed,
+}
+
+/// What becomes of the bytes when the claim goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reclaim {
+    /// They go, by DeleteVolume.
+    #[default]
+    Delete,
+    /// They stay.
+    Retain,
+}
+
+/// What was read for a Direct volume that is not settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// The UUID that a volume of its name has in this cluster.
+    #[serde(default)]
+    pub uuid: Option<String>,
+    /// The claim that it names.
+    pub claim: ClaimFound,
+    /// Whose the PersistentVolume of its name is, where it is not this volume's.
+    #[serde(default)]
+    pub stranger: Option<String>,
+}
+
+/// What is there under the name of a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClaimFound {
+    /// Not even its namespace.
+    NoNamespace,
+    /// Nothing.
+    Absent,
+    /// A claim.
+    There(Claim),
+}
+
+/// A PersistentVolumeClaim, as far as decisions care.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// Its UID.
+    #[serde(default)]
+    pub uid: String,
+    /// Its version.
+    #[serde(default)]
+    pub resource_version: String,
+    /// Its class, if it names one.
+    #[serde(default)]
+    pub class: Option<String>,
+    /// The PersistentVolume that it is bound to, or asks for.
+    #[serde(default)]
+    pub volume: Option<String>,
+    /// Filesystem or block.
+    #[serde(default)]
+    pub mode: VolumeMode,
+    /// Access modes.
+    #[serde(default)]
+    pub access: Vec<String>,
+    /// Size asked for.
+    #[serde(default)]
+    pub request: Option<Size>,
+    /// Whether it is being deleted.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 impl World {

@@ -44,7 +44,7 @@ fn world_with(pool_size: &str, listed: Value) -> World {
         pools: vec![Arc::new(from_value(pool).unwrap())],
         nodes: vec![Arc::new(from_value(node).unwrap())],
         hosts: vec![Host { name: "node-a".into(), state: HostState::Ready }],
-        persistent: Vec::new(),
+        ..World::default()
     }
 }
 

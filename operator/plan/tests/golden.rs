@@ -1,18 +1,20 @@
 //! Worlds in, prose out: every `tests/golden/*.yaml` is planned and compared with the `.plan` beside it.
 //! `BLESS=1` writes the `.plan` files anew; read the difference before you commit it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use terrace_crds::{LifecyclePolicy, StorageNode, StoragePool, StorageVolume, TieringPolicy};
+use terrace_crds::{LifecyclePolicy, StorageNode, StoragePool, StorageSnapshot, StorageVolume, TieringPolicy};
 use terrace_plan::lifecycle::plan_lifecycle;
 use terrace_plan::pool::plan_pool;
+use terrace_plan::snapshot::plan_snapshot;
 use terrace_plan::tiering::plan_tiering;
 use terrace_plan::volume::plan_volume;
-use terrace_plan::world::{Host, Persistent, World};
+use terrace_plan::world::{Host, Looked, Persistent, World};
 
 /// A story: the world, and everything in it is planned for.
 #[derive(Deserialize)]
@@ -22,6 +24,8 @@ struct Story {
     #[serde(default)]
     volumes: Vec<StorageVolume>,
     #[serde(default)]
+    snapshots: Vec<StorageSnapshot>,
+    #[serde(default)]
     pools: Vec<StoragePool>,
     #[serde(default)]
     nodes: Vec<StorageNode>,
@@ -29,6 +33,8 @@ struct Story {
     hosts: Vec<Host>,
     #[serde(default)]
     persistent: Vec<Persistent>,
+    #[serde(default)]
+    looked: BTreeMap<String, Looked>,
     #[serde(default)]
     lifecycle: Vec<LifecyclePolicy>,
     #[serde(default)]
@@ -41,9 +47,21 @@ fn arcs<T>(all: Vec<T>) -> Vec<Arc<T>> {
 
 /// The plan of every object, in the order of the story.
 fn told(story: Story) -> String {
-    let Story { now, volumes, pools, nodes, hosts, persistent, lifecycle, tiering } = story;
-    let (volumes, pools, nodes) = (arcs(volumes), arcs(pools), arcs(nodes));
-    let world = World { volumes, pools, nodes, hosts, persistent };
+    let Story {
+        now,
+        volumes,
+        snapshots,
+        pools,
+        nodes,
+        hosts,
+        persistent,
+        looked,
+        lifecycle,
+        tiering,
+    } = story;
+    let (volumes, snapshots) = (arcs(volumes), arcs(snapshots));
+    let (pools, nodes) = (arcs(pools), arcs(nodes));
+    let world = World { volumes, snapshots, pools, nodes, hosts, persistent, looked };
     let mut text = String::new();
     let mut tell = |kind: &str, name: &Option<String>, plan: String| {
         let name = name.as_deref().unwrap_or_default();
@@ -51,6 +69,10 @@ fn told(story: Story) -> String {
     };
     for volume in &world.volumes {
         tell("volume", &volume.metadata.name, plan_volume(&world, volume, now).to_string());
+    }
+    for snapshot in &world.snapshots {
+        let plan = plan_snapshot(&world, snapshot, now);
+        tell("snapshot", &snapshot.metadata.name, plan.to_string());
     }
     for pool in &world.pools {
         tell("pool", &pool.metadata.name, plan_pool(&world, pool, now).to_string());

@@ -15,7 +15,7 @@ use terrace_crds::names::{CONTEXT_POOL, CONTEXT_VOLUME_UUID, TOPOLOGY_NODE};
 use terrace_plan::capability::{Access, AccessMode, Capability};
 use terrace_plan::create::{CreateAsked, Source};
 use terrace_plan::size::Asked;
-use terrace_plan::space::bytes;
+use terrace_plan::space::granted;
 use terrace_plan::topology::{Topology, TopologyError};
 use terrace_plan::world::name_of;
 
@@ -120,7 +120,7 @@ pub fn volume(caches: &Caches, volume: &StorageVolume) -> Volume {
     let node = volume.spec.assignment.as_ref().map(|assignment| assignment.node.clone());
     let segments = node.map(|node| HashMap::from([(TOPOLOGY_NODE.to_owned(), node)]));
     Volume {
-        capacity_bytes: i64::try_from(bytes(&volume.spec.capacity)).unwrap_or(i64::MAX),
+        capacity_bytes: i64::try_from(granted(volume)).unwrap_or(i64::MAX),
         volume_id: name_of(&volume.metadata).to_owned(),
         volume_context: context(caches, volume),
         content_source: None,

@@ -13,10 +13,10 @@ use terrace_crds::names::ANNOTATION_TRACEPARENT;
 use terrace_plan::observe::observe_persistent;
 use terrace_plan::plan::Plan;
 use terrace_plan::volume::plan_volume;
-use terrace_plan::world::{World, csi_name_of};
+use terrace_plan::world::{Looked, World, csi_name_of, name_of};
 use terrace_telemetry::with_parent;
 
-use super::{Context, Kind, run as run_controller};
+use super::{Context, Kind, direct, run as run_controller};
 use crate::error::Error;
 use crate::promises::Noted;
 use crate::queue::{Pick, on_change};
@@ -51,7 +51,8 @@ async fn reconcile(volume: Arc<StorageVolume>, context: Arc<Context>) -> Result<
     let trace = notes.and_then(|notes| notes.get(ANNOTATION_TRACEPARENT));
     with_parent(&tracing::Span::current(), trace.map(String::as_str));
     let persistent = observe_persistent_of(&context, &volume).await?;
-    let (plan, noted) = plan(&context, &volume, persistent).await;
+    let looked = direct::look(&context, &volume, persistent.as_ref()).await?;
+    let (plan, noted) = plan(&context, &volume, persistent, looked).await;
     let next = context.apply(&plan).await?;
     noted.keep();
     Ok(next)
@@ -82,10 +83,12 @@ async fn plan<'a>(
     context: &'a Context,
     volume: &StorageVolume,
     persistent: Option<PersistentVolume>,
+    looked: Option<Looked>,
 ) -> (Plan, Noted<'a>) {
     let _deciding = context.promises.decide().await;
     let mut world: World = context.promises.overlay(context.caches.world());
     world.persistent.extend(persistent.as_ref().and_then(observe_persistent));
+    world.looked.extend(looked.map(|looked| (name_of(&volume.metadata).to_owned(), looked)));
     let name = volume.metadata.name.as_deref();
     let uid = volume.metadata.uid.as_deref();
     let latest = world.volumes.iter().find(|other| {

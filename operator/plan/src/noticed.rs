@@ -1,0 +1,69 @@
+//! Whether the bytes of a volume that has its place are still seen there. Pure. Not seeing them is never a reason
+//! to make them anew.
+
+use std::time::Duration;
+
+use terrace_crds::condition::{Reason, Truth};
+use terrace_crds::node::HostVolume;
+use terrace_crds::{StorageNode, StorageVolume};
+
+use crate::placement::fault;
+use crate::world::{World, csi_name_of, name_of};
+
+/// A node lists a new host object at the latest this long after it reported the volume Ready.
+const LISTED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What is to be said about the bytes.
+pub(crate) enum Noticed {
+    /// Nothing.
+    Nothing,
+    /// Nothing yet; a node that has just made it tells within this time.
+    Later(Duration),
+    /// This, of the condition Missing.
+    Says(Truth, Reason, String),
+}
+
+/// What is seen, `waited` after the volume became what it is.
+pub(crate) fn notice(
+    world: &World,
+    volume: &StorageVolume,
+    node: &str,
+    found: &[(&StorageNode, &HostVolume)],
+    waited: Duration,
+) -> Noticed {
+    let Some(teller) = world.node(node) else {
+        let message = format!(
+            "there is no StorageNode {node}: its agent has not reported since the node left"
+        );
+        return Noticed::Says(Truth::Unknown, Reason::NodeGone, message);
+    };
+    if found.iter().any(|(on, _)| name_of(&on.metadata) == node) {
+        let message = format!("node {node} lists its host object");
+        return Noticed::Says(Truth::False, Reason::Found, message);
+    }
+    let Some(told) = &teller.status else {
+        // Its agent has just made the object, and tells of the volumes next.
+        return Noticed::Nothing;
+    };
+    if let Some(fault) = fault(&told.conditions) {
+        let message = format!("node {node} cannot tell what it holds: {fault}");
+        return Noticed::Says(Truth::Unknown, Reason::Failed, message);
+    }
+    match (was_made(volume), LISTED_WITHIN.checked_sub(waited)) {
+        (false, _) => Noticed::Nothing,
+        (true, Some(left)) if !left.is_zero() => Noticed::Later(left),
+        (true, _) => {
+            let pv = csi_name_of(volume);
+            let message = format!(
+                "node {node} does not list the bytes of {pv}: see its pool's state; nothing is made anew"
+            );
+            Noticed::Says(Truth::True, Reason::NotFound, message)
+        }
+    }
+}
+
+/// Whether the node ever reported a host object, and has not been asked to remove it.
+fn was_made(volume: &StorageVolume) -> bool {
+    let made = volume.status.as_ref().is_some_and(|status| status.capacity.is_some());
+    made && volume.metadata.deletion_timestamp.is_none()
+}
