@@ -12,7 +12,7 @@ use terrace_plan::volume::conditions_of;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::wait::{Sight, wait_for};
+use super::wait::wait_for;
 use super::{Service, wire};
 use crate::error::Error;
 use crate::metrics::Method;
@@ -68,26 +68,18 @@ async fn say_rounding(service: &Service, valid: &ValidCreate) {
     tokio::spawn(async move { effects.apply(&tell).await });
 }
 
-fn judge(sight: Sight) -> Option<Result<StorageVolume, Error>> {
-    let volume = match sight {
-        Sight::NotYet => return None,
-        Sight::Gone => return Some(Err(Error::Changed { name: "the volume".into() })),
-        Sight::Here(volume) => volume,
-    };
-    let name = || volume.metadata.name.clone().unwrap_or_default();
-    if volume.metadata.deletion_timestamp.is_some() {
-        return Some(Err(Error::Leaving { name: name() }));
-    }
-    let ready = find(conditions_of(&volume), ConditionType::Ready)?;
+fn judge(volume: &StorageVolume) -> Option<Result<StorageVolume, Error>> {
+    let ready = find(conditions_of(volume), ConditionType::Ready)?;
     if ready.status == Truth::True.as_str() {
-        return volume.spec.assignment.is_some().then(|| Ok((*volume).clone()));
+        return volume.spec.assignment.is_some().then(|| Ok(volume.clone()));
     }
     let reason = Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason)?;
     // What was said before the volume got its place says nothing about that place.
     let told_of_this = ready.observed_generation >= volume.metadata.generation;
-    let refused = is_final(*reason) && told_of_this && !was_touched(&volume);
+    let refused = is_final(*reason) && told_of_this && !was_touched(volume);
     refused.then(|| {
-        Err(Error::Refused { name: name(), reason: *reason, message: ready.message.clone() })
+        let name = volume.metadata.name.clone().unwrap_or_default();
+        Err(Error::Refused { name, reason: *reason, message: ready.message.clone() })
     })
 }
 

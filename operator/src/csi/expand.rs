@@ -11,7 +11,7 @@ use terrace_plan::space::bytes;
 use terrace_plan::volume::conditions_of;
 use tokio::time::Instant;
 
-use super::wait::{Sight, wait_for};
+use super::wait::wait_for;
 use super::{Service, wire};
 use crate::error::Error;
 use crate::metrics::Method;
@@ -42,7 +42,7 @@ pub async fn expand(
     let to = promise(service, &volume, asked).await?;
     let uid = volume.metadata.uid.as_deref().unwrap_or_default();
     let what = "its node to grow it";
-    wait_for(&service.caches.volumes, (&name, uid), deadline, what, |sight| judge(sight, to))
+    wait_for(&service.caches.volumes, (&name, uid), deadline, what, |volume| judge(volume, to))
         .await?;
     Ok(ControllerExpandVolumeResponse {
         capacity_bytes: i64::try_from(to).unwrap_or(i64::MAX),
@@ -72,22 +72,16 @@ async fn promise(service: &Service, volume: &StorageVolume, asked: Asked) -> Res
     }
 }
 
-fn judge(sight: Sight, to: u64) -> Option<Result<(), Error>> {
-    let volume = match sight {
-        Sight::NotYet => return None,
-        Sight::Gone => return Some(Err(Error::Changed { name: "the volume".into() })),
-        Sight::Here(volume) => volume,
-    };
-    let name = || volume.metadata.name.clone().unwrap_or_default();
-    if volume.metadata.deletion_timestamp.is_some() {
-        return Some(Err(Error::Leaving { name: name() }));
-    }
+fn judge(volume: &StorageVolume, to: u64) -> Option<Result<(), Error>> {
     let has = volume.status.as_ref().and_then(|status| status.capacity.as_ref()).map_or(0, bytes);
     if has >= to {
         return Some(Ok(()));
     }
-    let resizing = find(conditions_of(&volume), ConditionType::Resizing)?;
+    let resizing = find(conditions_of(volume), ConditionType::Resizing)?;
     let told_of_this = resizing.observed_generation >= volume.metadata.generation;
     let full = resizing.reason == Reason::PoolFull.as_str() && told_of_this;
-    full.then(|| Err(Error::GrowthRefused { name: name(), message: resizing.message.clone() }))
+    full.then(|| {
+        let name = volume.metadata.name.clone().unwrap_or_default();
+        Err(Error::GrowthRefused { name, message: resizing.message.clone() })
+    })
 }

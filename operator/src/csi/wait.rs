@@ -3,44 +3,43 @@
 
 use std::sync::Arc;
 
-use terrace_crds::StorageVolume;
+use kube::Resource;
 use tokio::time::{Instant, timeout_at};
 
 use crate::cache::Cache;
 use crate::error::Error;
 
-/// What the cache shows of one volume.
-#[derive(Clone, Debug)]
-pub enum Sight {
-    /// The watch has not told of it yet.
-    NotYet,
-    /// As last told.
-    Here(Arc<StorageVolume>),
-    /// It was there and is gone, or another one has its name.
-    Gone,
-}
-
-/// Waits until `judge` finds an answer in what the cache shows of the volume `name` with this UID.
+/// Waits until `judge` finds an answer in what the cache shows of the object `name` with this UID.
 ///
 /// # Errors
-/// What `judge` says, or [`Error::Deadline`] with `what` was waited for.
-pub async fn wait_for<T>(
-    cache: &Cache<StorageVolume>,
+/// What `judge` says; [`Error::Leaving`] and [`Error::Changed`] for an object that is on its way out or gone;
+/// [`Error::Deadline`] with `what` was waited for.
+pub async fn wait_for<K: Resource<DynamicType = ()> + Clone + 'static, T>(
+    cache: &Cache<K>,
     (name, uid): (&str, &str),
     deadline: Instant,
     what: &str,
-    mut judge: impl FnMut(Sight) -> Option<Result<T, Error>>,
+    mut judge: impl FnMut(&K) -> Option<Result<T, Error>>,
 ) -> Result<T, Error> {
     let mut changed = cache.changed();
     let mut seen = false;
     loop {
         changed.borrow_and_update();
-        let sight = look(cache, name, uid, seen);
-        seen |= matches!(sight, Sight::Here(_));
-        if let Some(answer) = judge(sight) {
+        let named = || name.to_owned();
+        let answer = match look(cache, name, uid) {
+            Some(object) if object.meta().deletion_timestamp.is_some() => {
+                Some(Err(Error::Leaving { name: named() }))
+            }
+            Some(object) => {
+                seen = true;
+                judge(&object)
+            }
+            None => seen.then(|| Err(Error::Changed { name: named() })),
+        };
+        if let Some(answer) = answer {
             return answer;
         }
-        let late = || Error::Deadline { waiting: format!("volume {name}: {what}") };
+        let late = || Error::Deadline { waiting: format!("{name}: {what}") };
         let waited = timeout_at(deadline, changed.changed()).await;
         // The sender lives as long as the watch; without it no answer can come.
         if !matches!(waited, Ok(Ok(()))) {
@@ -49,10 +48,11 @@ pub async fn wait_for<T>(
     }
 }
 
-fn look(cache: &Cache<StorageVolume>, name: &str, uid: &str, seen: bool) -> Sight {
-    match cache.get(name) {
-        Some(volume) if volume.metadata.uid.as_deref() == Some(uid) => Sight::Here(volume),
-        Some(_) | None if seen => Sight::Gone,
-        Some(_) | None => Sight::NotYet,
-    }
+/// The object, if it is the one that is waited for: another one may have its name by now.
+fn look<K: Resource<DynamicType = ()> + Clone + 'static>(
+    cache: &Cache<K>,
+    name: &str,
+    uid: &str,
+) -> Option<Arc<K>> {
+    cache.get(name).filter(|object| object.meta().uid.as_deref() == Some(uid))
 }

@@ -20,6 +20,10 @@ pub(crate) fn is_placed(volume: &Option<Value>) -> bool {
     volume.as_ref().is_some_and(|volume| volume["spec"]["assignment"].is_object())
 }
 
+fn capacity(api: &api::Api, name: &str) -> Value {
+    api.get("storagevolumes", name).expect("it is there")["spec"]["capacity"].clone()
+}
+
 #[tokio::test]
 async fn a_volume_is_answered_for_once_its_node_has_made_it() {
     let cluster = Cluster::new(Node::Obeys);
@@ -225,6 +229,33 @@ async fn a_volume_grows_once_its_pool_has_promised_and_its_node_has_grown_it() {
     assert_eq!(much.message(), "node-a/fast: 195Gi more asked, 95Gi free");
     let unknown = csi.controller_expand_volume(grows("pvc-2", GIB)).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_a_volume_that_is_deleted_meanwhile_end_at_once() {
+    let mut cluster = Cluster::new(Node::Obeys);
+    let operator = cluster.operator("one").await;
+    let mut csi = operator.caller().await;
+    csi.create_volume(asks("pvc-1", GIB)).await.unwrap();
+    cluster.node(Node::IsSilent);
+    let (mut grower, mut maker) = (operator.caller().await, operator.caller().await);
+    let growing =
+        tokio::spawn(async move { grower.controller_expand_volume(grows("pvc-1", 2 * GIB)).await });
+    let making = tokio::spawn(async move { maker.create_volume(asks("pvc-2", GIB)).await });
+    cluster.until("grown", |api| capacity(api, "pvc-1") == "2Gi").await;
+    cluster.until("placed", |api| is_placed(&api.get("storagevolumes", "pvc-2"))).await;
+    let leaves = |volume: &mut Value| {
+        volume["metadata"]["deletionTimestamp"] = json!("2026-11-22T12:00:00Z");
+    };
+    for name in ["pvc-1", "pvc-2"] {
+        cluster.api.edit("storagevolumes", name, leaves);
+    }
+    let (grown, made) = (growing.await.unwrap().map(drop), making.await.unwrap().map(drop));
+    for (name, ended) in [("pvc-1", grown), ("pvc-2", made)] {
+        let told = ended.expect_err("it is on its way out");
+        assert_eq!(told.code(), Code::Aborted);
+        assert_eq!(told.message(), format!("volume {name} is being deleted: try again"));
+    }
 }
 
 #[tokio::test]
