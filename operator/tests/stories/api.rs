@@ -47,6 +47,8 @@ struct State {
     health: Health,
     /// Requests held now.
     held: usize,
+    /// Requests held so far.
+    held_ever: usize,
 }
 
 /// The server. Clones are the same server.
@@ -60,7 +62,7 @@ impl Api {
     /// With the namespace that names the cluster, and nothing else.
     pub(crate) fn new() -> Self {
         let (objects, log) = (BTreeMap::new(), Vec::new());
-        let state = State { version: 1, objects, log, health: Health::Up, held: 0 };
+        let state = State { version: 1, objects, log, health: Health::Up, held: 0, held_ever: 0 };
         let api = Self { state: Arc::new(Mutex::new(state)), changed: watch::channel(1).0 };
         api.put("namespaces", json!({"metadata": {"name": "kube-system"}}));
         api
@@ -108,6 +110,11 @@ impl Api {
     /// How many requests are held now.
     pub(crate) fn held(&self) -> usize {
         self.locked().held
+    }
+
+    /// How many requests were held so far.
+    pub(crate) fn held_ever(&self) -> usize {
+        self.locked().held_ever
     }
 
     /// Ends when changes are made again; dropped before that, the request was never made.
@@ -281,6 +288,7 @@ struct Held<'a>(&'a Api);
 impl<'a> Held<'a> {
     fn new(api: &'a Api) -> Self {
         api.locked().held += 1;
+        api.locked().held_ever += 1;
         api.changed.send_modify(|_| {});
         Self(api)
     }

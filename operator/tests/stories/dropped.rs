@@ -73,3 +73,17 @@ async fn i3_a_leader_deposed_in_the_middle_of_a_write_makes_none_and_places_when
     let made = asking.await.unwrap().expect("placed by whoever leads").into_inner();
     assert_eq!(made.volume.unwrap().volume_id, "pvc-1");
 }
+
+#[tokio::test]
+async fn i10_a_write_that_is_never_answered_is_given_up_and_made_again() {
+    let cluster = Cluster::new(Node::Obeys);
+    let operator = cluster.operator("one").await;
+    let mut csi = operator.caller().await;
+    cluster.api.set_health(Health::HoldsChanges);
+    let asking = tokio::spawn(async move { csi.create_volume(asks("pvc-1", GIB)).await });
+    // One that is given up may be made again in the same instant: only counting shows both.
+    cluster.until("given up and made again", |api| api.held_ever() > 1).await;
+    assert!(cluster.api.held() <= 1, "the first one is still waited for");
+    cluster.api.set_health(Health::Up);
+    asking.await.unwrap().expect("placed at the next look");
+}
