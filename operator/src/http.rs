@@ -61,3 +61,61 @@ async fn metrics(State(health): State<Health>) -> Result<impl IntoResponse, Stat
     let text = health.metrics.text().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use axum::body::Body;
+    use axum::http::Request;
+    use futures::{FutureExt, StreamExt, stream};
+    use kube::Resource;
+    use kube::runtime::watcher::Event;
+    use tokio::sync::oneshot;
+    use tower::ServiceExt;
+
+    use super::{Arc, Caches, Health, Metrics, StatusCode, router};
+    use crate::cache::{Cache, fill};
+
+    /// A cache whose first list, an empty one, arrives as soon as `told` ends.
+    fn cache<K>(told: impl Future<Output = ()> + Send + 'static) -> Cache<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    {
+        let list = told.map(|()| stream::iter([Ok(Event::Init), Ok(Event::InitDone)]));
+        fill(list.flatten_stream().chain(stream::pending()))
+    }
+
+    async fn answer(health: &Health, path: &str) -> StatusCode {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        router(health.clone()).oneshot(request).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn ready_is_said_only_when_the_last_of_the_caches_is_full() {
+        let (tell, told) = oneshot::channel::<()>();
+        let now = std::future::ready;
+        let caches = Caches {
+            volumes: cache(now(())),
+            snapshots: cache(now(())),
+            pools: cache(now(())),
+            nodes: cache(told.map(drop)),
+            lifecycle: cache(now(())),
+            tiering: cache(now(())),
+            hosts: cache(now(())),
+            persistent: cache(now(())),
+        };
+        let caches = Arc::new(caches);
+        let metrics = Arc::new(Metrics::default());
+        let health = Health { caches: Arc::clone(&caches), metrics };
+        let Caches { volumes, snapshots, pools, nodes: _, lifecycle, tiering, hosts, persistent } =
+            &*caches;
+        futures::join!(volumes.synced(), snapshots.synced(), pools.synced(), hosts.synced());
+        futures::join!(lifecycle.synced(), tiering.synced(), persistent.synced());
+        assert_eq!(answer(&health, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer(&health, "/healthz").await, StatusCode::OK, "it lives, it is not ready");
+        tell.send(()).unwrap();
+        caches.synced().await;
+        assert_eq!(answer(&health, "/readyz").await, StatusCode::OK);
+    }
+}
