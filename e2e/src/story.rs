@@ -153,6 +153,19 @@ impl Story {
         self.apply(&yaml).map(drop)
     }
 
+    /// Waits until the claim is bound.
+    ///
+    /// # Errors
+    /// At the deadline, with the claim's Events.
+    pub fn binds(&self, claim: &str) -> Result<()> {
+        let bound = "--for=jsonpath={.status.phase}=Bound";
+        let waited = self.kubectl(&["wait", &format!("pvc/{claim}"), bound, "--timeout=120s"]);
+        waited.map(drop).map_err(|error| {
+            let seen = self.kubectl(&["describe", "pvc", claim]).unwrap_or_default();
+            error.context(format!("claim {claim} is not bound:\n{seen}"))
+        })
+    }
+
     /// A Pod that sleeps, with the claim at /data; `pod` goes into its spec, `mount` into the mount.
     ///
     /// # Errors

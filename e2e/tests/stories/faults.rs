@@ -42,12 +42,7 @@ fn a_minute_without_the_api_server_costs_nothing() -> Result<()> {
     let lines = story.exec("one", "wc -l < /data/log")?;
     ensure!(lines.trim().parse::<u64>()? >= 55, "the Pod wrote {lines} lines in a minute");
     story.claim("later", "stories-now", "320Mi", "")?;
-    story.kubectl(&[
-        "wait",
-        "pvc/later",
-        "--for=jsonpath={.status.phase}=Bound",
-        "--timeout=120s",
-    ])?;
+    story.binds("later")?;
     story.end()
 }
 
@@ -56,12 +51,7 @@ fn an_api_server_put_back_to_before_the_volume_costs_no_bytes_no_mkfs_and_makes_
 -> Result<()> {
     let story = Story::begin("restore")?;
     story.claim("data", "stories-now", "320Mi", "")?;
-    story.kubectl(&[
-        "wait",
-        "pvc/data",
-        "--for=jsonpath={.status.phase}=Bound",
-        "--timeout=60s",
-    ])?;
+    story.binds("data")?;
     let backup = "/tmp/terrace-story-etcd.tar";
     rig(&["snapshot-etcd", backup])?;
     story.pod("one", "data", "", "")?;

@@ -5,17 +5,23 @@ use terrace_e2e::story::{Story, until};
 
 const GROW: &str = r#"{"spec":{"resources":{"requests":{"storage":"1Gi"}}}}"#;
 
+/// A Pod that has `/data` of 512Mi on this filesystem, and the bytes that it sees there.
+fn in_use(fs: &str) -> Result<(Story, u64)> {
+    let story = Story::begin(&format!("grow-{fs}"))?;
+    story.claim("data", &format!("stories-{fs}"), "512Mi", "")?;
+    story.pod("one", "data", "", "")?;
+    story.runs("one")?;
+    let before = bytes(&story)?;
+    Ok((story, before))
+}
+
 fn bytes(story: &Story) -> Result<u64> {
     let seen = story.exec("one", "df -k /data | tail -1 | awk '{print $2}'")?;
     Ok(seen.trim().parse::<u64>()? << 10)
 }
 
 fn grows_under_write(fs: &str) -> Result<()> {
-    let story = Story::begin(&format!("grow-{fs}"))?;
-    story.claim("data", &format!("stories-{fs}"), "512Mi", "")?;
-    story.pod("one", "data", "", "")?;
-    story.runs("one")?;
-    let before = bytes(&story)?;
+    let (story, before) = in_use(fs)?;
     story.exec(
         "one",
         "(while :; do date >> /data/log; sync; done) >/dev/null 2>&1 & echo $! > /tmp/pid",
@@ -49,11 +55,7 @@ fn btrfs_grows_while_it_is_written() -> Result<()> {
 #[test]
 fn ext4_grows_in_use_or_says_which_capability_is_missing_and_grows_at_the_next_stage() -> Result<()>
 {
-    let story = Story::begin("grow-ext4")?;
-    story.claim("data", "stories-ext4", "512Mi", "")?;
-    story.pod("one", "data", "", "")?;
-    story.runs("one")?;
-    let before = bytes(&story)?;
+    let (story, before) = in_use("ext4")?;
     story.kubectl(&["patch", "pvc", "data", "-p", GROW])?;
     let said = until("ext4 grew, or said why not", 90, || {
         if bytes(&story)? > before + (400 << 20) {
@@ -87,12 +89,7 @@ fn ext4_grows_in_use_or_says_which_capability_is_missing_and_grows_at_the_next_s
 fn a_claim_does_not_shrink() -> Result<()> {
     let story = Story::begin("shrink")?;
     story.claim("data", "stories-now", "1Gi", "")?;
-    story.kubectl(&[
-        "wait",
-        "pvc/data",
-        "--for=jsonpath={.status.phase}=Bound",
-        "--timeout=60s",
-    ])?;
+    story.binds("data")?;
     let patch = r#"{"spec":{"resources":{"requests":{"storage":"512Mi"}}}}"#;
     let refused = story.kubectl(&["patch", "pvc", "data", "-p", patch]);
     ensure!(refused.is_err(), "the API server let a claim shrink");

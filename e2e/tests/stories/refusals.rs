@@ -1,6 +1,7 @@
 //! What is refused, and the sentence that says so where a person looks: on the claim.
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 use terrace_e2e::story::{Story, apply, class_yaml, kubectl, until};
 
 fn refused(name: &str, parameters: &str, size: &str, sentence: &str) -> Result<()> {
@@ -14,6 +15,15 @@ fn refused(name: &str, parameters: &str, size: &str, sentence: &str) -> Result<(
     ensure!(phase == "Pending", "the claim is {phase}");
     kubectl(&["delete", "storageclass", &class])?;
     story.end()
+}
+
+/// A claim of this size that is bound, and its StorageVolume.
+fn granted(name: &str, size: &str) -> Result<(Story, Value)> {
+    let story = Story::begin(name)?;
+    story.claim("data", "stories-now", size, "")?;
+    story.binds("data")?;
+    let volume = story.volume("data")?;
+    Ok((story, volume))
 }
 
 #[test]
@@ -73,15 +83,7 @@ fn a_pod_whose_volume_fits_nowhere_waits_with_a_reason() -> Result<()> {
 
 #[test]
 fn a_size_below_the_minimum_is_raised_and_said() -> Result<()> {
-    let story = Story::begin("minimum")?;
-    story.claim("data", "stories-now", "1Mi", "")?;
-    story.kubectl(&[
-        "wait",
-        "pvc/data",
-        "--for=jsonpath={.status.phase}=Bound",
-        "--timeout=60s",
-    ])?;
-    let volume = story.volume("data")?;
+    let (story, volume) = granted("minimum", "1Mi")?;
     ensure!(volume["spec"]["capacity"] == "300Mi", "capacity {}", volume["spec"]["capacity"]);
     println!("{}", story.event("data", "raised to 300Mi, the minimum for xfs", 60)?);
     story.end()
@@ -89,15 +91,7 @@ fn a_size_below_the_minimum_is_raised_and_said() -> Result<()> {
 
 #[test]
 fn a_size_that_is_no_multiple_is_rounded_up_and_said() -> Result<()> {
-    let story = Story::begin("aligned")?;
-    story.claim("data", "stories-now", "\"536870913\"", "")?;
-    story.kubectl(&[
-        "wait",
-        "pvc/data",
-        "--for=jsonpath={.status.phase}=Bound",
-        "--timeout=60s",
-    ])?;
-    let volume = story.volume("data")?;
+    let (story, volume) = granted("aligned", "\"536870913\"")?;
     ensure!(volume["spec"]["capacity"] == "513Mi", "capacity {}", volume["spec"]["capacity"]);
     println!("{}", story.event("data", "rounded up to a multiple of 1Mi", 60)?);
     story.end()
@@ -105,15 +99,7 @@ fn a_size_that_is_no_multiple_is_rounded_up_and_said() -> Result<()> {
 
 #[test]
 fn a_person_cannot_delete_a_storage_volume() -> Result<()> {
-    let story = Story::begin("delete-sv")?;
-    story.claim("data", "stories-now", "512Mi", "")?;
-    story.kubectl(&[
-        "wait",
-        "pvc/data",
-        "--for=jsonpath={.status.phase}=Bound",
-        "--timeout=60s",
-    ])?;
-    let volume = story.volume("data")?;
+    let (story, volume) = granted("delete-sv", "512Mi")?;
     let name = volume["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let refused = kubectl(&["delete", "sv", &name]);
     let said = refused.err().map(|error| error.to_string()).unwrap_or_default();
