@@ -62,6 +62,8 @@ use crate::Size;
     validation = Rule::new("self.volumeMode != 'Filesystem' || has(self.fsType) || (self.origin == 'Direct' && !has(self.assignment))").message("a Filesystem volume needs spec.fsType"),
     validation = Rule::new("self.origin != 'CSI' || has(self.volumeUUID)").message("a volume of origin CSI needs spec.volumeUUID"),
     validation = Rule::new("self.origin != 'Direct' || has(self.claimRef)").message("a volume of origin Direct needs spec.claimRef: the PersistentVolumeClaim to make for it"),
+    validation = Rule::new("self.origin != 'Direct' || !has(self.csiName)").message("a volume of origin Direct has no spec.csiName"),
+    validation = Rule::new("self.origin != 'Direct' || !has(self.source)").message("a volume of origin Direct has no spec.source: restore or clone with a PersistentVolumeClaim"),
     validation = Rule::new("!has(self.adopt) || self.origin == 'Direct'").message("spec.adopt is for a volume of origin Direct"),
     validation = Rule::new("!has(self.adopt) || !has(self.volumeUUID) || self.adopt == self.volumeUUID").message("spec.adopt must be the volume's own UUID")
 )]

@@ -36,6 +36,7 @@
 {{- $defaults := list }}
 {{- range .Values.storageClasses }}
 {{- if not (regexMatch "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" .name) }}{{ fail (printf "storageClasses: %q cannot name an object: use lower-case letters, digits, '-' and '.'" .name) }}{{ end }}
+{{- if eq .name "terrace-direct" }}{{ fail "storageClasses: terrace-direct is the class of Direct volumes, which the chart makes: choose another name" }}{{ end }}
 {{- if hasKey $seen .name }}{{ fail (printf "storageClasses: two are named %q: give each a name of its own" .name) }}{{ end }}
 {{- $_ := set $seen .name true }}
 {{- if and .tier .pool }}{{ fail (printf "storageClasses: %q names both tier and pool: keep one of them" .name) }}{{ end }}
