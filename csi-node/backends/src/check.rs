@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use terrace_device_types::{
-    Bytes, ClusterUid, HostState, ImageView, PoolFileReading, PoolRefusal, PoolView, Refusal,
-    RequestRefusal, Tag, TagReading, TagRefusal, View, VolumeMode, VolumeUuid,
+    BackendKind, Bytes, ClusterUid, Erase, Form, HostObject, HostState, ImageView, PoolFileReading,
+    PoolRefusal, PoolView, Refusal, RequestRefusal, Tag, TagReading, TagRefusal, View, VolumeMode,
+    VolumeUuid, VolumeView, unfinished_name,
 };
 
 /// A host object whose tag was read and is of the right volume and cluster.
@@ -47,13 +48,37 @@ pub(crate) fn validate_tag(image: &ImageView) -> Result<OurImage<'_>, Refusal> {
     }
 }
 
-/// The image, if there is one; refused unless it is this volume's and this cluster's.
+/// Whether it still has the name under which it was begun: a crash came before its making was over.
+pub(crate) fn is_unfinished(image: &ImageView, volume: VolumeUuid) -> bool {
+    image.path.file_name().is_some_and(|name| name == unfinished_name(volume).as_str())
+}
+
+/// The host object, if there is one with a name of its own; refused unless it is this volume's and this cluster's.
 pub(crate) fn find_image<'a>(
     view: &'a View,
     volume: VolumeUuid,
     cluster: &ClusterUid,
 ) -> Result<Option<OurImage<'a>>, Refusal> {
-    let Some(image) = &view.volume.image else { return Ok(None) };
+    let found = find_object(&view.volume, volume, cluster)?;
+    Ok(found.filter(|ours| !is_unfinished(ours.image, volume)))
+}
+
+/// As [`find_image`], and what is left of one that was only begun.
+pub(crate) fn find_object<'a>(
+    seen: &'a VolumeView,
+    volume: VolumeUuid,
+    cluster: &ClusterUid,
+) -> Result<Option<OurImage<'a>>, Refusal> {
+    let image = seen.image.as_ref();
+    image.map(|image| validate_ours(image, volume, cluster)).transpose()
+}
+
+/// The host object is that volume's (or snapshot's) and this cluster's.
+pub(crate) fn validate_ours<'a>(
+    image: &'a ImageView,
+    volume: VolumeUuid,
+    cluster: &ClusterUid,
+) -> Result<OurImage<'a>, Refusal> {
     let ours = validate_tag(image)?;
     let path = || image.path.clone();
     if ours.tag.volume != volume {
@@ -64,7 +89,7 @@ pub(crate) fn find_image<'a>(
         let cluster = ours.tag.cluster.clone();
         return Err(TagRefusal::OtherCluster { image: path(), cluster }.into());
     }
-    Ok(Some(ours))
+    Ok(ours)
 }
 
 /// The image, which must be there.
@@ -85,6 +110,16 @@ impl OurImage<'_> {
             HostState::Ready => Ok(()),
             HostState::Creating | HostState::Retained | HostState::Quarantined { .. } => {
                 Err(self.wrong_state(verb))
+            }
+        }
+    }
+
+    /// Refuses a snapshot: it is kept, and only copied and deleted.
+    pub(crate) fn require_volume(&self, verb: &'static str) -> Result<(), Refusal> {
+        match self.tag.object {
+            HostObject::Volume => Ok(()),
+            HostObject::Snapshot => {
+                Err(TagRefusal::Snapshot { image: self.image.path.clone(), verb }.into())
             }
         }
     }
@@ -116,6 +151,19 @@ pub(crate) fn validate_room(pool: &PoolView, need: Bytes) -> Result<(), Refusal>
         return Err(PoolRefusal::Full { dir: pool.dir.clone(), free: pool.free, need }.into());
     }
     Ok(())
+}
+
+/// What can be done to the bytes at the end.
+pub(crate) fn validate_erase(form: &Form, erase: Erase) -> Result<(), Refusal> {
+    match (form, erase) {
+        (_, Erase::No) | (Form::Image, Erase::Zeros) => Ok(()),
+        (Form::Subvolume(_), Erase::Zeros) => Err(RequestRefusal::NotSupported {
+            backend: BackendKind::Btrfs,
+            what: "volumes that are erased when deleted",
+            remedy: "copy-on-write never writes over old bytes; use a file pool, or set eraseOnDelete to false",
+        }
+        .into()),
+    }
 }
 
 /// An absolute path.

@@ -1,8 +1,9 @@
 //! Delete, and everything else that ends or changes a host object's life, on every backend. Destroys only with a proof in hand or in the tag (I1).
 
 use terrace_device_types::{
-    ClusterUid, DeletionId, DeletionProof, Erase, HostState, InUse, Latch, Opened, ProofRefusal,
-    Refusal, StageState, Step, TagRefusal, UseRefusal, View, VolumeUuid, quarantine_name,
+    ClusterUid, DeletionId, DeletionProof, Erase, Form, HostState, InUse, Latch, Opened,
+    ProofRefusal, Refusal, StageState, Step, TagRefusal, UseRefusal, View, VolumeUuid,
+    quarantine_name,
 };
 
 use crate::check::{self, OurImage};
@@ -34,7 +35,7 @@ pub(crate) fn plan_delete(
             steps.push(Step::MarkQuarantined { image, proof: proof.clone() });
         }
     }
-    steps.extend(plan_removal(ours, proof.id(), erase, view));
+    steps.extend(plan_removal(ours, proof.id(), erase, view)?);
     Ok(steps)
 }
 
@@ -44,14 +45,20 @@ pub(crate) fn plan_purge(erase: Erase, view: &View) -> Result<Vec<Step>, Refusal
     let volume = check::validate_tag(image)?.tag.volume;
     let Some(ours) = find_in_own_pool(volume, view)? else { return Ok(Vec::new()) };
     match &ours.tag.state {
-        HostState::Quarantined { deletion } => Ok(plan_removal(ours, deletion, erase, view)),
+        HostState::Quarantined { deletion } => plan_removal(ours, deletion, erase, view),
         HostState::Creating | HostState::Ready | HostState::Retained => {
             Err(ours.wrong_state("purge"))
         }
     }
 }
 
-fn plan_removal(ours: OurImage<'_>, deletion: &DeletionId, erase: Erase, view: &View) -> Vec<Step> {
+fn plan_removal(
+    ours: OurImage<'_>,
+    deletion: &DeletionId,
+    erase: Erase,
+    view: &View,
+) -> Result<Vec<Step>, Refusal> {
+    check::validate_erase(&ours.image.form, erase)?;
     let dir = view.pool.dir.clone();
     let to = dir.join(quarantine_name(deletion));
     let mut steps = Vec::new();
@@ -60,16 +67,19 @@ fn plan_removal(ours: OurImage<'_>, deletion: &DeletionId, erase: Erase, view: &
         steps.push(Step::RenameToQuarantine { image, to, deletion });
         steps.push(Step::SyncDir { dir: dir.clone() });
     }
+    let deletion = deletion.clone();
     match erase {
         Erase::No => {}
         Erase::Zeros => {
-            let deletion = deletion.clone();
-            steps.push(Step::EraseImage { image: to.clone(), deletion, erase });
+            steps.push(Step::EraseImage { image: to.clone(), deletion: deletion.clone(), erase });
         }
     }
-    steps.push(Step::RemoveImage { image: to, deletion: deletion.clone() });
+    steps.push(match ours.image.form {
+        Form::Image => Step::RemoveImage { image: to, deletion },
+        Form::Subvolume(_) => Step::RemoveSubvolume { object: to, deletion },
+    });
     steps.push(Step::SyncDir { dir });
-    steps
+    Ok(steps)
 }
 
 /// The image, in a pool whose cluster is the tag's.
@@ -77,7 +87,7 @@ fn find_in_own_pool(volume: VolumeUuid, view: &View) -> Result<Option<OurImage<'
     let Some(image) = &view.volume.image else { return Ok(None) };
     let cluster = &check::validate_tag(image)?.tag.cluster;
     check::validate_pool(&view.pool, cluster)?;
-    check::find_image(view, volume, cluster)
+    check::find_object(&view.volume, volume, cluster)
 }
 
 /// Mounted, staged under this boot, or open: somebody would lose it under his hands. So would somebody of whom we do not know.
@@ -94,24 +104,38 @@ fn refuse_if_used(ours: OurImage<'_>, view: &View) -> Result<(), Refusal> {
     Err(UseRefusal::StillInUse { volume: ours.tag.volume, by }.into())
 }
 
-/// Takes back what was only begun.
+/// Takes back what was only begun. A copy has its source's latch from the start, a subvolume its own.
 pub(crate) fn plan_abandon(
     volume: VolumeUuid,
     cluster: &ClusterUid,
     view: &View,
 ) -> Result<Vec<Step>, Refusal> {
     check::validate_pool(&view.pool, cluster)?;
-    let Some(ours) = check::find_image(view, volume, cluster)? else { return Ok(Vec::new()) };
+    let Some(ours) = check::find_object(&view.volume, volume, cluster)? else {
+        return Ok(Vec::new());
+    };
+    let unformatted = match ours.image.form {
+        Form::Image => ours.tag.latch == Latch::None || ours.tag.source.is_some(),
+        Form::Subvolume(_) => true,
+    };
     let unused = ours.tag.state == HostState::Creating
-        && ours.tag.latch == Latch::None
+        && unformatted
         && ours.tag.stage == StageState::Never
         && view.volume.attached.is_none();
     if !unused {
         return Err(ours.wrong_state("abandon"));
     }
     refuse_if_used(ours, view)?;
-    let (image, dir) = (ours.image.path.clone(), view.pool.dir.clone());
-    Ok(vec![Step::RemoveUnfinished { image, volume }, Step::SyncDir { dir }])
+    Ok(vec![remove_unfinished(ours), Step::SyncDir { dir: view.pool.dir.clone() }])
+}
+
+/// The step that takes a host object back of which nobody has seen anything yet.
+pub(crate) fn remove_unfinished(ours: OurImage<'_>) -> Step {
+    let (path, volume) = (ours.image.path.clone(), ours.tag.volume);
+    match ours.image.form {
+        Form::Image => Step::RemoveUnfinished { image: path, volume },
+        Form::Subvolume(_) => Step::RemoveUnfinishedSubvolume { object: path, volume },
+    }
 }
 
 /// Keeps it, marked. Whoever uses it goes on using it.

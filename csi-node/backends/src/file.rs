@@ -5,20 +5,26 @@
 //!     tag in an xattr                        (or raw block       ------------ bind the node ------------->  Pod)
 //! ```
 
+mod copy;
 mod create;
 mod format;
 mod grow;
 mod stage;
 
 use terrace_device_types::{
-    Intent, MountPoint, PoolIntent, PoolView, Refusal, RequestRefusal, Step, Tool, View,
+    FsType, Intent, MountPoint, PoolIntent, PoolView, Refusal, Step, Tool, View,
 };
 
-use crate::{Backend, BackendKind, end, pool, publish, staging};
+use crate::pool::Ground;
+use crate::{Backend, BackendKind, copying, end, pool, publish, staging};
 
 /// Images behind loop devices.
 #[derive(Debug, Clone, Copy)]
 pub struct FileBackend;
+
+/// Any filesystem that takes our tags; xfs where we may choose.
+const GROUND: Ground =
+    Ground { fs: FsType::Xfs, prepare: |_| Ok(Vec::new()), furnish: |_| Vec::new() };
 
 impl Backend for FileBackend {
     fn kind(&self) -> BackendKind {
@@ -42,10 +48,18 @@ impl Backend for FileBackend {
                 };
                 create::plan_create(&wanted, view)
             }
-            Intent::Copy { .. } => {
-                let (backend, what) = (BackendKind::File, "copies in this release");
-                Err(RequestRefusal::NotSupported { backend, what, remedy: "make a new volume" }
-                    .into())
+            Intent::Copy { object, volume, cluster, name, source, size, mode, allocation } => {
+                let wanted = copying::Wanted {
+                    object: *object,
+                    volume: *volume,
+                    cluster,
+                    name,
+                    source: *source,
+                    size: *size,
+                    mode: *mode,
+                    allocation: *allocation,
+                };
+                copy::plan_copy(&wanted, view)
             }
             Intent::Grow { volume, cluster, to } => grow::plan_grow(*volume, cluster, *to, view),
             Intent::Stage { volume, cluster, mode, target, options, access, operation } => {
@@ -92,7 +106,7 @@ impl Backend for FileBackend {
         mounts: &[MountPoint],
     ) -> Result<Vec<Step>, Refusal> {
         match intent {
-            PoolIntent::Make { file, place } => pool::plan_make(file, place, view, mounts),
+            PoolIntent::Make { file, place } => pool::plan_make(GROUND, file, place, view, mounts),
         }
     }
 }

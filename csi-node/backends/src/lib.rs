@@ -11,8 +11,10 @@
 
 mod btrfs;
 mod check;
+mod copying;
 mod end;
 mod file;
+pub mod group;
 mod pool;
 mod publish;
 mod staging;

@@ -1,12 +1,26 @@
 //! Making a pool: a marked directory, on a filesystem that is there or on a device of its own. Never over anything of anybody's.
 
+use std::path::Path;
+
 use terrace_device_types::{
     DeviceRef, DeviceView, FormatGuard, FsType, MountPoint, PoolFile, PoolFileReading, PoolPlace,
     PoolRefusal, PoolView, Refusal, Signature, Step, Wipe,
 };
 
+/// What a backend wants of the filesystem that its pools lie on.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground {
+    /// What a device of a pool's own is formatted with.
+    pub(crate) fs: FsType,
+    /// What a directory needs, or why it can't hold such a pool.
+    pub(crate) prepare: fn(&PoolView) -> Result<Vec<Step>, Refusal>,
+    /// What a directory on a device that was formatted a moment ago needs.
+    pub(crate) furnish: fn(&Path) -> Vec<Step>,
+}
+
 /// The pool file decides: ours is left as it is, another's refused, none is written only where nothing else is.
 pub(crate) fn plan_make(
+    ground: Ground,
     file: &PoolFile,
     place: &PoolPlace,
     view: &PoolView,
@@ -16,21 +30,21 @@ pub(crate) fn plan_make(
         PoolPlace::Directory if !view.exists => {
             Ok(vec![Step::MakePoolDirectory { dir: view.dir.clone() }])
         }
-        PoolPlace::Directory => plan_mark(file, view),
+        PoolPlace::Directory => plan_mark(ground, file, view),
         PoolPlace::Device { device, wipe } => {
             match mounts.iter().rev().find(|mount| mount.at == view.dir) {
-                Some(mount) if mount.dev_t == device.dev_t => plan_mark(file, view),
+                Some(mount) if mount.stands_on(device) => plan_mark(ground, file, view),
                 Some(mount) => {
                     let (dir, source_device) = (view.dir.clone(), mount.source.clone());
                     Err(PoolRefusal::MountedByAnother { dir, source_device }.into())
                 }
-                None => plan_device(file, device, wipe, view),
+                None => plan_device(ground, file, device, wipe, view),
             }
         }
     }
 }
 
-fn plan_mark(file: &PoolFile, view: &PoolView) -> Result<Vec<Step>, Refusal> {
+fn plan_mark(ground: Ground, file: &PoolFile, view: &PoolView) -> Result<Vec<Step>, Refusal> {
     let dir = view.dir.clone();
     match &view.file {
         PoolFileReading::Read(found) if found.cluster_uid != file.cluster_uid => {
@@ -40,13 +54,19 @@ fn plan_mark(file: &PoolFile, view: &PoolView) -> Result<Vec<Step>, Refusal> {
             let (found, wanted) = (found.pool_uuid, file.pool_uuid);
             Err(PoolRefusal::OtherPool { dir, found, wanted }.into())
         }
-        PoolFileReading::Read(_) => Ok(Vec::new()),
+        PoolFileReading::Read(found) if found.backend != file.backend => {
+            let (found, wanted) = (found.backend, file.backend);
+            Err(PoolRefusal::OtherBackend { dir, found, wanted }.into())
+        }
+        PoolFileReading::Read(_) => (ground.prepare)(view),
         PoolFileReading::Unreadable(why) => {
             Err(PoolRefusal::Unreadable { dir, why: why.clone() }.into())
         }
         PoolFileReading::Absent => {
             validate_empty(view)?;
-            Ok(vec![Step::WritePoolFile { dir, file: file.clone() }])
+            let mut steps = (ground.prepare)(view)?;
+            steps.push(Step::WritePoolFile { dir, file: file.clone() });
+            Ok(steps)
         }
     }
 }
@@ -70,25 +90,24 @@ fn validate_empty(view: &PoolView) -> Result<(), Refusal> {
 }
 
 fn plan_device(
+    ground: Ground,
     file: &PoolFile,
     device: &DeviceView,
     wipe: &Wipe,
     view: &PoolView,
 ) -> Result<Vec<Step>, Refusal> {
     validate_unused(device)?;
-    let (fs, uuid) = (FsType::Xfs, file.pool_uuid.filesystem_uuid());
+    let (fs, uuid) = (ground.fs, file.pool_uuid.filesystem_uuid());
     let disk = DeviceRef::Disk { path: device.path.clone(), dev_t: device.dev_t };
     let dir = view.dir.clone();
-    let make = Step::MakeFilesystem {
-        device: disk.clone(),
-        fs,
-        uuid,
-        guard: FormatGuard::Blank { pool: file.pool_uuid },
-    };
     let options = ["nodev", "nosuid", "noexec"].map(str::to_owned).to_vec();
     let mount =
         Step::MountFilesystem { device: disk.clone(), fs, uuid, target: dir.clone(), options };
-    let mark = Step::WritePoolFile { dir: dir.clone(), file: file.clone() };
+    let guard = FormatGuard::Blank { pool: file.pool_uuid };
+    let mut all =
+        vec![Step::MakeFilesystem { device: disk.clone(), fs, uuid, guard }, mount.clone()];
+    all.extend((ground.furnish)(&dir));
+    all.push(Step::WritePoolFile { dir: dir.clone(), file: file.clone() });
 
     let mut steps = Vec::new();
     if !view.exists {
@@ -99,13 +118,11 @@ fn plan_device(
             return Err(PoolRefusal::DeviceNotProbed { device: device.id.clone() }.into());
         }
         (found, _) if *found == (Signature::Filesystem { fs, uuid }) => steps.push(mount),
-        (Signature::Blank, _) => steps.extend([make, mount, mark]),
-        (found, _) if *found == (Signature::Unfinished { fs, uuid }) => {
-            steps.extend([make, mount, mark]);
-        }
+        (Signature::Blank, _) => steps.extend(all),
+        (found, _) if *found == (Signature::Unfinished { fs, uuid }) => steps.extend(all),
         (found, Wipe::IfFound { found: permitted }) if found.to_string() == *permitted => {
-            let wipe = Step::WipeSignatures { device: disk, found: permitted.clone() };
-            steps.extend([wipe, make, mount, mark]);
+            steps.push(Step::WipeSignatures { device: disk, found: permitted.clone() });
+            steps.extend(all);
         }
         (found, Wipe::Never | Wipe::IfFound { .. }) => {
             let (device, found) = (device.id.clone(), found.to_string());

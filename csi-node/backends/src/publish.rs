@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use terrace_device_types::{
-    Access, ClusterUid, DeviceRef, MountPoint, Refusal, Sharing, StageState, Step, UseRefusal,
-    View, VolumeMode, VolumeUuid,
+    Access, BindOptions, ClusterUid, DeviceRef, MountPoint, Refusal, Sharing, StageState, Step,
+    UseRefusal, View, VolumeMode, VolumeUuid,
 };
 
 use crate::check::{self, OurImage};
@@ -24,6 +24,8 @@ pub(crate) fn plan_publish(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>
     check::validate_path(wanted.staging)?;
     check::validate_path(wanted.target)?;
     let ours = check::require_image(view, wanted.volume, wanted.cluster)?;
+    ours.require_volume("publish")?;
+    ours.require_volume("publish")?;
     ours.require_ready("publish")?;
     if !is_staged(wanted, ours, view) {
         let (volume, staging) = (wanted.volume, wanted.staging.to_owned());
@@ -37,9 +39,12 @@ pub(crate) fn plan_publish(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>
     }
     let (mode, to, access) = (ours.tag.mode, wanted.target.to_owned(), wanted.access);
     let bind = match mode {
-        VolumeMode::Filesystem { .. } => {
-            Step::BindMount { from: wanted.staging.join("data"), to: to.clone(), access }
-        }
+        VolumeMode::Filesystem { .. } => Step::BindMount {
+            from: wanted.staging.join("data"),
+            to: to.clone(),
+            access,
+            options: BindOptions::Inherited,
+        },
         VolumeMode::Block => {
             let device = DeviceRef::LoopOf { image: ours.image.path.clone() };
             Step::BindDevice { device, to: to.clone(), access }
@@ -73,9 +78,11 @@ fn validate_published(wanted: &Wanted<'_>, mount: &MountPoint, view: &View) -> R
 }
 
 fn refuse_second_place(wanted: &Wanted<'_>, view: &View) -> Result<(), Refusal> {
+    // A mount that shows the same as the staging path is no Pod's.
+    let staged = view.mount_at(wanted.staging).map(|mount| &mount.root);
     let second = view
         .volume_mounts()
-        .find(|mount| mount.at != wanted.staging && mount.root != Path::new("/"));
+        .find(|mount| mount.at != wanted.staging && Some(&mount.root) != staged);
     match second {
         None => Ok(()),
         Some(mount) => {

@@ -107,6 +107,14 @@ pub enum DeviceError {
         /// What it must.
         least: Bytes,
     },
+    /// Copies that were to show one moment did not.
+    #[error("{members} snapshots did not fall into one transaction in {tries} tries")]
+    Torn {
+        /// How many.
+        members: usize,
+        /// How often it was tried.
+        tries: usize,
+    },
     /// A tool failed.
     #[error("{tool} failed ({status}): {said}")]
     Tool {
@@ -165,6 +173,7 @@ impl DeviceError {
             | Self::Changed { .. }
             | Self::NotAttached { .. }
             | Self::NotGrown { .. }
+            | Self::Torn { .. }
             | Self::Tool { .. }
             | Self::Deadline { .. } => Class::Retry,
             Self::Parse { .. } | Self::Bug { .. } => Class::Bug,
@@ -187,6 +196,7 @@ impl DeviceError {
             Self::NotAttached { .. } => "NotAttached",
             Self::Mount { .. } => "MountFailed",
             Self::NotGrown { .. } => "NotGrown",
+            Self::Torn { .. } => "NotOneMoment",
             Self::Tool { .. } => "ToolFailed",
             Self::ToolMissing { .. } => "ToolMissing",
             Self::Deadline { .. } => "DeadlineExceeded",

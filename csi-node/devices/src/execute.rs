@@ -4,14 +4,16 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use terrace_device_types::{DeviceRef, Step, StepDone};
+use terrace_device_types::{BindOptions, DeviceRef, Step, StepDone};
 
 use crate::deadline::within;
 use crate::host::Host;
 use crate::looped::{self, Attachment};
 use crate::mount::{self, Mounting};
 use crate::tagged::{self, changed};
-use crate::{Deadline, DeviceError, clone, durable, erase, freeze, growth, image, mkfs, pool};
+use crate::{
+    Deadline, DeviceError, clone, durable, erase, freeze, growth, image, mkfs, pool, subvolume,
+};
 
 /// Carries out one step on this host, here: a system call that hangs is waited for, so that whoever holds the locks holds them until it is back. What has
 /// parts (tools, erasing) ends at the deadline by itself.
@@ -44,14 +46,20 @@ fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, Devic
         Step::ThawFilesystem { mount, device } => freeze::thaw_filesystem(mount, image_of(device)?),
         Step::EndFreeze { mount, device } => freeze::end_freeze(host, mount, image_of(device)?),
         Step::SyncDevice { device } => node(device)?.sync(),
-        Step::CreateSubvolume { .. }
-        | Step::SnapshotSubvolumes { .. }
-        | Step::LimitSubvolume { .. }
-        | Step::RemoveSubvolume { .. }
-        | Step::RemoveUnfinishedSubvolume { .. }
-        | Step::EnableQuota { .. } => {
-            Err(DeviceError::Bug { why: "no backend plans subvolumes yet" })
+        Step::CreateSubvolume { object, tag } => subvolume::create_subvolume(host, object, tag),
+        Step::SnapshotSubvolumes { members } => {
+            subvolume::snapshot_subvolumes(host, members, deadline)
         }
+        Step::LimitSubvolume { object, volume, to } => {
+            subvolume::limit_subvolume(object, *volume, *to)
+        }
+        Step::RemoveSubvolume { object, deletion } => {
+            subvolume::remove_subvolume(host, object, deletion)
+        }
+        Step::RemoveUnfinishedSubvolume { object, volume } => {
+            subvolume::remove_unfinished_subvolume(host, object, *volume)
+        }
+        Step::EnableQuota { dir } => subvolume::enable_quota(host, dir, deadline),
         Step::SyncDir { dir } => durable::sync_dir(dir),
         Step::WriteState { image, volume, state } => tagged::write_state(image, *volume, state),
         Step::WriteLatch { image, volume, latch } => tagged::write_latch(image, *volume, latch),
@@ -81,8 +89,12 @@ fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, Devic
         }
         Step::MakeLayout { mount } => mount::make_layout(mount),
         Step::MakeTarget { target, mode } => mount::make_target(target, *mode),
-        Step::BindMount { from, to, access } => mount::bind(host, from, to, *access),
-        Step::BindDevice { device, to, access } => mount::bind(host, &node(device)?, to, *access),
+        Step::BindMount { from, to, access, options } => {
+            mount::bind(host, from, to, *access, options)
+        }
+        Step::BindDevice { device, to, access } => {
+            mount::bind(host, &node(device)?, to, *access, &BindOptions::Inherited)
+        }
         Step::Unmount { target } => mount::unmount_all(target),
         Step::RemoveTarget { target } => mount::remove_target(host, target),
         Step::GrowFilesystem { mount, fs, device } => {

@@ -16,6 +16,7 @@ use crate::deadline::settle;
 use crate::durable::{name_file, parent, unnamed_file};
 use crate::host::{Host, observe_boot};
 use crate::looped::{file_id, find_loop};
+use crate::subvolume::refuse_if_mounted;
 use crate::tagged::{self, Tagged, changed, expect_volume, open_tagged, open_volume, write_tag};
 use crate::{DeviceError, kernel};
 
@@ -104,6 +105,10 @@ pub(crate) fn mark_quarantined(
 }
 
 fn refuse_if_open(host: &Host, image: &Path, tagged: &Tagged) -> Result<(), DeviceError> {
+    let status = tagged.file.metadata();
+    if status.map_err(|source| DeviceError::io("stat", image, source))?.is_dir() {
+        return refuse_if_mounted(host, image);
+    }
     if find_loop(host, image, file_id(image)?)?.is_some() {
         return Err(DeviceError::Busy { path: image.to_owned(), by: "a loop device is attached" });
     }
@@ -122,7 +127,10 @@ pub(crate) fn is_open_only_here(file: &File, image: &Path) -> Result<bool, Devic
 }
 
 /// Opens an image that is quarantined by that deletion. `None`: it is gone.
-fn open_quarantined(image: &Path, deletion: &DeletionId) -> Result<Option<Tagged>, DeviceError> {
+pub(crate) fn open_quarantined(
+    image: &Path,
+    deletion: &DeletionId,
+) -> Result<Option<Tagged>, DeviceError> {
     let tagged = match open_tagged(image) {
         Err(DeviceError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Ok(None);

@@ -1,5 +1,6 @@
 //! System calls rustix does not wrap. The only unsafe code of the crate is in here and below; everything that comes out is safe and typed.
 
+pub(crate) mod btrfs;
 mod freezing;
 mod loops;
 mod sizes;
@@ -45,11 +46,10 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-/// Makes a detached mount read-only (`mount_setattr`, Linux 5.12).
+/// Sets and clears attributes of a detached mount (`mount_setattr`, Linux 5.12).
 #[expect(unsafe_code, reason = "mount_setattr(2) has no wrapper in rustix 1.1")]
-pub(crate) fn make_mount_read_only(mount: impl AsFd) -> io::Result<()> {
-    const MOUNT_ATTR_RDONLY: u64 = 1;
-    let attr = MountAttr { attr_set: MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+pub(crate) fn set_mount_attributes(mount: impl AsFd, set: u64, clear: u64) -> io::Result<()> {
+    let attr = MountAttr { attr_set: set, attr_clr: clear, propagation: 0, userns_fd: 0 };
     // SAFETY: the path is an empty C string, `attr` outlives the call and its size is passed along.
     let result = unsafe {
         libc::syscall(

@@ -12,6 +12,7 @@
 //! - I10: tools are killed as a group at the deadline; system calls that can hang are given up.
 
 mod block;
+mod btrfs;
 mod clone;
 mod deadline;
 mod durable;
@@ -31,6 +32,7 @@ mod mountinfo;
 mod observe;
 mod pool;
 mod signature;
+mod subvolume;
 mod superblock;
 mod tagged;
 mod taken;

@@ -54,7 +54,11 @@ pub(crate) fn find_loop(
 
 /// The loop device on that image, if there is one. Device and inode decide. The file's name, which sysfs follows through renames, only spares
 /// opening the devices of others: an open one can't be detached.
-pub(crate) fn hold_loop(host: &Host, image: &Path, file: FileId) -> Result<Option<HeldLoop>, DeviceError> {
+pub(crate) fn hold_loop(
+    host: &Host,
+    image: &Path,
+    file: FileId,
+) -> Result<Option<HeldLoop>, DeviceError> {
     for name in bound_loops(host)? {
         let backing = backing_file(host, &name);
         if backing.is_none_or(|backing| !has_name_of(&backing, image)) {

@@ -13,7 +13,7 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
     open_tree, unmount,
 };
-use terrace_device_types::{Access, FsType, FsUuid, StepDone, VolumeMode};
+use terrace_device_types::{Access, BindOptions, FsType, FsUuid, StepDone, VolumeMode};
 
 use crate::deadline::settle;
 use crate::durable::make_directory;
@@ -123,12 +123,13 @@ fn sort_options(options: &[String]) -> Sorted {
     sorted
 }
 
-/// Binds a directory, or a device node over a file. A read-only bind never was writable: it gets the flag before it is attached.
+/// Binds a directory, or a device node over a file. A read-only bind never was writable: it gets its attributes before it is attached.
 pub(crate) fn bind(
     host: &Host,
     from: &Path,
     to: &Path,
     access: Access,
+    options: &BindOptions,
 ) -> Result<StepDone, DeviceError> {
     if observe_mounts(host)?.iter().any(|mount| mount.at == to) {
         return expect_bound(from, to);
@@ -138,12 +139,38 @@ pub(crate) fn bind(
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     let tree = open_tree(CWD, from, flags).map_err(|errno| fail(errno.into()))?;
-    match access {
-        Access::ReadWrite => {}
-        Access::ReadOnly => kernel::make_mount_read_only(&tree).map_err(fail)?,
+    let Attributes { set, clear } = bind_attributes(access, options);
+    if !(set | clear).is_empty() {
+        kernel::set_mount_attributes(&tree, set.bits().into(), clear.bits().into())
+            .map_err(fail)?;
     }
     attach(&tree, to).map_err(|errno| DeviceError::io("bind to", to, errno))?;
     Ok(StepDone::Changed)
+}
+
+/// What a bind mount gets, and what it loses of the mount it is taken from.
+#[derive(Debug, PartialEq, Eq)]
+struct Attributes {
+    set: MountAttrFlags,
+    clear: MountAttrFlags,
+}
+
+fn bind_attributes(access: Access, options: &BindOptions) -> Attributes {
+    let read_only = match access {
+        Access::ReadWrite => MountAttrFlags::empty(),
+        Access::ReadOnly => MountAttrFlags::MOUNT_ATTR_RDONLY,
+    };
+    match options {
+        BindOptions::Inherited => Attributes { set: read_only, clear: MountAttrFlags::empty() },
+        BindOptions::Only { options } => Attributes {
+            set: read_only | sort_options(options).attributes,
+            clear: MountAttrFlags::MOUNT_ATTR_NODEV
+                | MountAttrFlags::MOUNT_ATTR_NOSUID
+                | MountAttrFlags::MOUNT_ATTR_NOEXEC
+                | MountAttrFlags::MOUNT_ATTR_NODIRATIME
+                | MountAttrFlags::MOUNT_ATTR__ATIME,
+        },
+    }
 }
 
 /// A mount at the target is ours if it shows the same file.

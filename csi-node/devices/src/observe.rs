@@ -7,7 +7,8 @@ use std::path::Path;
 
 use terrace_device_types::{
     Bytes, FileId, FilesystemView, Form, FsType, HostObject, ImageView, Kernel, LayoutView,
-    LoopView, MountPoint, Opened, Signature, TagReading, View, VolumeUuid, VolumeView, image_name,
+    LoopView, MountPoint, Opened, Signature, StageState, Tag, TagReading, UNFINISHED_PREFIX, View,
+    VolumeUuid, VolumeView, image_name, unfinished_name,
 };
 
 use crate::growth::filesystem_span;
@@ -19,7 +20,7 @@ use crate::pool::{absent, observe_pool};
 use crate::signature::probe_signature;
 use crate::superblock::read_superblock;
 use crate::tagged::read_tag;
-use crate::{Deadline, DeviceError};
+use crate::{Deadline, DeviceError, subvolume};
 
 /// How hard to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,10 @@ fn observe_object(
     deadline: Deadline,
 ) -> Result<VolumeView, DeviceError> {
     let Some(image) = find_image(pool_dir, uuid)? else { return Ok(VolumeView::default()) };
+    if let Form::Subvolume(subvolume) = &image.form {
+        let of_volume = subvolume::mounts_of(&image.path, subvolume, mounts)?;
+        return observe_subvolume(host, image, of_volume, mounts, probe);
+    }
     let attached = find_loop(host, &image.path, image.id)?;
     let of_volume = match &attached {
         Some(attached) => mounts_of(attached, mounts),
@@ -88,6 +93,31 @@ fn observe_object(
     })
 }
 
+/// A subvolume has no device and no signature. It is in use while it is mounted, or staged under this boot.
+fn observe_subvolume(
+    host: &Host,
+    image: ImageView,
+    of_volume: Vec<u64>,
+    mounts: &[MountPoint],
+    probe: Probe,
+) -> Result<VolumeView, DeviceError> {
+    let boot = observe_boot(host)?;
+    let is_staged = matches!(&image.tag, TagReading::Read(Tag { stage: StageState::At { boot: at, .. }, .. }) if *at == boot);
+    let opened = match probe {
+        Probe::Skip => Opened::NotLooked,
+        Probe::Look if is_staged || !of_volume.is_empty() => Opened::BySomebody,
+        Probe::Look => Opened::ByNobody,
+    };
+    let filesystem = subvolume::observe_filesystem(&image, mounts, &of_volume);
+    Ok(VolumeView {
+        image: Some(image),
+        mounts: of_volume,
+        filesystem,
+        opened,
+        ..VolumeView::default()
+    })
+}
+
 /// The node's mounts only: enough for [`Intent::Unpublish`](terrace_device_types::Intent::Unpublish), and for unstaging what has no pool any more.
 ///
 /// # Errors
@@ -99,7 +129,8 @@ pub fn observe_unpublish(host: &Host) -> Result<View, DeviceError> {
     Ok(View { pool, volume, source: None, kernel, boot, mounts })
 }
 
-/// Every image of a pool: `t-…`, `s-…` and `q-…`, sorted by path, each with what its tag says.
+/// Every host object of a pool: `t-…`, `s-…` and `q-…`, sorted by path, each with what its tag says; and what a crash left of one that was only begun, as soon
+/// as it has its tag.
 ///
 /// # Errors
 /// When the directory or an image can't be read.
@@ -110,9 +141,11 @@ pub fn observe_images(pool_dir: &Path) -> Result<Vec<ImageView>, DeviceError> {
         let entry = entry.map_err(fail)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let named = ["t-", "s-", "q-"].iter().any(|prefix| name.starts_with(prefix));
-        if named && entry.file_type().map_err(fail)?.is_file() {
+        if ["t-", "s-", "q-"].iter().any(|prefix| name.starts_with(prefix)) {
             images.extend(observe_image(&entry.path())?);
+        } else if name.starts_with(UNFINISHED_PREFIX) {
+            let begun = observe_image(&entry.path())?;
+            images.extend(begun.filter(|begun| matches!(begun.tag, TagReading::Read(_))));
         }
     }
     images.sort_by(|one, two| one.path.cmp(&two.path));
@@ -135,12 +168,20 @@ fn find_image(pool_dir: &Path, volume: VolumeUuid) -> Result<Option<ImageView>, 
         image.path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("q-"))
     };
     let images = observe_images(pool_dir)?;
-    Ok(images.into_iter().find(|image| renamed(image) && is_ours(image)))
+    let quarantined = images.into_iter().find(|image| renamed(image) && is_ours(image));
+    match quarantined {
+        Some(image) => Ok(Some(image)),
+        None => {
+            let begun = observe_image(&pool_dir.join(unfinished_name(volume)))?;
+            Ok(begun.filter(is_ours))
+        }
+    }
 }
 
 fn observe_image(path: &Path) -> Result<Option<ImageView>, DeviceError> {
     let status = match fs::symlink_metadata(path) {
         Ok(status) if status.is_file() => status,
+        Ok(status) if status.is_dir() => return subvolume::observe_object(path),
         Ok(_) => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(DeviceError::io("stat", path, source)),

@@ -12,6 +12,7 @@ use terrace_device_types::{
 };
 
 use crate::DeviceError;
+use crate::btrfs::observe_quota;
 use crate::durable::{name_file, sync_dir, unnamed_file};
 use crate::host::Host;
 use crate::looped::split_dev;
@@ -39,12 +40,17 @@ pub fn observe_pool(host: &Host, dir: &Path) -> Result<PoolView, DeviceError> {
         PoolFileReading::Read(_) | PoolFileReading::Unreadable(_) => Vec::new(),
     };
     let Abilities { writable, xattrs, reflink } = try_abilities(dir);
+    let fs = filesystem_of(dir, &observe_mounts(host)?);
+    let quota = match fs.as_str() {
+        "btrfs" => observe_quota(host, dir)?,
+        _ => QuotaView::NotBtrfs,
+    };
     Ok(PoolView {
         dir: dir.to_owned(),
         exists: true,
         id: Some(FileId { dev: status.dev(), ino: status.ino() }),
         dev_t: Some(split_dev(status.dev())),
-        fs: filesystem_of(dir, &observe_mounts(host)?),
+        fs,
         total: Bytes(room.f_blocks * room.f_frsize),
         free: Bytes(room.f_bavail * room.f_frsize),
         inodes_total: room.f_files,
@@ -53,7 +59,7 @@ pub fn observe_pool(host: &Host, dir: &Path) -> Result<PoolView, DeviceError> {
         writable,
         xattrs,
         reflink,
-        quota: QuotaView::NotBtrfs,
+        quota,
         strangers,
     })
 }

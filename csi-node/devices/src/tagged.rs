@@ -40,7 +40,14 @@ pub(crate) struct Tagged {
 pub(crate) fn open_tagged(image: &Path) -> Result<Tagged, DeviceError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
-    let file = options.open(image).map_err(|source| DeviceError::io("open", image, source))?;
+    let opened = match options.open(image) {
+        // A directory is opened for reading, and its attributes are written all the same.
+        Err(error) if error.raw_os_error() == Some(libc::EISDIR) => {
+            options.write(false).open(image)
+        }
+        other => other,
+    };
+    let file = opened.map_err(|source| DeviceError::io("open", image, source))?;
     match read_tag(&file, image)? {
         TagReading::Read(tag) => Ok(Tagged { file, tag }),
         TagReading::Unreadable(source) => Err(DeviceError::Tag { image: image.to_owned(), source }),

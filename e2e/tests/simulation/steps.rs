@@ -79,7 +79,7 @@ pub(crate) fn execute(
             Ok(())
         }
         Step::MakeTarget { .. } | Step::RemoveTarget { .. } => Ok(()),
-        Step::BindMount { from, to, access } => bind(node, from, to, *access),
+        Step::BindMount { from, to, access, options: _ } => bind(node, from, to, *access),
         Step::BindDevice { device, to, access } => bind_device(node, device, to, *access),
         Step::Unmount { target } => {
             unmount(node, target);

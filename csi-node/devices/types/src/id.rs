@@ -181,11 +181,17 @@ pub fn image_name(object: HostObject, uuid: VolumeUuid) -> String {
     }
 }
 
+/// The name of a volume's subvolume in the directory that carries its tag.
+pub const SUBVOLUME_NAME: &str = "volume";
+
 /// The name a subvolume's directory has before its tag is in place; a crash may leave it, and nothing looks for it but its own making.
 #[must_use]
 pub fn unfinished_name(uuid: VolumeUuid) -> String {
-    format!(".n-{uuid}")
+    format!("{UNFINISHED_PREFIX}{uuid}")
 }
+
+/// How the name of what is being made begins.
+pub const UNFINISHED_PREFIX: &str = ".n-";
 
 /// The file name an image is renamed to when its deletion is proven.
 #[must_use]

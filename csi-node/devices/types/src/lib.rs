@@ -38,7 +38,7 @@ pub use done::{StepDone, Tool};
 pub use format::{Access, Allocation, Erase, FsType, SectorSize, VolumeMode};
 pub use id::{
     BootId, ClusterUid, DeletionId, DevT, FileId, FsUuid, IdError, OperationId, PoolUuid,
-    VolumeUuid, image_name, quarantine_name, unfinished_name,
+    SUBVOLUME_NAME, UNFINISHED_PREFIX, VolumeUuid, image_name, quarantine_name, unfinished_name,
 };
 pub use intent::{Intent, PoolIntent, PoolPlace, Sharing, Wipe};
 pub use kernel::Kernel;
@@ -48,7 +48,7 @@ pub use refusal::{
     Class, FormatRefusal, InUse, PoolRefusal, ProofRefusal, Refusal, RequestRefusal, TagRefusal,
     UseRefusal,
 };
-pub use step::{DeviceRef, FREEZE_LIMIT, FormatGuard, Grown, Step, SubvolumeCopy};
+pub use step::{BindOptions, DeviceRef, FREEZE_LIMIT, FormatGuard, Grown, Step, SubvolumeCopy};
 pub use tag::{HostObject, HostState, Latch, StageState, Tag, TagError};
 pub use undo::undo;
 pub use view::{

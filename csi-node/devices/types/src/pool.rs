@@ -100,6 +100,9 @@ pub enum QuotaView {
     Classic,
     /// Classic quota groups whose count is under way or out of step.
     Counting,
+    /// Classic quota groups, counted through, that the kernel lets get out of step when a large subvolume is removed
+    /// (`drop_subtree_threshold`, Linux 6.1).
+    Careless,
     /// Simple quotas (since 6.7): they charge who wrote first, so a limit on what is referenced can't be kept.
     Simple,
 }

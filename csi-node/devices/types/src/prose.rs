@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::{Access, Allocation, DeviceRef, Erase, FREEZE_LIMIT, FormatGuard, Step, VolumeMode};
+use crate::{
+    Access, Allocation, BindOptions, DeviceRef, Erase, FREEZE_LIMIT, FormatGuard, Step, VolumeMode,
+};
 
 impl fmt::Display for DeviceRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,8 +128,12 @@ impl fmt::Display for Step {
                 VolumeMode::Filesystem { .. } => write!(f, "make directory {}", at(target)),
                 VolumeMode::Block => write!(f, "make file {}", at(target)),
             },
-            Self::BindMount { from, to, access } => {
-                write!(f, "bind {} to {}, {access}", at(from), at(to))
+            Self::BindMount { from, to, access, options } => {
+                write!(f, "bind {} to {}, {access}", at(from), at(to))?;
+                match options {
+                    BindOptions::Inherited => Ok(()),
+                    BindOptions::Only { options } => write!(f, " ({})", options.join(",")),
+                }
             }
             Self::BindDevice { device, to, access } => {
                 write!(f, "bind {device} to {}, {access}", at(to))

@@ -53,6 +53,18 @@ pub struct Grown {
     pub device_size: Bytes,
 }
 
+/// Options of a bind mount: they belong to the mount, not to the filesystem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BindOptions {
+    /// Those of the mount it is taken from.
+    Inherited,
+    /// These and no other, whatever the mount has that it is taken from. Nothing is said of read-only here.
+    Only {
+        /// Such as `noatime` or `nosuid`, as `mount -o` takes them.
+        options: Vec<String>,
+    },
+}
+
 /// The longest that a freeze may last (I10): a Pod's writers wait meanwhile.
 pub const FREEZE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -280,6 +292,8 @@ pub enum Step {
         to: PathBuf,
         /// Read-write or read-only.
         access: Access,
+        /// What the new mount takes over from the old one.
+        options: BindOptions,
     },
     /// Bind-mounts a device node over a file.
     BindDevice {

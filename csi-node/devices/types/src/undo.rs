@@ -22,7 +22,7 @@ pub fn undo(step: &Step) -> Option<Step> {
             Some(Step::DetachLoop { image: image.clone() })
         }
         Step::MountFilesystem { device: _, fs: _, uuid: _, target, options: _ }
-        | Step::BindMount { from: _, to: target, access: _ }
+        | Step::BindMount { from: _, to: target, access: _, options: _ }
         | Step::BindDevice { device: _, to: target, access: _ } => {
             Some(Step::Unmount { target: target.clone() })
         }

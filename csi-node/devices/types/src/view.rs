@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::{BootId, Bytes, DevT, FileId, FsType, Kernel, PoolView, Signature, Tag, TagError};
+use crate::{
+    BootId, Bytes, DevT, DeviceView, FileId, FsType, Kernel, PoolView, Signature, Tag, TagError,
+};
 
 /// All that a plan for a volume looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -145,6 +147,16 @@ pub struct MountPoint {
     pub source: String,
     /// The filesystem's own options.
     pub super_options: Vec<String>,
+}
+
+impl MountPoint {
+    /// Whether it is a mount of what is on that device. btrfs shows a number of its own, so there the source counts.
+    #[must_use]
+    pub fn stands_on(&self, device: &DeviceView) -> bool {
+        self.dev_t == device.dev_t
+            || (self.fs == FsType::Btrfs.as_str()
+                && self.source.as_str() == device.path.as_os_str())
+    }
 }
 
 /// What a filesystem says about itself.

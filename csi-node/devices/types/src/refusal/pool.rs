@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Bytes, Class, ClusterUid, DeviceUse, PoolFileError, PoolUuid};
+use crate::{BackendKind, Bytes, Class, ClusterUid, DeviceUse, PoolFileError, PoolUuid};
 
 /// The pool can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +60,42 @@ pub enum PoolRefusal {
         dir: PathBuf,
         /// The filesystem.
         fs: String,
+    },
+    /// A btrfs pool somewhere else.
+    #[error(
+        "pool directory {dir} is on {fs}, and a btrfs pool needs btrfs: name a folder of a btrfs filesystem, a device, or use spec.file"
+    )]
+    NotBtrfs {
+        /// The directory.
+        dir: PathBuf,
+        /// The filesystem.
+        fs: String,
+    },
+    /// Simple quotas: they charge whoever wrote first, so what a volume references has no limit.
+    #[error(
+        "{dir} has simple quotas, which can't limit what a volume references: run `btrfs quota disable {dir}`, then classic ones are switched on"
+    )]
+    SimpleQuota {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// No quota groups, so no limits.
+    #[error(
+        "quota groups are switched off in {dir}: run `btrfs quota enable {dir}`, or wait for the pool's next pass"
+    )]
+    QuotaOff {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// It keeps volumes in another way.
+    #[error("{dir} is a pool of backend {found}, not {wanted}: give this pool another directory")]
+    OtherBackend {
+        /// The directory.
+        dir: PathBuf,
+        /// Which it is.
+        found: BackendKind,
+        /// Which was asked for.
+        wanted: BackendKind,
     },
     /// The directory is not empty, and nothing in it says that it is ours.
     #[error(
@@ -130,6 +166,10 @@ impl PoolRefusal {
             | Self::Unmarked { .. }
             | Self::Foreign { .. }
             | Self::OtherPool { .. }
+            | Self::OtherBackend { .. }
+            | Self::NotBtrfs { .. }
+            | Self::SimpleQuota { .. }
+            | Self::QuotaOff { .. }
             | Self::Unreadable { .. }
             | Self::NotWritable { .. }
             | Self::Unsuitable { .. }
