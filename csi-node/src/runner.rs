@@ -177,8 +177,11 @@ impl Runner {
                 None => return (None, done),
             };
             let again = match &done {
-                // What hung may still be at work: only a new plan may act beside it.
-                Err(Error::Step { source: DeviceError::Deadline { .. }, .. }) => None,
+                // What hung may still be at work, and a freeze that ended can't be had back: that takes a new plan.
+                Err(Error::Step {
+                    source: DeviceError::Deadline { .. } | DeviceError::NotStill { .. },
+                    ..
+                }) => None,
                 Err(error) if error.class() == Class::Retry => delays.next(),
                 Err(_) | Ok(_) => None,
             };

@@ -10,7 +10,6 @@ use terrace_device_types::{Allocation, Bytes, HostObject, StepDone, Tag, VolumeU
 use crate::DeviceError;
 use crate::durable::{name_file, parent, unnamed_file};
 use crate::freeze;
-use crate::looped::file_id;
 use crate::tagged::{Tagged, changed, open_volume, write_tag};
 
 /// Makes `image` out of the blocks of `from`, which must be of volume `source`. If we froze that, it must be frozen still when the blocks are shared.
@@ -25,7 +24,7 @@ pub(crate) fn clone_image(
         return Ok(StepDone::Already);
     }
     let Tagged { file: original, tag: _ } = open_volume(from, source)?;
-    let stillness = freeze::stillness_of(file_id(from)?);
+    let stillness = freeze::stillness_of(from);
     stillness.check(from)?;
     let file = unnamed_file(parent(image)?, 0o600)?;
     share_blocks(&original, &file, image)?;

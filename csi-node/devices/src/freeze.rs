@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::syncfs;
-use terrace_device_types::{FREEZE_LIMIT, FileId, LoopView, StepDone};
+use terrace_device_types::{FREEZE_LIMIT, LoopView, StepDone};
 
 use crate::host::Host;
 use crate::looped::{HeldLoop, file_id, hold_loop, require_loop, split_dev};
@@ -23,8 +23,8 @@ use crate::mountinfo::observe_mounts;
 use crate::tagged::changed;
 use crate::{Deadline, DeviceError, kernel};
 
-/// What became of the last freeze of each image. It is kept when the freeze is over: a second end of it must not end somebody else's.
-static FREEZES: Mutex<BTreeMap<FileId, Arc<Freeze>>> = Mutex::new(BTreeMap::new());
+/// What became of the last freeze of each image, by its path, which has the volume's UUID in it. It is kept when the freeze is over: a second end of it must not end somebody else's.
+static FREEZES: Mutex<BTreeMap<PathBuf, Arc<Freeze>>> = Mutex::new(BTreeMap::new());
 
 const TOO_LONG: &str = "it took longer than 5 s, and the watchdog let the writers go on";
 
@@ -51,7 +51,7 @@ fn freeze_for(
         let expected = format!("a filesystem on {}", attached.device.display());
         return Err(changed(mount, expected, "another".to_owned()));
     }
-    let freeze = match register(file_id(image)?, mount)? {
+    let freeze = match register(image, mount)? {
         Registered::Frozen => return Ok(StepDone::Already),
         Registered::New(freeze) => freeze,
     };
@@ -65,7 +65,7 @@ fn freeze_for(
 
 /// Ends a freeze of ours that lasted until now; anything else is an error.
 pub(crate) fn thaw_filesystem(mount: &Path, image: &Path) -> Result<StepDone, DeviceError> {
-    match known(file_id(image)?) {
+    match known(image) {
         Some(freeze) => freeze.end(mount),
         None => Err(not_still(mount, "this process did not freeze it")),
     }
@@ -73,15 +73,15 @@ pub(crate) fn thaw_filesystem(mount: &Path, image: &Path) -> Result<StepDone, De
 
 /// Sees that no freeze of ours is left. A process that knows of none may be the successor of one that was killed: then the filesystem is thawed wherever it is mounted.
 pub(crate) fn end_freeze(host: &Host, mount: &Path, image: &Path) -> Result<StepDone, DeviceError> {
+    if let Some(freeze) = known(image) {
+        return freeze.take_back(mount);
+    }
     let id = match file_id(image) {
         Err(DeviceError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Ok(StepDone::Already);
         }
         other => other?,
     };
-    if let Some(freeze) = known(id) {
-        return freeze.take_back(mount);
-    }
     let Some(held) = hold_loop(host, image, id)? else { return Ok(StepDone::Already) };
     match find_root(host, mount, &held.view)? {
         Some(root) => thaw(&root, mount),
@@ -124,8 +124,8 @@ fn not_still(path: &Path, why: &'static str) -> DeviceError {
     DeviceError::NotStill { path: path.to_owned(), why }
 }
 
-fn known(id: FileId) -> Option<Arc<Freeze>> {
-    FREEZES.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+fn known(image: &Path) -> Option<Arc<Freeze>> {
+    FREEZES.lock().unwrap_or_else(PoisonError::into_inner).get(image).cloned()
 }
 
 enum Registered {
@@ -134,9 +134,9 @@ enum Registered {
     New(Arc<Freeze>),
 }
 
-fn register(id: FileId, mount: &Path) -> Result<Registered, DeviceError> {
+fn register(image: &Path, mount: &Path) -> Result<Registered, DeviceError> {
     let mut freezes = FREEZES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(last) = freezes.get(&id) {
+    if let Some(last) = freezes.get(image) {
         match &*last.state() {
             State::Frozen { .. } => return Ok(Registered::Frozen),
             State::Writing | State::Freezing { .. } | State::GivenUp => {
@@ -147,7 +147,7 @@ fn register(id: FileId, mount: &Path) -> Result<Registered, DeviceError> {
         }
     }
     let freeze = Arc::new(Freeze { state: Mutex::new(State::Writing), changed: Condvar::new() });
-    freezes.insert(id, Arc::clone(&freeze));
+    freezes.insert(image.to_owned(), Arc::clone(&freeze));
     Ok(Registered::New(freeze))
 }
 
@@ -318,11 +318,11 @@ fn failed(mount: &Path, source: Option<io::Error>) -> DeviceError {
 pub(crate) struct Stillness(Option<Arc<Freeze>>);
 
 /// The freeze of that image that is to be looked at again later; none, if we do not hold it still.
-pub(crate) fn stillness_of(id: FileId) -> Stillness {
+pub(crate) fn stillness_of(image: &Path) -> Stillness {
     let holds = |freeze: &Arc<Freeze>| {
         matches!(&*freeze.state(), State::Frozen { .. } | State::Broken { .. })
     };
-    Stillness(known(id).filter(holds))
+    Stillness(known(image).filter(holds))
 }
 
 impl Stillness {

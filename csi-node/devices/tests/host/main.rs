@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on must fail")]
 
+mod copy;
 mod destroy;
 mod format;
+mod freeze;
+mod group;
 mod life;
 mod pool;
 mod rig;

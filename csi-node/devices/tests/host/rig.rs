@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use terrace_backends::{Backend, FileBackend};
+use terrace_backends::backend;
 use terrace_device_types::{
     Access, Allocation, BackendKind, Bytes, Claimed, ClusterUid, DeletionProof, DeletionStamp,
-    Erase, Intent, PoolFile, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Step, StepDone,
+    Erase, HostObject, Intent, PoolFile, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Step, StepDone,
     TagReading, View, VolumeMode, VolumeUuid,
 };
 use terrace_devices::{Deadline, DeviceError, Host, Probe, execute, observe_pool, observe_volume};
@@ -16,6 +16,7 @@ use terrace_devices::{Deadline, DeviceError, Host, Probe, execute, observe_pool,
 pub(crate) struct Rig {
     pub(crate) root: PathBuf,
     pub(crate) pool: PathBuf,
+    pub(crate) kind: BackendKind,
     scratch: Option<tempfile::TempDir>,
 }
 
@@ -54,7 +55,8 @@ impl Rig {
         assert!(rustix::process::geteuid().is_root(), "these tests need root");
         let scratch = tempfile::Builder::new().prefix("terrace-host-").tempdir().unwrap();
         let root = scratch.path().canonicalize().unwrap();
-        Self { pool: root.join("pool"), root, scratch: Some(scratch) }
+        let (pool, kind) = (root.join("pool"), BackendKind::File);
+        Self { pool, kind, root, scratch: Some(scratch) }
     }
 
     /// One with a pool in it.
@@ -64,13 +66,54 @@ impl Rig {
         rig
     }
 
+    /// One whose pool is an xfs of its own: 4 GiB, sparse, with reflink.
+    pub(crate) fn on_xfs() -> Self {
+        let rig = Self::bare();
+        let disk = rig.path("disk");
+        std::fs::File::create(&disk).unwrap().set_len(4 << 30).unwrap();
+        run("mkfs.xfs", &["-q", "-m", "reflink=1", disk.to_str().unwrap()]);
+        std::fs::create_dir(&rig.pool).unwrap();
+        run("mount", &["-o", "loop", disk.to_str().unwrap(), rig.pool.to_str().unwrap()]);
+        rig.make_pool(&PoolPlace::Directory).unwrap();
+        rig
+    }
+
+    /// One with a btrfs pool in a folder of somebody's subvolume, as a distribution lays its own out: neither the folder's device number nor its path is the
+    /// filesystem's own.
+    pub(crate) fn on_btrfs() -> Self {
+        let rig = Self::beside_btrfs(&[]);
+        rig.make_pool(&PoolPlace::Directory).unwrap();
+        rig
+    }
+
+    /// As [`Self::on_btrfs`], before the pool is made.
+    pub(crate) fn beside_btrfs(options: &[&str]) -> Self {
+        let mut rig = Self::bare();
+        let (disk, host) = (rig.path("disk"), rig.path("host"));
+        std::fs::File::create(&disk).unwrap().set_len(2 << 30).unwrap();
+        let arguments = [&["-q"], options, &[disk.to_str().unwrap()]].concat();
+        run("mkfs.btrfs", &arguments);
+        std::fs::create_dir(&host).unwrap();
+        run("mount", &["-o", "loop", disk.to_str().unwrap(), host.to_str().unwrap()]);
+        run("btrfs", &["subvolume", "create", host.join("@home").to_str().unwrap()]);
+        rig.pool = host.join("@home/pool");
+        rig.kind = BackendKind::Btrfs;
+        rig
+    }
+
+    /// What the pool's file says.
+    pub(crate) fn pool_file(&self) -> PoolFile {
+        PoolFile { backend: self.kind, ..pool_file() }
+    }
+
     /// Observes and plans until nothing is left.
     pub(crate) fn make_pool(&self, place: &PoolPlace) -> Result<usize, Failed> {
-        let intent = PoolIntent::Make { file: pool_file(), place: place.clone() };
+        let intent = PoolIntent::Make { file: self.pool_file(), place: place.clone() };
         for passes in 0..4 {
             let view = observe_pool(&Host::real(), &self.pool).map_err(Failed::Device)?;
             let mounts = terrace_devices::observe_mounts(&Host::real()).map_err(Failed::Device)?;
-            let steps = FileBackend.plan_pool(&intent, &view, &mounts).map_err(Failed::Refused)?;
+            let steps = backend(self.kind).plan_pool(&intent, &view, &mounts);
+            let steps = steps.map_err(Failed::Refused)?;
             if steps.is_empty() {
                 return Ok(passes);
             }
@@ -86,11 +129,15 @@ impl Rig {
     }
 
     pub(crate) fn observe(&self, volume: VolumeUuid) -> View {
-        observe_volume(&Host::real(), &self.pool, volume, None, Probe::Look, deadline()).unwrap()
+        self.look(volume, None)
+    }
+
+    fn look(&self, volume: VolumeUuid, source: Option<VolumeUuid>) -> View {
+        observe_volume(&Host::real(), &self.pool, volume, source, Probe::Look, deadline()).unwrap()
     }
 
     pub(crate) fn plan(&self, volume: VolumeUuid, intent: &Intent) -> Result<Vec<Step>, Refusal> {
-        FileBackend.plan(intent, &self.observe(volume))
+        backend(self.kind).plan(intent, &self.look(volume, intent.source()))
     }
 
     /// Makes an intent true, then sees that it is: planned again, nothing is left that would change anything.
@@ -129,20 +176,29 @@ impl Rig {
             panic!("no tag to prove a deletion with")
         };
         let stamp = DeletionStamp { volume, id: "deletion-1".parse().unwrap() };
-        DeletionProof::check(
-            Some(&stamp),
-            volume,
-            &cluster(),
-            &Claimed::Volume(PvReading::NotFound),
-            &tag,
-        )
-        .unwrap()
+        let claimed = match tag.object {
+            HostObject::Volume => Claimed::Volume(PvReading::NotFound),
+            HostObject::Snapshot => Claimed::Snapshot,
+        };
+        DeletionProof::check(Some(&stamp), volume, &cluster(), &claimed, &tag).unwrap()
     }
 }
 
 pub(crate) fn create(volume: VolumeUuid, size: Bytes, mode: VolumeMode) -> Intent {
     let allocation = Allocation::Reserved;
     Intent::Create { volume, cluster: cluster(), name: "pvc-1".into(), size, mode, allocation }
+}
+
+/// A snapshot of `source`, or a volume that begins with its bytes.
+pub(crate) fn copy(
+    object: HostObject,
+    source: VolumeUuid,
+    volume: VolumeUuid,
+    size: Bytes,
+    mode: VolumeMode,
+) -> Intent {
+    let (cluster, name, allocation) = (cluster(), "copy-1".into(), Allocation::Reserved);
+    Intent::Copy { object, volume, cluster, name, source, size, mode, allocation }
 }
 
 pub(crate) fn stage(volume: VolumeUuid, mode: VolumeMode, target: &Path) -> Intent {

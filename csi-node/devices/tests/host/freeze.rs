@@ -1,0 +1,212 @@
+//! Freezes on real mounts (I10): bounded, ended after any death, and never somebody else's (I4).
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use terrace_device_types::{
+    Bytes, DeviceRef, FREEZE_LIMIT, FsType, HostObject, Step, StepDone, VolumeMode, VolumeUuid,
+    undo,
+};
+use terrace_devices::{DeviceError, execute};
+
+use crate::rig::{Rig, copy, create, deadline, run, stage, volume};
+
+const SIZE: Bytes = Bytes::mib(320);
+
+struct Mounted {
+    rig: Rig,
+    ours: VolumeUuid,
+    at: PathBuf,
+    image: PathBuf,
+}
+
+fn mounted(fs: FsType) -> Mounted {
+    let (rig, ours, mode) = (Rig::on_xfs(), volume(), VolumeMode::Filesystem { fs });
+    let at = rig.path("staging");
+    rig.fulfil(ours, &create(ours, SIZE, mode)).unwrap();
+    rig.fulfil(ours, &stage(ours, mode, &at)).unwrap();
+    let image = rig.pool.join(format!("t-{ours}"));
+    Mounted { rig, ours, at, image }
+}
+
+impl Mounted {
+    fn steps(&self) -> [Step; 3] {
+        let device = || DeviceRef::LoopOf { image: self.image.clone() };
+        let mount = || self.at.clone();
+        [
+            Step::FreezeFilesystem { mount: mount(), device: device() },
+            Step::ThawFilesystem { mount: mount(), device: device() },
+            Step::EndFreeze { mount: mount(), device: device() },
+        ]
+    }
+}
+
+/// Another freeze is answered with EBUSY exactly while one stands.
+fn is_frozen(mount: &Path) -> bool {
+    let at = mount.to_str().unwrap();
+    let tried = Command::new("fsfreeze").args(["--freeze", at]).output().unwrap();
+    if tried.status.success() {
+        run("fsfreeze", &["--unfreeze", at]);
+    }
+    !tried.status.success()
+}
+
+fn write(at: &Path) -> Duration {
+    let began = Instant::now();
+    std::fs::write(at.join("data/file"), "text").unwrap();
+    began.elapsed()
+}
+
+#[test]
+fn a_freeze_holds_until_it_is_thawed_and_is_ended_twice_without_harm() {
+    for fs in FsType::ALL {
+        let mounted = mounted(fs);
+        let [freeze, thaw, end] = mounted.steps();
+        assert_eq!(execute(&freeze, deadline()).unwrap(), StepDone::Changed);
+        assert!(is_frozen(&mounted.at), "{fs}");
+        assert_eq!(execute(&freeze, deadline()).unwrap(), StepDone::Already);
+        assert_eq!(execute(&thaw, deadline()).unwrap(), StepDone::Changed);
+        assert!(!is_frozen(&mounted.at), "{fs}");
+        for step in [&thaw, &end] {
+            assert_eq!(execute(step, deadline()).unwrap(), StepDone::Already);
+        }
+        write(&mounted.at);
+        let staging = &mounted.at;
+        mounted.rig.fulfil(mounted.ours, &crate::rig::unstage(mounted.ours, staging)).unwrap();
+        assert_eq!(execute(&end, deadline()).unwrap(), StepDone::Already);
+    }
+}
+
+/// The watchdog lets a writer go on after 5 s; a clone made before is taken back, and one made after never gets a name.
+#[test]
+fn i10_a_freeze_that_lasts_too_long_is_ended_and_the_copy_refused() {
+    let mounted = mounted(FsType::Xfs);
+    let (rig, mode) = (&mounted.rig, VolumeMode::Filesystem { fs: FsType::Xfs });
+    for clone_first in [true, false] {
+        let snapshot = volume();
+        let intent = copy(HostObject::Snapshot, mounted.ours, snapshot, SIZE, mode);
+        let steps = rig.plan(snapshot, &intent).unwrap();
+        let [freeze, clone, thaw, ..] = &steps[..] else { panic!("{steps:?}") };
+        execute(freeze, deadline()).unwrap();
+        if clone_first {
+            execute(clone, deadline()).unwrap();
+        }
+        let waited = write(&mounted.at);
+        let least = FREEZE_LIMIT - Duration::from_secs(2);
+        assert!(waited > least && waited < FREEZE_LIMIT * 2, "{waited:?}");
+        let image = rig.pool.join(format!("s-{snapshot}"));
+        if !clone_first {
+            let cloned = execute(clone, deadline());
+            assert!(matches!(cloned, Err(DeviceError::NotStill { .. })), "{cloned:?}");
+            assert!(!image.exists());
+        }
+        for _ in 0..2 {
+            let thawed = execute(thaw, deadline());
+            assert!(matches!(thawed, Err(DeviceError::NotStill { .. })), "{thawed:?}");
+        }
+        for step in [clone, freeze] {
+            execute(&undo(step).unwrap(), deadline()).unwrap();
+        }
+        assert!(!image.exists() && !is_frozen(&mounted.at));
+        rig.fulfil(snapshot, &intent).unwrap();
+    }
+}
+
+/// The kernel takes longer to freeze than anybody waits: when it comes back at last, the freeze is ended at once.
+#[test]
+fn i10_a_freeze_that_comes_too_late_is_ended_at_once() {
+    let mounted = mounted(FsType::Xfs);
+    let [freeze, thaw, end] = mounted.steps();
+    write(&mounted.at);
+    run("sync", &["--file-system", mounted.at.to_str().unwrap()]);
+    // A frozen pool takes no writes, and a freeze of what lies on it has a log to write.
+    let pool = mounted.rig.pool.to_str().unwrap();
+    run("fsfreeze", &["--freeze", pool]);
+    let given_up = execute(&freeze, terrace_devices::Deadline::after(FREEZE_LIMIT * 2));
+    let again = execute(&freeze, deadline());
+    let taken_back = execute(&end, deadline());
+    run("fsfreeze", &["--unfreeze", pool]);
+    assert!(matches!(given_up, Err(DeviceError::Deadline { .. })), "{given_up:?}");
+    assert!(matches!(again, Err(DeviceError::Busy { .. })), "{again:?}");
+    assert_eq!(taken_back.unwrap(), StepDone::Already);
+    assert!(write(&mounted.at) < FREEZE_LIMIT, "the late freeze stood");
+    assert!(execute(&thaw, deadline()).is_err(), "a freeze that never stood was ended");
+    assert!(!is_frozen(&mounted.at));
+}
+
+const CHILD: &str = "TERRACE_TEST_FREEZES";
+
+/// This test is its own child, which freezes and is killed.
+#[test]
+fn i3_a_freeze_that_outlives_kill_9_is_ended_by_the_next_start() {
+    let name = "freeze::i3_a_freeze_that_outlives_kill_9_is_ended_by_the_next_start";
+    if let Ok(paths) = std::env::var(CHILD) {
+        let (mount, image) = paths.split_once('|').unwrap();
+        let device = DeviceRef::LoopOf { image: image.into() };
+        execute(&Step::FreezeFilesystem { mount: mount.into(), device }, deadline()).unwrap();
+        println!("\nit stands");
+        loop {
+            std::thread::park();
+        }
+    }
+    for fs in [FsType::Xfs, FsType::Btrfs] {
+        let mounted = mounted(fs);
+        let [_, thaw, end] = mounted.steps();
+        let paths = format!("{}|{}", mounted.at.display(), mounted.image.display());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, paths)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let stood = said.lines().map_while(Result::ok).any(|line| line == "it stands");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(stood && is_frozen(&mounted.at), "{fs}: no freeze was left");
+        assert!(execute(&thaw, deadline()).is_err(), "the dead process' copy was taken for whole");
+        // Wherever it is mounted: the path the dead process knew may be gone.
+        assert_eq!(execute(&end, deadline()).unwrap(), StepDone::Changed, "{fs}");
+        assert!(!is_frozen(&mounted.at), "{fs}");
+        assert_eq!(execute(&end, deadline()).unwrap(), StepDone::Already);
+        write(&mounted.at);
+    }
+}
+
+#[test]
+fn i4_somebody_elses_freeze_is_neither_used_nor_ended() {
+    let mounted = mounted(FsType::Ext4);
+    let [freeze, thaw, end] = mounted.steps();
+    let at = mounted.at.to_str().unwrap();
+    run("fsfreeze", &["--freeze", at]);
+    let refused = execute(&freeze, deadline());
+    let thawed = execute(&thaw, deadline());
+    let ended = execute(&end, deadline());
+    let stands = is_frozen(&mounted.at);
+    run("fsfreeze", &["--unfreeze", at]);
+    assert!(matches!(refused, Err(DeviceError::Busy { .. })), "{refused:?}");
+    assert!(thawed.is_err());
+    assert_eq!(ended.unwrap(), StepDone::Already);
+    assert!(stands, "it was thawed");
+
+    // And what somebody else thaws in between is no freeze any more.
+    execute(&freeze, deadline()).unwrap();
+    run("fsfreeze", &["--unfreeze", at]);
+    let thawed = execute(&thaw, deadline());
+    assert!(matches!(thawed, Err(DeviceError::NotStill { .. })), "{thawed:?}");
+}
+
+#[test]
+fn i4_a_mount_that_is_not_on_the_volumes_own_device_is_not_frozen() {
+    let (one, other) = (mounted(FsType::Btrfs), mounted(FsType::Xfs));
+    for (mount, image) in [(&other.at, &one.image), (&one.at, &other.image)] {
+        let device = || DeviceRef::LoopOf { image: image.clone() };
+        let refused =
+            execute(&Step::FreezeFilesystem { mount: mount.clone(), device: device() }, deadline());
+        assert!(matches!(refused, Err(DeviceError::Changed { .. })), "{refused:?}");
+        execute(&Step::EndFreeze { mount: mount.clone(), device: device() }, deadline()).unwrap();
+    }
+    assert!(!is_frozen(&one.at) && !is_frozen(&other.at));
+}
