@@ -156,11 +156,8 @@ fn plan_direct(
     };
     match (full, &done.verdict) {
         (Some(error), Some(verdict)) if verdict.truth == Truth::True => {
-            let message = format!(
-                "{}; it stays at {}: {error}",
-                verdict.message,
-                words(granted(volume))
-            );
+            let message =
+                format!("{}; it stays at {}: {error}", verdict.message, words(granted(volume)));
             let verdict = Some(Verdict { reason: error.reason(), message, ..verdict.clone() });
             Claimed { verdict, ..done }
         }
@@ -300,7 +297,9 @@ fn plan_claim_growth(
     if pv.capacity.as_ref().is_none_or(|size| bytes(size) >= granted(volume)) {
         return done;
     }
-    let Some(looked) = looked else { return Claimed { verdict: done.verdict, ..Claimed::unseen(claim) } };
+    let Some(looked) = looked else {
+        return Claimed { verdict: done.verdict, ..Claimed::unseen(claim) };
+    };
     let Ok(Fit::There(there)) = judge_claim(volume, claim, looked) else { return done };
     let asks = there.request.as_ref().map_or(0, bytes);
     if asks >= bytes(&volume.spec.capacity) {

@@ -7,7 +7,9 @@ use terrace_crds::volume::{Assignment, ClaimRef, FsType, Origin, VolumeMode};
 use terrace_crds::{Size, StorageNode, StorageVolume};
 
 use crate::bound::is_let_go;
-use crate::capability::{Access, AccessMode, Capability, DEFAULT_FILESYSTEM, validate_capabilities};
+use crate::capability::{
+    Access, AccessMode, Capability, DEFAULT_FILESYSTEM, validate_capabilities,
+};
 use crate::direct_claim::judge_claim;
 use crate::direct_error::DirectError;
 use crate::effect::{Effect, ObjectRef};
@@ -116,9 +118,7 @@ fn find_kept<'a>(
     }
     match host.state {
         HostVolumeState::Ready | HostVolumeState::Retained => {}
-        HostVolumeState::Creating
-        | HostVolumeState::Quarantined
-        | HostVolumeState::Unreadable => {
+        HostVolumeState::Creating | HostVolumeState::Quarantined | HostVolumeState::Unreadable => {
             let state = format!("{:?}", host.state);
             return Err(DirectError::Unusable { node: on, uuid, state });
         }
@@ -176,7 +176,11 @@ fn validate(
             Access::Mount { fs_type: fs.as_str().to_owned(), flags }
         }
     };
-    validate_capabilities(&[Capability { mode: AccessMode::SingleNodeWriter, access }], None, DEFAULT_FILESYSTEM)?;
+    validate_capabilities(
+        &[Capability { mode: AccessMode::SingleNodeWriter, access }],
+        None,
+        DEFAULT_FILESYSTEM,
+    )?;
     if let Some(host) = kept {
         return validate_kept(content, host);
     }

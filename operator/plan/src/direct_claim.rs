@@ -10,9 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use terrace_crds::names::{
-    CLASS_DIRECT, CONTEXT_POOL, CONTEXT_VOLUME_UUID, DRIVER, TOPOLOGY_NODE,
-};
+use terrace_crds::names::{CLASS_DIRECT, CONTEXT_POOL, CONTEXT_VOLUME_UUID, DRIVER, TOPOLOGY_NODE};
 use terrace_crds::volume::{Assignment, ClaimRef, VolumeMode};
 use terrace_crds::{Size, StorageVolume};
 
@@ -171,4 +169,93 @@ const fn mode(mode: VolumeMode) -> &'static str {
 /// A sentence's name for a claim.
 pub(crate) fn named(claim: Option<&ClaimRef>) -> String {
     claim.map_or_else(|| "its claim".to_owned(), |claim| format!("claim {}", text(claim)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Claim, ClaimFound, ClaimRef, Fit, Looked, claim, judge_claim, persistent};
+    use serde_json::{Value, from_value, json, to_value};
+    use terrace_crds::StorageVolume;
+    use terrace_crds::volume::Assignment;
+
+    fn volume(spec: Value) -> StorageVolume {
+        let mut object = json!({
+            "apiVersion": "terrace.storage/v1alpha1", "kind": "StorageVolume",
+            "metadata": {"name": "db"}, "status": {"capacity": "100000595968"},
+            "spec": {
+                "volumeUUID": "u", "origin": "Direct", "capacity": "100G", "tier": "ssd",
+                "claimRef": {"namespace": "shop", "name": "data"},
+            },
+        });
+        for (key, value) in spec.as_object().into_iter().flatten() {
+            object["spec"][key] = value.clone();
+        }
+        from_value(object).unwrap()
+    }
+
+    fn at() -> ClaimRef {
+        ClaimRef { namespace: "shop".into(), name: "data".into() }
+    }
+
+    fn made(volume: &StorageVolume, fit: Fit<'_>) -> Value {
+        let place = Assignment { node: "n".into(), pool_uuid: "p".into(), capacity: None };
+        to_value(persistent(volume, &place, Some("fast".into()), &at(), fit)).unwrap()
+    }
+
+    #[test]
+    fn the_persistent_volume_is_for_one_claim_on_one_node_and_kept_when_that_goes() {
+        let volume = volume(json!({"fsType": "xfs", "mountOptions": ["noatime"]}));
+        let want = json!({
+            "apiVersion": "v1", "kind": "PersistentVolume",
+            "metadata": {
+                "name": "db", "annotations": {"pv.kubernetes.io/provisioned-by": "csi.terrace.storage"},
+            },
+            "spec": {
+                "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "100000595968"},
+                "claimRef": {
+                    "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "shop", "name": "data",
+                },
+                "csi": {
+                    "driver": "csi.terrace.storage", "volumeHandle": "db", "fsType": "xfs",
+                    "volumeAttributes": {"terrace.storage/volume-uuid": "u", "terrace.storage/pool": "fast"},
+                },
+                "mountOptions": ["noatime"],
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+                    {"key": "topology.terrace.storage/node", "operator": "In", "values": ["n"]},
+                ]}]}},
+                "persistentVolumeReclaimPolicy": "Retain",
+                "storageClassName": "terrace-direct", "volumeMode": "Filesystem",
+            },
+        });
+        assert_eq!(made(&volume, Fit::Make), want);
+    }
+
+    #[test]
+    fn a_claim_that_is_there_is_given_the_access_it_asks_for() {
+        let once = "ReadWriteOncePod".to_owned();
+        let claim: Claim = from_value(json!({"access": [once.clone()]})).unwrap();
+        let made = made(&volume(json!({"volumeMode": "Block"})), Fit::There(&claim));
+        assert_eq!(made["spec"]["accessModes"], json!([once]));
+        assert_eq!(made["spec"]["volumeMode"], "Block");
+        assert!(made["spec"]["csi"]["fsType"].is_null());
+    }
+
+    #[test]
+    fn the_claim_asks_for_that_volume_in_the_words_of_its_owner() {
+        let made = to_value(claim(&volume(json!({"fsType": "xfs"})), &at())).unwrap();
+        assert_eq!(made["metadata"], json!({"namespace": "shop", "name": "data"}));
+        let want = json!({
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "100G"}},
+            "storageClassName": "terrace-direct", "volumeMode": "Filesystem", "volumeName": "db",
+        });
+        assert_eq!(made["spec"], want);
+    }
+
+    #[test]
+    fn a_claim_that_has_the_volume_may_ask_for_more_of_it() {
+        let there = json!({"class": "terrace-direct", "volume": "db", "request": "200G"});
+        let claim = ClaimFound::There(from_value(there).unwrap());
+        let looked = Looked { uuid: None, claim, stranger: None };
+        assert!(matches!(judge_claim(&volume(json!({})), &at(), &looked), Ok(Fit::There(_))));
+    }
 }

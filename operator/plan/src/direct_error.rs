@@ -70,7 +70,9 @@ pub enum DirectError {
         other: String,
     },
     /// The name of the PersistentVolume is taken.
-    #[error("PersistentVolume {name} is another volume ({what}): delete this object and apply it under another name")]
+    #[error(
+        "PersistentVolume {name} is another volume ({what}): delete this object and apply it under another name"
+    )]
     Stranger {
         /// The name.
         name: String,
@@ -88,7 +90,9 @@ pub enum DirectError {
         uuid: String,
     },
     /// Somebody has it.
-    #[error("volume {uuid} is StorageVolume {other}: only what no StorageVolume has can be adopted")]
+    #[error(
+        "volume {uuid} is StorageVolume {other}: only what no StorageVolume has can be adopted"
+    )]
     AnotherHas {
         /// The UUID.
         uuid: String,
@@ -96,13 +100,17 @@ pub enum DirectError {
         other: String,
     },
     /// Nobody has it.
-    #[error("no node lists volume {uuid}: nothing is made in its place; see kubectl terrace nodes for what is kept")]
+    #[error(
+        "no node lists volume {uuid}: nothing is made in its place; see kubectl terrace nodes for what is kept"
+    )]
     NotListed {
         /// The UUID.
         uuid: String,
     },
     /// It is there and cannot be used.
-    #[error("node {node} lists volume {uuid} as {state}: only what is Ready or Retained can be adopted")]
+    #[error(
+        "node {node} lists volume {uuid} as {state}: only what is Ready or Retained can be adopted"
+    )]
     Unusable {
         /// The node.
         node: String,
@@ -128,7 +136,9 @@ pub enum DirectError {
         name: String,
     },
     /// It lies elsewhere.
-    #[error("volume {uuid} lies in pool {pool} of tier {tier} on node {node}, not where this asks: apply it with spec.pool: {pool}")]
+    #[error(
+        "volume {uuid} lies in pool {pool} of tier {tier} on node {node}, not where this asks: apply it with spec.pool: {pool}"
+    )]
     OtherPool {
         /// The UUID.
         uuid: String,

@@ -2,9 +2,9 @@
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use terrace_crds::Size;
 use terrace_crds::names::DRIVER;
 use terrace_crds::volume::{ClaimRef, VolumeMode};
-use terrace_crds::Size;
 
 use crate::world::{Claim, Host, HostState, Persistent, PersistentPhase, Reclaim};
 

@@ -8,12 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use terrace_crds::condition::{ConditionType, Reason, Truth, Verdict, find};
 use terrace_crds::names::{ANNOTATION_TOPOLOGY, FINALIZER_NODE};
 use terrace_crds::node::{HostObjectKind, HostVolume, HostVolumeState};
-use terrace_crds::volume::{
-    Assignment, ClaimRef, Origin, SourceKind, VolumeMode, VolumeSource,
-};
+use terrace_crds::volume::{Assignment, ClaimRef, Origin, SourceKind, VolumeMode, VolumeSource};
 use terrace_crds::{Size, StorageNode, StorageVolume};
 
-use crate::bound::{Claimed, Sight, plan_bound};
+use crate::bound::{Claimed, Sight, is_let_go, plan_bound};
 use crate::direct::{New, plan_new};
 use crate::direct_error::{DirectError, text};
 use crate::effect::{Effect, ObjectRef, Tone, finalizers_without};
@@ -78,21 +76,21 @@ pub(crate) fn target_of(volume: &StorageVolume) -> Target {
 }
 
 /// Where the source of a copy lies; nothing for a volume that is no copy.
-fn place_of_source(
-    world: &World,
-    volume: &StorageVolume,
-) -> Result<Option<Assignment>, String> {
+fn place_of_source(world: &World, volume: &StorageVolume) -> Result<Option<Assignment>, String> {
     let Some(source) = &volume.spec.source else { return Ok(None) };
     let VolumeSource { kind, name, uuid } = source;
     let found = match kind {
         SourceKind::Volume => {
             let mut named = world.volumes.iter().map(|volume| (&volume.metadata, &volume.spec));
             named
-                .find(|(meta, spec)| name_of(meta) == name && spec.volume_uuid.as_ref() == Some(uuid))
+                .find(|(meta, spec)| {
+                    name_of(meta) == name && spec.volume_uuid.as_ref() == Some(uuid)
+                })
                 .and_then(|(_, spec)| spec.assignment.clone())
         }
         SourceKind::Snapshot => {
-            let mut named = world.snapshots.iter().map(|snapshot| (&snapshot.metadata, &snapshot.spec));
+            let mut named =
+                world.snapshots.iter().map(|snapshot| (&snapshot.metadata, &snapshot.spec));
             named
                 .find(|(meta, spec)| name_of(meta) == name && spec.snapshot_uuid == *uuid)
                 .and_then(|(_, spec)| spec.assignment.clone())
@@ -102,7 +100,8 @@ fn place_of_source(
         SourceKind::Volume => "volume",
         SourceKind::Snapshot => "snapshot",
     };
-    let gone = || format!("{what} {name}, of which it is to be a copy, is gone: make the claim anew");
+    let gone =
+        || format!("{what} {name}, of which it is to be a copy, is gone: make the claim anew");
     found.ok_or_else(gone).map(|at| Some(Assignment { capacity: None, ..at }))
 }
 
@@ -208,8 +207,7 @@ fn plan_unassigned(
                 Origin::Csi => None,
                 Origin::Direct => Some(Size::from_bytes(ask.bytes)),
             };
-            let assignment =
-                Assignment { node: place.node, pool_uuid: place.pool_uuid, capacity };
+            let assignment = Assignment { node: place.node, pool_uuid: place.pool_uuid, capacity };
             let volume = ObjectRef::of(&volume.metadata);
             let (pool, bytes) = (place.pool, ask.bytes);
             assigned(Effect::AssignVolume { volume, assignment, pool, bytes }, &why)
@@ -288,6 +286,9 @@ fn plan_assigned(
     };
     let claimed = plan_bound(world, volume, assignment, now);
     let Claimed { mut effects, verdict, said, next, sight: _ } = claimed;
+    // Of bytes that are not seen nobody says that they are kept.
+    let unseen = missing.as_ref().is_some_and(|missing| missing.truth != Truth::False);
+    let verdict = verdict.filter(|verdict| !(unseen && verdict.reason == Reason::Retained));
     let plan = report(world, volume, missing.into_iter().chain(verdict).collect(), now);
     effects.extend(plan.effects);
     Plan { effects, said: said.into_iter().collect(), next: sooner(told, next), ..plan }
@@ -337,7 +338,10 @@ fn report(world: &World, volume: &StorageVolume, verdicts: Vec<Verdict>, now: Ti
             note: message,
         }));
     }
-    let words = claim.as_ref().map(text);
+    // Of a volume that was let go its last claim is remembered: another one has it only where that is asked for.
+    let last = volume.status.as_ref().and_then(|status| status.claim.clone());
+    let kept = last.filter(|_| is_let_go(volume) && world.persistent_of(volume).is_none());
+    let words = kept.or_else(|| claim.as_ref().map(text));
     let known = volume.status.as_ref().and_then(|status| status.claim.as_ref());
     if words.as_ref() != known || verdicts.iter().any(|verdict| is_news(there, verdict)) {
         let volume = ObjectRef::of(&volume.metadata);

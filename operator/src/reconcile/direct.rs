@@ -34,10 +34,7 @@ pub(super) async fn look(
 }
 
 /// Of a volume without a place the PersistentVolume was read before.
-async fn find_stranger(
-    context: &Context,
-    volume: &StorageVolume,
-) -> Result<Option<String>, Error> {
+async fn find_stranger(context: &Context, volume: &StorageVolume) -> Result<Option<String>, Error> {
     if volume.spec.assignment.is_none() {
         return Ok(None);
     }
