@@ -95,7 +95,7 @@ fn upgrade(
 fn before(stage: &Stage<'_>, previous: &Previous, report: &mut Report<'_>) -> Result<()> {
     report.step(&format!("release {} installed", previous.commit), || {
         apply_kinds(stage, &previous.paths)?;
-        helm(stage, &previous.paths, &[&format!("--set=image.tag={TAG}")])
+        helm(stage, &previous.paths, &[format!("--set=image.tag={TAG}")])
     })?;
     report.step("volumes made and written", || {
         stage.apply("before.yaml")?;
@@ -118,9 +118,8 @@ fn take_over(stage: &Stage<'_>, report: &mut Report<'_>) -> Result<()> {
     report.step("helm upgrade", || {
         // The snapshot-controller and its kinds are the cluster's; the rig has no other.
         kinds::apply(stage.paths, stage.tools)?;
-        let rig: Vec<String> = up::of_rig();
-        let rig: Vec<&str> = rig.iter().map(String::as_str).collect();
-        helm(stage, stage.paths, &[&["--set=image.tag=dev"], rig.as_slice()].concat())?;
+        let values = ["--reset-then-reuse-values", "--set=image.tag=dev"].map(str::to_owned);
+        helm(stage, stage.paths, &[&values[..], &up::of_rig()].concat())?;
         stage.no_pod_has_tag(TAG)
     })?;
     report.step("pool and volumes are Ready", || {
@@ -174,10 +173,9 @@ fn apply_kinds(stage: &Stage<'_>, of: &Paths) -> Result<()> {
     output(&mut apply).map(drop)
 }
 
-fn helm(stage: &Stage<'_>, of: &Paths, values: &[&str]) -> Result<String> {
+fn helm(stage: &Stage<'_>, of: &Paths, more: &[String]) -> Result<String> {
     let mut helm = up::helm_command(stage.paths, stage.tools)?;
     helm.arg("--kubeconfig").arg(stage.paths.kubeconfig());
-    let values: Vec<String> = values.iter().map(|&value| value.to_owned()).collect();
-    up::install(&mut helm, of, &values)?;
+    up::install(&mut helm, of, more)?;
     Ok("rolled out".to_owned())
 }
