@@ -12,13 +12,13 @@ use terrace_device_types::{
 
 use crate::world::{Content, World, cluster, pool_file, volume};
 
-const XFS: VolumeMode = VolumeMode::Filesystem { fs: FsType::Xfs };
-const EXT4: VolumeMode = VolumeMode::Filesystem { fs: FsType::Ext4 };
-const STAGING: &str = "/kubelet/staging";
+pub(crate) const XFS: VolumeMode = VolumeMode::Filesystem { fs: FsType::Xfs };
+pub(crate) const EXT4: VolumeMode = VolumeMode::Filesystem { fs: FsType::Ext4 };
+pub(crate) const STAGING: &str = "/kubelet/staging";
 const POD: &str = "/kubelet/pod/mount";
 
 /// The plan, or the refusal with its class, as text; compared with the file of that name.
-fn check(name: &str, plan: Result<Vec<Step>, Refusal>) {
+pub(crate) fn check(name: &str, plan: Result<Vec<Step>, Refusal>) {
     let text = match plan {
         Ok(steps) if steps.is_empty() => "nothing to do\n".to_owned(),
         Ok(steps) => steps.iter().map(|step| format!("{step}\n")).collect(),
@@ -39,12 +39,12 @@ fn check_volume(name: &str, intent: &Intent, view: &View) {
     check(name, FileBackend.plan(intent, view));
 }
 
-fn create(mode: VolumeMode, size: Bytes) -> Intent {
+pub(crate) fn create(mode: VolumeMode, size: Bytes) -> Intent {
     let (name, allocation) = ("pvc-1".into(), Allocation::Reserved);
     Intent::Create { volume: volume(), cluster: cluster(), name, size, mode, allocation }
 }
 
-fn stage(mode: VolumeMode) -> Intent {
+pub(crate) fn stage(mode: VolumeMode) -> Intent {
     Intent::Stage {
         volume: volume(),
         cluster: cluster(),
@@ -56,13 +56,13 @@ fn stage(mode: VolumeMode) -> Intent {
     }
 }
 
-fn publish(access: Access) -> Intent {
+pub(crate) fn publish(access: Access) -> Intent {
     let (volume, cluster, sharing) = (volume(), cluster(), Sharing::Exclusive);
     let (staging, target) = (STAGING.into(), POD.into());
     Intent::Publish { volume, cluster, staging, target, access, sharing }
 }
 
-fn unstage() -> Intent {
+pub(crate) fn unstage() -> Intent {
     Intent::Unstage { volume: volume(), cluster: cluster(), target: STAGING.into() }
 }
 
@@ -85,7 +85,7 @@ fn delete(world: &World, erase: Erase) -> Intent {
 }
 
 /// A world in which these were done.
-fn after(mode: VolumeMode, intents: &[Intent]) -> World {
+pub(crate) fn after(mode: VolumeMode, intents: &[Intent]) -> World {
     let mut world = World::new();
     let mut all = vec![create(mode, Bytes::gib(1))];
     all.extend_from_slice(intents);

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on must fail")]
 
+mod copy;
+mod copy_laws;
 mod golden;
+mod group;
 mod laws;
 mod model;
+mod pair;
 mod world;

@@ -217,7 +217,9 @@ impl World {
             }
             _ => {
                 need(free && image.tag.state == HostState::Creating, "it was used")?;
-                assert!(!image.precious && image.tag.latch == Latch::None, "{image:?}");
+                // A copy that was only begun holds nothing but what its source has too.
+                let own = !image.precious && image.tag.latch == Latch::None;
+                assert!(own || image.tag.source.is_some(), "{image:?}");
                 self.image = None;
             }
         }
