@@ -2,24 +2,27 @@
 //! watches only what is assigned to its node, and writes only when what is there differs.
 
 pub mod api;
+mod copy;
 pub mod deletion;
 pub mod desired;
 pub mod events;
 pub mod node;
 pub mod node_status;
+mod owner;
 pub mod pool;
 pub mod pool_plan;
 pub mod report;
+pub mod snapshot;
 pub mod usage;
 pub mod usage_watch;
 pub mod verdict;
 pub mod volume;
 pub mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use terrace_device_types::{Allocation, PoolUuid};
+use terrace_device_types::{Allocation, PoolUuid, VolumeUuid};
 use tokio::sync::Notify;
 
 use crate::context::Context;
@@ -65,6 +68,7 @@ pub struct Agent {
     facts: Mutex<BTreeMap<PoolUuid, PoolFacts>>,
     seen: Mutex<BTreeMap<String, Seen>>,
     tries: Mutex<BTreeMap<String, u32>>,
+    removed: Mutex<BTreeSet<VolumeUuid>>,
 }
 
 impl Agent {
@@ -87,6 +91,7 @@ impl Agent {
             facts: Mutex::default(),
             seen: Mutex::default(),
             tries: Mutex::default(),
+            removed: Mutex::default(),
         }
     }
 
@@ -100,8 +105,13 @@ impl Agent {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How often each volume's pass failed in a row, by name.
+    /// How often each pass failed in a row, by kind and name.
     pub fn tries(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
         self.tries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Snapshots that were let go and that StorageNode may still list.
+    pub fn removed(&self) -> MutexGuard<'_, BTreeSet<VolumeUuid>> {
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -38,9 +38,11 @@ pub enum Point {
 pub enum ApiWrite {
     /// `StorageVolume.status`.
     VolumeStatus,
-    /// The node's finalizer on a StorageVolume is set.
+    /// `StorageSnapshot.status`.
+    SnapshotStatus,
+    /// The node's finalizer on a StorageVolume or StorageSnapshot is set.
     AddFinalizer,
-    /// The node's finalizer on a StorageVolume is dropped.
+    /// The node's finalizer on a StorageVolume or StorageSnapshot is dropped.
     DropFinalizer,
     /// `StorageNode` and its status.
     NodeStatus,

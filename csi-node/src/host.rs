@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use terrace_device_types::{DeviceView, ImageView, PoolView, Step, StepDone, View, VolumeUuid};
 pub use terrace_devices::{Capability, Facilities, Probe, Usage};
@@ -61,6 +61,12 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`Host::volume`].
     fn usage(&self, path: &Path) -> Result<Usage, DeviceError>;
+
+    /// When the bytes of a snapshot were taken.
+    ///
+    /// # Errors
+    /// As [`Host::volume`].
+    fn taken_at(&self, object: &Path) -> Result<SystemTime, DeviceError>;
 
     /// What kernel and tools can do. Runs commands: for the start only.
     fn facilities(&self) -> Facilities;
@@ -126,6 +132,10 @@ impl Host for RealHost {
 
     fn usage(&self, path: &Path) -> Result<Usage, DeviceError> {
         terrace_devices::observe_usage(path)
+    }
+
+    fn taken_at(&self, object: &Path) -> Result<SystemTime, DeviceError> {
+        terrace_devices::observe_taken(object)
     }
 
     fn facilities(&self) -> Facilities {

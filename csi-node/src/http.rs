@@ -149,7 +149,8 @@ fn volume(located: &Located) -> Value {
         StageState::At { boot: _, target } => Some(target),
     };
     json!({
-        "name": tag.name, "uuid": tag.volume, "pool": pool.name, "image": image.path,
+        "kind": tag.object.as_str(), "name": tag.name, "uuid": tag.volume, "source": tag.source,
+        "pool": pool.name, "image": image.path,
         "sizeBytes": image.apparent, "allocatedBytes": image.allocated, "mode": tag.mode.to_string(),
         "state": state, "filesystemUuid": formatted, "stagedAt": staged,
     })

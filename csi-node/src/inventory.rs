@@ -1,7 +1,9 @@
 //! What host objects there are, and which one a name or UUID means. Looks every time: the host is the
 //! truth, and a look at a pool directory is a few system calls. Chooses by tag only (I4).
 
-use terrace_device_types::{ClusterUid, HostState, ImageView, Tag, TagReading, VolumeUuid};
+use terrace_device_types::{
+    ClusterUid, HostObject, HostState, ImageView, Tag, TagReading, VolumeUuid,
+};
 
 use crate::host::Host;
 use crate::journal::KnownPool;
@@ -128,8 +130,8 @@ fn sort_in(listing: &mut Listing, pool: &KnownPool, images: Vec<ImageView>, clus
     }
 }
 
-/// The one object that `wanted` means. Its own pool is looked at first, and the others only if it is not
-/// there: a pool that hangs costs the volumes of no other one.
+/// The one volume that `wanted` means; a snapshot of that name is never meant. Its own pool is looked at first, and the
+/// others only if it is not there: a pool that hangs costs the volumes of no other one.
 ///
 /// # Errors
 /// [`Error`]; `NotFound` only if every pool was looked at.
@@ -152,7 +154,8 @@ pub fn find(
 fn choose(listing: Listing, wanted: &Wanted<'_>) -> Result<Located, Error> {
     let Wanted { name, uuid, scope, pool: _ } = wanted;
     let Listing { ours, unreadable: _, failed } = listing;
-    let named = ours.into_iter().filter(|located| located.tag.name == *name);
+    let is_named = |tag: &Tag| tag.object == HostObject::Volume && tag.name == *name;
+    let named = ours.into_iter().filter(|located| is_named(&located.tag));
     let mut named: Vec<_> = named.filter(|located| is_meant(&located.tag, *scope)).collect();
     let text = || (*name).to_owned();
     match (named.pop(), named.pop()) {

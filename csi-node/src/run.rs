@@ -181,9 +181,14 @@ fn spawn_agent(
 ) {
     let allowed = Allowed { roots: args.pool_roots.clone(), mounts: args.pool_mounts() };
     let pools = agent_watch::pools(&agent);
-    let (nodes, volumes, usage, identity) =
-        (Arc::clone(&agent), Arc::clone(&agent), Arc::clone(&agent), agent);
+    let (nodes, volumes, usage) = (Arc::clone(&agent), Arc::clone(&agent), Arc::clone(&agent));
+    let (snapshots, identity) = (Arc::clone(&agent), agent);
     let (end_node, end_usage, end_identity) = (end.clone(), end.clone(), end.clone());
+    let end_snapshots = end.clone();
+    parts.spawn(async move {
+        agent_watch::snapshots(snapshots, end_snapshots).await;
+        Ok(())
+    });
     parts.spawn(async move { Ok(node::run(nodes, pools, allowed, aside, end_node).await?) });
     parts.spawn(async move {
         // The first look comes before the first report, or that would say "not known" for a moment.

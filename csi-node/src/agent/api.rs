@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume};
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, Client};
+use kube::core::ClusterResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use terrace_crds::names::{FINALIZER_NODE, manager};
+use terrace_crds::snapshot::StorageSnapshotStatus;
 use terrace_crds::volume::StorageVolumeStatus;
-use terrace_crds::{GROUP, StorageNode, StorageNodeStatus, StoragePool, StorageVolume, VERSION};
+use terrace_crds::{
+    GROUP, StorageNode, StorageNodeStatus, StoragePool, StorageSnapshot, StorageVolume, VERSION,
+};
 use terrace_device_types::{ClusterUid, PvReading};
 
 use crate::fault::{ApiWrite, Edge, Faults, Point, Stopped};
@@ -180,31 +185,58 @@ impl ApiServer {
         Ok(written)
     }
 
-    /// Sets or drops the node's finalizer, at exactly the version that was looked at.
+    /// Writes the node's part of a snapshot's status.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn apply_snapshot_status(
+        &self,
+        name: &str,
+        status: &StorageSnapshotStatus,
+    ) -> Result<(), Error> {
+        let body = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "StorageSnapshot",
+            "metadata": { "name": name }, "status": status,
+        });
+        let snapshots: Api<StorageSnapshot> = Api::all(self.client());
+        let parameters = PatchParams::apply(manager::NODE).force();
+        let patch = Patch::Apply(&body);
+        self.faults.reach(Point::ApiWrite(ApiWrite::SnapshotStatus, Edge::Before))?;
+        let write = snapshots.patch_status(name, &parameters, &patch);
+        self.metrics.api_write();
+        ask("write status of snapshot", name, write).await?;
+        self.faults.reach(Point::ApiWrite(ApiWrite::SnapshotStatus, Edge::After))?;
+        Ok(())
+    }
+
+    /// Sets or drops the node's finalizer on a StorageVolume or StorageSnapshot, at exactly the version that was
+    /// looked at.
     ///
     /// # Errors
     /// [`Error`]; a conflict is [`Error::is_stale`].
-    pub async fn write_finalizer(
-        &self,
-        volume: &StorageVolume,
-        write: ApiWrite,
-    ) -> Result<(), Error> {
-        let name = volume.metadata.name.clone().unwrap_or_default();
-        let mut finalizers = volume.metadata.finalizers.clone().unwrap_or_default();
+    pub async fn write_finalizer<K>(&self, object: &K, write: ApiWrite) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = ClusterResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        let name = object.name_any();
+        let mut finalizers = object.finalizers().to_vec();
         finalizers.retain(|finalizer| finalizer != FINALIZER_NODE);
         if write == ApiWrite::AddFinalizer {
             finalizers.push(FINALIZER_NODE.to_owned());
         }
         let body = json!({ "metadata": {
-            "resourceVersion": volume.metadata.resource_version, "finalizers": finalizers,
+            "resourceVersion": object.resource_version(), "finalizers": finalizers,
         } });
-        let volumes: Api<StorageVolume> = Api::all(self.client());
+        let objects: Api<K> = Api::all(self.client());
         let parameters =
             PatchParams { field_manager: Some(manager::NODE.into()), ..PatchParams::default() };
         self.faults.reach(Point::ApiWrite(write, Edge::Before))?;
         let patch = Patch::Merge(&body);
         self.metrics.api_write();
-        ask("write finalizer of volume", &name, volumes.patch(&name, &parameters, &patch)).await?;
+        ask("write finalizer of", &name, objects.patch(&name, &parameters, &patch)).await?;
         self.faults.reach(Point::ApiWrite(write, Edge::After))?;
         Ok(())
     }

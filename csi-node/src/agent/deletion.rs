@@ -1,136 +1,145 @@
-//! The end of a volume (I1). The only place where a [`DeletionProof`] is made: from the stamp in the
-//! object, our own quorum read of the PersistentVolume, and the tag on the host object. Without proof the
+//! The end of a volume or snapshot (I1). The only place where a [`DeletionProof`] is made: from the stamp in the
+//! object, of a volume our own quorum read of the PersistentVolume, and the tag on the host object. Without proof the
 //! bytes stay, marked `retained`; while somebody has them open, they stay and the object waits.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
-use terrace_crds::{Reason, StorageVolume};
+use terrace_crds::Reason;
 use terrace_device_types::{
-    Claimed, DeletionProof, DeletionStamp, Intent, OperationId, ProofRefusal, Refusal, Step,
-    TagReading, View,
+    DeletionProof, DeletionStamp, Intent, OperationId, ProofRefusal, Refusal, Step, TagReading,
+    View,
 };
 
 use super::Agent;
-use super::desired::{ValidVolume, is_held};
-use super::events::Notice;
-use super::report::{self, Outlook};
+use super::owner::Owner;
+use super::report::Outlook;
 use super::verdict::{Patience, Standing};
-use super::volume::{Error, job, observe, reason_of, retain, validate_there};
+use super::volume::{Error, observe, reason_of, validate_there};
 use crate::context::observe_and_plan;
-use crate::fault::ApiWrite;
 use crate::host::{Host, Probe};
 use crate::journal::KnownPool;
 use crate::operation::OpKind;
-use crate::runner;
+use crate::runner::{self, Outcome};
 
 /// How long a deletion may wait before its owner is told how to end the wait.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 /// How long until a deletion that waits looks again; an unstage wakes it at once.
 const WAITS: Duration = Duration::from_secs(5);
 
-/// One pass over a volume that is being deleted.
+/// One pass over a volume or snapshot that is being deleted.
 ///
 /// # Errors
 /// [`Error`]: the caller tries again with backoff.
-pub async fn pass(
+pub(super) async fn pass(
     agent: &Agent,
-    volume: &StorageVolume,
-    valid: &ValidVolume,
+    owner: Owner<'_>,
     stamp: Option<&DeletionStamp>,
 ) -> Result<Action, Error> {
-    if !is_held(volume) {
+    if !owner.is_held() {
         return Ok(Action::await_change());
     }
-    let Some(pool) = agent.context.pools.get(valid.pool) else {
+    let Some(pool) = agent.context.pools.get(owner.pool()) else {
         // Not seeing the pool is no proof that nothing is in it.
         let message =
-            format!("pool {} is not in service on this node: deletion waits for it", valid.pool);
-        return linger(agent, volume, valid, None, Reason::NotFound, message).await;
+            format!("pool {} is not in service on this node: deletion waits for it", owner.pool());
+        return linger(agent, owner, None, Reason::NotFound, message).await;
     };
-    let view = observe(agent, valid, &pool).await?;
+    let view = observe(agent, owner.uuid(), &pool).await?;
     if let Err(absence) = validate_there(agent, &pool, &view) {
         // Not seeing the image where its disk is not mounted is no proof that it is gone either.
         let message = format!("{absence} deletion waits for it");
-        return linger(agent, volume, valid, None, Reason::NotFound, message).await;
+        return linger(agent, owner, None, Reason::NotFound, message).await;
     }
     let removed = match stamp {
-        None => retain(agent, volume, valid, &pool).await.map(|_| None),
-        Some(stamp) => destroy(agent, volume, valid, &pool, stamp, &view).await?,
+        None => retain(agent, owner, &pool).await.map(|_| None),
+        Some(stamp) => destroy(agent, owner, &pool, stamp, &view).await?,
     };
     match removed {
         Ok(None) => {}
         Ok(Some(refusal)) => {
             let reason = reason_of(&runner::Error::Refused(refusal.clone()));
-            return linger(agent, volume, valid, Some((pool, view)), reason, refusal.to_string())
-                .await;
+            return linger(agent, owner, Some((pool, view)), reason, refusal.to_string()).await;
         }
         Err(error) => {
             let (reason, message) = (reason_of(&error), error.chain());
-            return linger(agent, volume, valid, Some((pool, view)), reason, message).await;
+            return linger(agent, owner, Some((pool, view)), reason, message).await;
         }
     }
     if stamp.is_none() && view.volume.image.is_some() {
-        let text =
-            format!("kept on node {} as {}: deleted without a CSI call", agent.node, valid.uuid);
-        agent.events.tell(volume, None, &Notice::Retained(text)).await;
+        let (node, uuid) = (&agent.node, owner.uuid());
+        let text = format!("kept on node {node} as {uuid}: deleted without a CSI call");
+        owner.tell_retained(agent, text).await;
     }
-    agent.api.write_finalizer(volume, ApiWrite::DropFinalizer).await?;
-    agent.seen().remove(&valid.name);
-    agent.context.pools.forget_home(&valid.name);
-    agent.dirty.notify_one();
+    owner.let_go(agent).await?;
     Ok(Action::await_change())
+}
+
+/// Keeps the host object without its object in the API.
+async fn retain(
+    agent: &Agent,
+    owner: Owner<'_>,
+    pool: &KnownPool,
+) -> Result<Outcome, runner::Error> {
+    let Some(cluster) = agent.context.cluster() else { return Ok(Outcome::Already) };
+    run(agent, owner, pool, OpKind::Retain, Intent::Retain { volume: owner.uuid(), cluster }).await
+}
+
+async fn run(
+    agent: &Agent,
+    owner: Owner<'_>,
+    pool: &KnownPool,
+    kind: OpKind,
+    intent: Intent,
+) -> Result<Outcome, runner::Error> {
+    let (dir, uuid) = (pool.dir.clone(), owner.uuid());
+    let plan = move |host: &dyn Host, _: &OperationId| -> Result<Vec<Step>, runner::Error> {
+        observe_and_plan(host, &dir, uuid, Probe::Look, &intent)
+    };
+    let outcome = owner.while_running(agent, agent.context.runner.run(owner.job(kind), plan)).await;
+    agent.dirty.notify_one();
+    outcome
 }
 
 /// Gathers the proof and, with it, destroys. The inner error is the operation's; the refusal is a piece of
 /// proof that is missing.
 async fn destroy(
     agent: &Agent,
-    volume: &StorageVolume,
-    valid: &ValidVolume,
+    owner: Owner<'_>,
     pool: &KnownPool,
     stamp: &DeletionStamp,
     view: &View,
 ) -> Result<Result<Option<Refusal>, runner::Error>, Error> {
     let Some(image) = &view.volume.image else { return Ok(Ok(None)) };
+    let volume = owner.uuid();
+    let no_stamp = || Ok(Ok(Some(Refusal::Proof(ProofRefusal::NoStamp { volume }))));
     let tag = match &image.tag {
         TagReading::Read(tag) => tag,
-        TagReading::Absent | TagReading::Unreadable(_) => {
-            // Not known for ours: it is left where it is, and so is the object.
-            let volume = valid.uuid;
-            return Ok(Ok(Some(Refusal::Proof(ProofRefusal::NoStamp { volume }))));
-        }
+        // Not known for ours: it is left where it is, and so is the object.
+        TagReading::Absent | TagReading::Unreadable(_) => return no_stamp(),
     };
-    let Some(cluster) = agent.context.cluster() else {
-        let volume = valid.uuid;
-        return Ok(Ok(Some(Refusal::Proof(ProofRefusal::NoStamp { volume }))));
-    };
-    let (reading, _) = agent.api.persistent_volume(&valid.pv_name).await?;
-    let claimed = Claimed::Volume(reading);
-    let proof = match DeletionProof::check(Some(stamp), valid.uuid, &cluster, &claimed, tag) {
+    let Some(cluster) = agent.context.cluster() else { return no_stamp() };
+    let claimed = owner.observe_claimed(agent).await?;
+    let proof = match DeletionProof::check(Some(stamp), volume, &cluster, &claimed, tag) {
         Ok(proof) => proof,
         Err(refusal) => return Ok(Ok(Some(Refusal::Proof(refusal)))),
     };
-    let (dir, uuid, erase) = (pool.dir.clone(), valid.uuid, valid.erase);
-    let intent = Intent::Delete { volume: uuid, proof, erase };
-    let plan = move |host: &dyn Host, _: &OperationId| -> Result<Vec<Step>, runner::Error> {
-        observe_and_plan(host, &dir, uuid, Probe::Look, &intent)
-    };
-    let run = agent.context.runner.run(job(valid, OpKind::Delete), plan);
-    Ok(report::while_running(agent, volume, run).await.map(|_| None))
+    let intent = Intent::Delete { volume, proof, erase: owner.erase() };
+    Ok(run(agent, owner, pool, OpKind::Delete, intent).await.map(|_| None))
 }
 
 /// The reason, and from the deadline on the way out (I10). The text changes once, so it is written once.
-fn waiting_text(volume: &StorageVolume, message: String, now: Timestamp) -> (Patience, String) {
-    let asked = volume.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+fn waiting_text(owner: Owner<'_>, message: String, now: Timestamp) -> (Patience, String) {
+    let asked = owner.deleted_at();
     let waited = asked.map_or(SignedDuration::ZERO, |asked| now.duration_since(asked));
     if waited < OVERDUE {
         return (Patience::InTime, message);
     }
     let text = format!(
-        "{message}; it was to be deleted more than {} s ago: end the Pods that use it, then deletion goes on by itself",
-        OVERDUE.as_secs()
+        "{message}; it was to be deleted more than {} s ago: {}",
+        OVERDUE.as_secs(),
+        owner.way_out()
     );
     (Patience::Overdue, text)
 }
@@ -139,16 +148,15 @@ fn waiting_text(volume: &StorageVolume, message: String, now: Timestamp) -> (Pat
 /// a Pod that is still ending is no news.
 async fn linger(
     agent: &Agent,
-    volume: &StorageVolume,
-    valid: &ValidVolume,
+    owner: Owner<'_>,
     seen: Option<(KnownPool, View)>,
     reason: Reason,
     message: String,
 ) -> Result<Action, Error> {
-    let (patience, message) = waiting_text(volume, message, Timestamp::now());
-    tracing::debug!(name = valid.name, %reason, message, "deletion waits");
+    let (patience, message) = waiting_text(owner, message, Timestamp::now());
+    tracing::debug!(name = owner.name(), %reason, message, "deletion waits");
     let (pool, view) = seen.unzip();
     let outlook = Outlook { standing: Standing::Lingers { reason, message, patience }, view, pool };
-    report::report(agent, volume, valid, &outlook).await?;
+    owner.report(agent, &outlook).await?;
     Ok(Action::requeue(WAITS))
 }

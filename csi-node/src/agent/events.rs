@@ -1,11 +1,11 @@
-//! Events on the claim, for its owner: what happened to the volume, in words. Best effort: conditions are
+//! Events on the claim (of a snapshot: on its StorageSnapshot), for its owner: what happened, in words. Best effort: conditions are
 //! the truth, and no operation fails because an Event was not taken.
 
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume};
-use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use terrace_crds::StorageVolume;
+use kube::{Client, Resource};
 use terrace_crds::volume::ClaimRef;
+use terrace_crds::{StorageSnapshot, StorageVolume};
 
 /// What is worth telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,12 @@ pub enum Notice {
     CapacityPressure(String),
     /// It is kept on the node without its object.
     Retained(String),
+    /// A snapshot was taken.
+    SnapshotTaken(String),
+    /// A snapshot cannot be taken or removed; the text says why and what helps.
+    SnapshotFailed(String),
+    /// A snapshot is kept on the node without its object.
+    SnapshotRetained(String),
 }
 
 impl Notice {
@@ -30,13 +36,20 @@ impl Notice {
             Self::Failed(_) => "VolumeFailed",
             Self::CapacityPressure(_) => "CapacityPressure",
             Self::Retained(_) => "VolumeRetained",
+            Self::SnapshotTaken(_) => "SnapshotTaken",
+            Self::SnapshotFailed(_) => "SnapshotFailed",
+            Self::SnapshotRetained(_) => "SnapshotRetained",
         }
     }
 
     const fn event_type(&self) -> EventType {
         match self {
-            Self::Created(_) | Self::Grown(_) => EventType::Normal,
-            Self::Failed(_) | Self::CapacityPressure(_) | Self::Retained(_) => EventType::Warning,
+            Self::Created(_) | Self::Grown(_) | Self::SnapshotTaken(_) => EventType::Normal,
+            Self::Failed(_)
+            | Self::CapacityPressure(_)
+            | Self::Retained(_)
+            | Self::SnapshotFailed(_)
+            | Self::SnapshotRetained(_) => EventType::Warning,
         }
     }
 
@@ -46,7 +59,10 @@ impl Notice {
             | Self::Grown(text)
             | Self::Failed(text)
             | Self::CapacityPressure(text)
-            | Self::Retained(text) => text,
+            | Self::Retained(text)
+            | Self::SnapshotTaken(text)
+            | Self::SnapshotFailed(text)
+            | Self::SnapshotRetained(text) => text,
         }
     }
 }
@@ -82,6 +98,15 @@ impl Events {
         notice: &Notice,
     ) {
         let Some(claim) = claim_of(volume, persistent) else { return };
+        self.publish(&claim, notice).await;
+    }
+
+    /// Publishes `notice` on `snapshot`.
+    pub async fn tell_snapshot(&self, snapshot: &StorageSnapshot, notice: &Notice) {
+        self.publish(&snapshot.object_ref(&()), notice).await;
+    }
+
+    async fn publish(&self, about: &ObjectReference, notice: &Notice) {
         // The API takes at most 1 kB; a cause at the end of a long chain is worth less than its start.
         let note = notice.text().chars().take(1000).collect();
         let event = Event {
@@ -91,7 +116,7 @@ impl Events {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        match self.recorder.publish(&event, &claim).await {
+        match self.recorder.publish(&event, about).await {
             Ok(()) => {}
             // The namespace is on its way out: nobody is left to be told.
             Err(kube::Error::Api(status)) if status.code == 403 || status.code == 404 => {

@@ -140,10 +140,12 @@ async fn pass(
     };
     let status = plan_node_status(&facts, &there, Timestamp::now());
     if status == there {
+        forget_removed(agent, &status);
         return Ok(());
     }
     let ready_before = ready_pools(&there);
     agent.api.apply_node_status(&agent.node, &status).await?;
+    forget_removed(agent, &status);
     if ready_pools(&status) != ready_before {
         // Volumes that waited for a pool need not wait for their timer.
         listing.ours.iter().for_each(|located| agent.context.tell_changed(&located.tag.name));
@@ -152,6 +154,12 @@ async fn pass(
     }
     state.written = Some(status);
     Ok(())
+}
+
+/// What is not listed any more needs not be remembered as let go.
+fn forget_removed(agent: &Agent, status: &StorageNodeStatus) {
+    let is_listed = |uuid: &String| status.volumes.iter().any(|listed| listed.uuid == *uuid);
+    agent.removed().retain(|uuid| is_listed(&uuid.to_string()));
 }
 
 fn ready_pools(status: &StorageNodeStatus) -> Vec<String> {

@@ -7,13 +7,15 @@ use std::time::Duration;
 use kube::runtime::controller::Action;
 use terrace_crds::{ConditionType, Reason, StorageVolume, condition, names};
 use terrace_device_types::{
-    Allocation, Class, HostState, Intent, OperationId, PoolRefusal, PvReading, Refusal, Step,
-    TagReading, View,
+    Allocation, Class, HostObject, HostState, Intent, OperationId, PoolRefusal, PoolUuid,
+    PvReading, Refusal, Step, TagReading, TagRefusal, View, VolumeUuid,
 };
 use terrace_devices::DeviceError;
 use tracing::Instrument;
 
+use super::copy::{self, Copy};
 use super::desired::{Fate, Invalid, ValidVolume, is_held, validate_volume};
+use super::owner::Owner;
 use super::report::{self, Outlook};
 use super::verdict::Standing;
 use super::{Agent, api, deletion};
@@ -21,11 +23,9 @@ use crate::context::{LookError, observe_and_plan};
 use crate::fault::ApiWrite;
 use crate::host::{Host, Probe};
 use crate::journal::KnownPool;
-use crate::journal::record::Subject;
 use crate::operation::OpKind;
 use crate::presence;
-use crate::queue::schedule::Priority;
-use crate::runner::{self, AGENT_PATIENCE, Job, Outcome};
+use crate::runner::{self, Outcome};
 
 /// Why a pass did not come to its end; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum Error {
 }
 
 /// How long until a pass that something else holds up looks again by itself.
-const HELD_UP: Duration = Duration::from_secs(15);
+pub(super) const HELD_UP: Duration = Duration::from_secs(15);
 
 /// One pass.
 ///
@@ -66,7 +66,9 @@ async fn pass(volume: &StorageVolume, agent: &Agent) -> Result<Action, Error> {
     };
     agent.context.pools.set_home(&valid.name, valid.pool);
     match &valid.fate {
-        Fate::Deleted(stamp) => deletion::pass(agent, volume, &valid, stamp.as_ref()).await,
+        Fate::Deleted(stamp) => {
+            deletion::pass(agent, Owner::Volume(volume, &valid), stamp.as_ref()).await
+        }
         Fate::Kept if !is_held(volume) => {
             // The write wakes the next pass; nothing is made before it is held.
             agent.api.write_finalizer(volume, ApiWrite::AddFinalizer).await?;
@@ -88,11 +90,11 @@ fn report_invalid(
 
 async fn keep(agent: &Agent, volume: &StorageVolume, valid: &ValidVolume) -> Result<Action, Error> {
     let Some(pool) = agent.context.pools.get(valid.pool) else {
-        let standing = Standing::NotMade { reason: Reason::NotFound, message: no_pool(valid) };
+        let standing = Standing::NotMade { reason: Reason::NotFound, message: no_pool(valid.pool) };
         report::report(agent, volume, valid, &Outlook::without_host(standing)).await?;
         return Ok(Action::requeue(HELD_UP));
     };
-    let view = observe(agent, valid, &pool).await?;
+    let view = observe(agent, valid.uuid, &pool).await?;
     if let Err(absence) = validate_there(agent, &pool, &view) {
         // An empty directory says nothing of the volume: it is neither made nor called gone.
         let standing = Standing::NotMade { reason: Reason::NotFound, message: absence };
@@ -101,7 +103,7 @@ async fn keep(agent: &Agent, volume: &StorageVolume, valid: &ValidVolume) -> Res
         return Ok(Action::requeue(HELD_UP));
     }
     let standing = apply(agent, volume, valid, &pool, &view).await?;
-    let view = observe(agent, valid, &pool).await?;
+    let view = observe(agent, valid.uuid, &pool).await?;
     let action = match &standing {
         Standing::Made => Action::await_change(),
         Standing::NotGrown { .. } | Standing::NotMade { .. } | Standing::Lingers { .. } => {
@@ -121,21 +123,21 @@ pub(super) fn validate_there(agent: &Agent, pool: &KnownPool, view: &View) -> Re
     presence::validate_there(pool, &view.pool, &cluster).map_err(|absence| report::chain(&absence))
 }
 
-fn no_pool(valid: &ValidVolume) -> String {
-    let pool = valid.pool;
+/// That its pool is not known here.
+pub(super) fn no_pool(pool: PoolUuid) -> String {
     format!("pool {pool} is not in service on this node: see its StoragePool and StorageNode")
 }
 
-/// What the host shows of the volume.
+/// What the host shows of a volume or snapshot.
 ///
 /// # Errors
 /// [`Error`].
 pub(super) async fn observe(
     agent: &Agent,
-    valid: &ValidVolume,
+    uuid: VolumeUuid,
     pool: &KnownPool,
 ) -> Result<View, Error> {
-    let (dir, uuid) = (pool.dir.clone(), valid.uuid);
+    let dir = pool.dir.clone();
     let look = move |host: &dyn Host| {
         let first = host.volume(&dir, uuid, None, Probe::Skip);
         // No lock is held: a mount may go between two system calls of one look.
@@ -156,7 +158,7 @@ async fn apply(
         if let Some(message) = forbids_making(agent, volume, valid).await? {
             return Ok(Standing::NotMade { reason: Reason::NotFound, message });
         }
-        return Ok(made(create(agent, volume, valid, pool).await));
+        return Ok(make(agent, volume, valid, pool).await);
     };
     let state = match &image.tag {
         TagReading::Read(tag) => Some(&tag.state),
@@ -170,7 +172,7 @@ async fn apply(
         Some(HostState::Retained) => Ok(made(run(agent, volume, valid, pool, OpKind::Adopt).await)),
         // An unreadable tag is for the plan to refuse, in its words.
         Some(HostState::Creating | HostState::Quarantined { .. }) | None => {
-            Ok(made(create(agent, volume, valid, pool).await))
+            Ok(make(agent, volume, valid, pool).await)
         }
     }
 }
@@ -199,13 +201,27 @@ async fn forbids_making(
     }
 }
 
-async fn create(
+/// Makes it, empty or with the bytes of its source.
+async fn make(
     agent: &Agent,
     volume: &StorageVolume,
     valid: &ValidVolume,
     pool: &KnownPool,
-) -> Result<Outcome, runner::Error> {
-    run(agent, volume, valid, pool, OpKind::Create).await
+) -> Standing {
+    let Some(source) = valid.source.clone() else {
+        return made(run(agent, volume, valid, pool, OpKind::Create).await);
+    };
+    let copies = [Copy {
+        pool: pool.clone(),
+        object: HostObject::Volume,
+        uuid: valid.uuid,
+        name: valid.name.clone(),
+        source,
+        size: valid.size,
+        mode: valid.mode,
+    }];
+    let running = copy::run(agent, &copies);
+    copy::standing(report::while_running(agent, volume, running).await, &copies)
 }
 
 async fn run(
@@ -220,23 +236,11 @@ async fn run(
     let plan = move |host: &dyn Host, _: &OperationId| -> Result<Vec<Step>, runner::Error> {
         observe_and_plan(host, &dir, uuid, Probe::Look, &intent)
     };
-    let outcome =
-        report::while_running(agent, volume, agent.context.runner.run(job(valid, kind), plan));
-    let outcome = outcome.await;
+    let job = Owner::Volume(volume, valid).job(kind);
+    let running = agent.context.runner.run(job, plan);
+    let outcome = report::while_running(agent, volume, running).await;
     agent.dirty.notify_one();
     outcome
-}
-
-/// A job of the agent on a volume.
-pub(super) fn job(valid: &ValidVolume, kind: OpKind) -> Job {
-    let subject = Subject {
-        volume: Some(valid.uuid),
-        pool: Some(valid.pool),
-        name: valid.name.clone(),
-        target: None,
-        to: Some(valid.size),
-    };
-    Job::on_volume(kind, subject, Priority::Agent, AGENT_PATIENCE)
 }
 
 fn intent(agent: &Agent, valid: &ValidVolume, kind: OpKind) -> Option<Intent> {
@@ -253,9 +257,9 @@ fn intent(agent: &Agent, valid: &ValidVolume, kind: OpKind) -> Option<Intent> {
         }),
         OpKind::Grow => Some(Intent::Grow { volume, cluster, to: valid.size }),
         OpKind::Adopt => Some(Intent::Adopt { volume, cluster }),
-        OpKind::Retain => Some(Intent::Retain { volume, cluster }),
         OpKind::PreparePool
         | OpKind::Copy
+        | OpKind::Retain
         | OpKind::Delete
         | OpKind::Stage
         | OpKind::Unstage
@@ -263,16 +267,6 @@ fn intent(agent: &Agent, valid: &ValidVolume, kind: OpKind) -> Option<Intent> {
         | OpKind::Unpublish
         | OpKind::Expand => None,
     }
-}
-
-/// Keeps the host object without its StorageVolume.
-pub(super) async fn retain(
-    agent: &Agent,
-    volume: &StorageVolume,
-    valid: &ValidVolume,
-    pool: &KnownPool,
-) -> Result<Outcome, runner::Error> {
-    run(agent, volume, valid, pool, OpKind::Retain).await
 }
 
 fn made(result: Result<Outcome, runner::Error>) -> Standing {
@@ -312,6 +306,8 @@ pub fn reason_of(error: &runner::Error) -> Reason {
             | DeviceError::NotGrown { .. }
             | DeviceError::Tool { .. }
             | DeviceError::Deadline { .. }
+            | DeviceError::NotStill { .. }
+            | DeviceError::Torn { .. }
             | DeviceError::Bug { .. } => Reason::Failed,
         },
         runner::Error::Busy(_)
@@ -329,15 +325,20 @@ fn reason_of_refusal(refusal: &Refusal) -> Reason {
         Refusal::Pool(PoolRefusal::Full { .. }) => Reason::PoolFull,
         Refusal::Pool(PoolRefusal::DeviceHoldsData { .. }) => Reason::DeviceNotBlank,
         Refusal::Pool(_) => Reason::Failed,
+        Refusal::Tag(TagRefusal::TornGroup) => Reason::Failed,
         Refusal::Tag(_) | Refusal::Format(_) => Reason::Inconsistent,
         Refusal::Use(_) => Reason::InUse,
         Refusal::Proof(_) => Reason::NoProof,
     }
 }
 
-/// How long to wait after a failed pass: 1 s, twice as long each time, at most a minute.
+/// How long to wait after a failed pass.
 pub fn error_policy(volume: Arc<StorageVolume>, error: &Error, agent: Arc<Agent>) -> Action {
-    let name = volume.metadata.name.clone().unwrap_or_default();
+    again(&agent, volume.metadata.name.clone().unwrap_or_default(), error)
+}
+
+/// How long to wait after a failed pass: 1 s, twice as long each time, at most a minute.
+pub(super) fn again(agent: &Agent, name: String, error: &Error) -> Action {
     let mut tries = agent.tries();
     let tried = tries.entry(name.clone()).or_default();
     *tried = tried.saturating_add(1);
@@ -345,7 +346,7 @@ pub fn error_policy(volume: Arc<StorageVolume>, error: &Error, agent: Arc<Agent>
     let stale = matches!(error, Error::Api(error) if error.is_stale());
     if !stale {
         let chain = report::chain(error);
-        tracing::warn!(name, error = chain, again_s = seconds, "a pass over a volume failed");
+        tracing::warn!(name, error = chain, again_s = seconds, "a pass failed");
     }
     Action::requeue(Duration::from_secs(seconds))
 }

@@ -1,5 +1,5 @@
-//! The watches: StorageVolumes assigned to this node (a field selector, so that a node never sees the
-//! others), and all StoragePools. They mend themselves when the API server comes back.
+//! The watches: StorageVolumes and StorageSnapshots assigned to this node (a field selector, so that a node never
+//! sees the others), and all StoragePools. They mend themselves when the API server comes back.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use kube::Api;
 use kube::runtime::controller::{Config, applier};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use terrace_crds::{StoragePool, StorageVolume};
+use terrace_crds::{StoragePool, StorageSnapshot, StorageVolume};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use super::snapshot::{self, Snapshots};
 use super::{Agent, volume};
 
 /// Volumes that are worked on at the same time; the queue has its own, lower limit.
@@ -49,6 +50,43 @@ pub async fn volumes(
     let pass = |volume, agent| volume::reconcile(volume, agent).boxed();
     let passes = applier(pass, volume::error_policy, agent, store, asked, config);
     passes.for_each(|_| std::future::ready(())).await;
+}
+
+/// Runs passes over this node's snapshots until `end` turns true: over one that changed, and over all of its group.
+pub async fn snapshots(agent: Arc<Agent>, mut end: watch::Receiver<bool>) {
+    let api: Api<StorageSnapshot> = Api::all(agent.api.client());
+    let mine = watcher::Config::default().fields(&format!("spec.assignment.node={}", agent.node));
+    let (store, writer) = reflector::store();
+    let changed = watcher(api, mine).default_backoff().reflect(writer).touched_objects();
+    let changed = changed.flat_map(|object| {
+        let names = match object {
+            Ok(snapshot) => with_its_group(&snapshot),
+            Err(error) => {
+                tracing::warn!(%error, "the watch of snapshots broke off; it is begun again");
+                Vec::new()
+            }
+        };
+        stream::iter(names)
+    });
+    let ended = async move {
+        // An error means that the sender is gone: the process ends either way.
+        let _ = end.wait_for(|end| *end).await;
+    };
+    let asked = changed.map(|name| Ok::<_, Infallible>(ObjectRef::new(&name)));
+    let asked = asked.take_until(ended.boxed()).boxed();
+    let config = Config::default().concurrency(CONCURRENCY);
+    let here = Arc::new(Snapshots { agent, all: store.clone() });
+    let pass = |snapshot, here| snapshot::reconcile(snapshot, here).boxed();
+    let passes = applier(pass, snapshot::error_policy, here, store, asked, config);
+    passes.for_each(|_| std::future::ready(())).await;
+}
+
+/// Its name, and those of the others that wait for it.
+fn with_its_group(snapshot: &StorageSnapshot) -> Vec<String> {
+    let group = snapshot.spec.group.as_ref().map(|group| group.members.clone());
+    let mut names = group.unwrap_or_default();
+    names.extend(snapshot.metadata.name.clone().filter(|name| !names.contains(name)));
+    names
 }
 
 /// The StoragePools, and a stream that yields whenever one changed.

@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use terrace_device_types::{self as types, Bytes, DeviceRef, PoolUuid, Step, VolumeUuid};
+use terrace_device_types::{
+    self as types, Bytes, DeviceRef, HostState, PoolUuid, Step, VolumeUuid,
+};
 
 use crate::operation::OpKind;
 use crate::queue::schedule::OpId;
@@ -98,12 +100,18 @@ pub enum Undo {
         /// The path.
         target: PathBuf,
     },
+    /// Nothing, and no removal of what was made before: copies taken together stay together from the moment on
+    /// at which the first of them may be in service. What is left to do the next plan does.
+    KeepCopies,
 }
 
 impl Undo {
     /// What takes `step` back, as the journal keeps it.
     #[must_use]
-    pub fn of(step: &Step) -> Option<Self> {
+    pub fn of(kind: OpKind, step: &Step) -> Option<Self> {
+        if let (OpKind::Copy, Step::WriteState { state: HostState::Ready, .. }) = (kind, step) {
+            return Some(Self::KeepCopies);
+        }
         match types::undo(step)? {
             Step::RemoveUnfinished { image, volume } => {
                 Some(Self::RemoveUnfinished { image, volume })
@@ -157,10 +165,11 @@ impl Undo {
         }
     }
 
-    /// The step it stands for.
+    /// The step it stands for, if it is one.
     #[must_use]
-    pub fn step(&self) -> Step {
-        match self.clone() {
+    pub fn step(&self) -> Option<Step> {
+        Some(match self.clone() {
+            Self::KeepCopies => return None,
             Self::RemoveUnfinished { image, volume } => Step::RemoveUnfinished { image, volume },
             Self::RemoveUnfinishedSubvolume { object, volume } => {
                 Step::RemoveUnfinishedSubvolume { object, volume }
@@ -171,7 +180,15 @@ impl Undo {
             Self::DetachLoop { image } => Step::DetachLoop { image },
             Self::Unmount { target } => Step::Unmount { target },
             Self::RemoveTarget { target } => Step::RemoveTarget { target },
-        }
+        })
+    }
+
+    const fn is_thaw(&self) -> bool {
+        matches!(self, Self::EndFreeze { .. })
+    }
+
+    const fn is_removal(&self) -> bool {
+        matches!(self, Self::RemoveUnfinished { .. } | Self::RemoveUnfinishedSubvolume { .. })
     }
 }
 
@@ -185,17 +202,20 @@ impl Record {
         steps: &[Step],
         begun: jiff::Timestamp,
     ) -> Self {
-        let undo = steps.iter().map(Undo::of).collect();
+        let undo = steps.iter().map(|step| Undo::of(kind, step)).collect();
         let steps = steps.iter().map(ToString::to_string).collect();
         Self { id, kind, subject, steps, next: 0, undo, begun }
     }
 
-    /// What takes back everything that may have happened, last first. The step at `next` is included:
-    /// it may have acted without the journal knowing.
+    /// What takes back everything that may have happened, last first, but thaws before all else: writers wait.
+    /// The step at `next` is included: it may have acted without the journal knowing.
     #[must_use]
     pub fn rollback(&self) -> Vec<Step> {
-        let begun = self.undo.iter().take(self.next + 1);
-        begun.rev().flatten().map(Undo::step).collect()
+        let begun: Vec<&Undo> = self.undo.iter().take(self.next + 1).rev().flatten().collect();
+        let kept = begun.contains(&&Undo::KeepCopies);
+        let (thaws, rest): (Vec<_>, Vec<_>) = begun.into_iter().partition(|undo| undo.is_thaw());
+        let rest = rest.into_iter().filter(|undo| !(kept && undo.is_removal()));
+        thaws.into_iter().chain(rest).filter_map(Undo::step).collect()
     }
 }
 

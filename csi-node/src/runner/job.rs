@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use terrace_device_types::{PoolUuid, VolumeUuid};
 
 use crate::journal::record::Subject;
 use crate::operation::OpKind;
@@ -47,6 +48,22 @@ impl Job {
         let pool = subject.pool.map(|pool| (LockKey::Pool(pool.0), LockMode::Shared));
         let locks = volume.into_iter().chain(pool).collect();
         Self { kind, subject, locks, priority, patience }
+    }
+
+    /// The same job with more host objects, each for itself alone: all are taken at once.
+    #[must_use]
+    pub fn with_others(mut self, others: impl IntoIterator<Item = VolumeUuid>) -> Self {
+        let keys = others.into_iter().map(|uuid| LockKey::Volume(uuid.0));
+        self.locks.extend(keys.map(|key| (key, LockMode::Exclusive)));
+        self
+    }
+
+    /// The same job with more pools, each shared.
+    #[must_use]
+    pub fn with_pools(mut self, pools: impl IntoIterator<Item = PoolUuid>) -> Self {
+        let keys = pools.into_iter().map(|uuid| LockKey::Pool(uuid.0));
+        self.locks.extend(keys.map(|key| (key, LockMode::Shared)));
+        self
     }
 }
 

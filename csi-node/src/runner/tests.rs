@@ -2,7 +2,7 @@
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use terrace_device_types::{
     DeviceView, HostState, ImageView, OperationId, PoolUuid, PoolView, Step, StepDone, View,
@@ -58,6 +58,9 @@ impl Host for Hanging {
         none()
     }
     fn usage(&self, _: &Path) -> Result<Usage, DeviceError> {
+        none()
+    }
+    fn taken_at(&self, _: &Path) -> Result<SystemTime, DeviceError> {
         none()
     }
     fn facilities(&self) -> Facilities {

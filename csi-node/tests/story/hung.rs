@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use csi_proto_rs::csi::v1::NodeGetVolumeStatsRequest;
 use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
@@ -66,6 +66,9 @@ impl Host for Hung {
     }
     fn usage(&self, path: &Path) -> Result<Usage, DeviceError> {
         self.real.usage(path)
+    }
+    fn taken_at(&self, object: &Path) -> Result<SystemTime, DeviceError> {
+        self.real.taken_at(object)
     }
     fn facilities(&self) -> Facilities {
         self.real.facilities()

@@ -16,6 +16,7 @@ fn pool(
         tier: "ssd".into(),
         devices: choice.into_iter().collect(),
         file: Some(FileBackend { directory: directory.map(str::to_owned), overprovision: None }),
+        btrfs: None,
         watermarks: None,
     };
     let mut pool = StoragePool::new(name, spec);

@@ -22,6 +22,7 @@ fn asked(mib: u64) -> ValidVolume {
         pool: PoolUuid(Uuid::from_u128(2)),
         size: Bytes::mib(mib),
         mode: VolumeMode::Filesystem { fs: FsType::Xfs },
+        source: None,
         erase: Erase::No,
         fate: Fate::Kept,
     }
