@@ -204,16 +204,20 @@ pub(crate) fn qgroup_remove(root: &File, id: u64) -> io::Result<()> {
     unsafe { ioctl_struct(root, QGROUP_CREATE, &mut args) }.map(drop)
 }
 
-/// Commits the running transaction and waits for it: what was changed before is on the disk. Data that nobody synced is not waited for.
-#[expect(unsafe_code, reason = "BTRFS_IOC_START_SYNC and BTRFS_IOC_WAIT_SYNC")]
-pub(crate) fn commit(root: &File) -> io::Result<()> {
+/// Begins to commit the running transaction; its number. From now on what wants to change something waits for the next one.
+#[expect(unsafe_code, reason = "BTRFS_IOC_START_SYNC")]
+pub(crate) fn begin_commit(root: &File) -> io::Result<u64> {
     let mut transaction = 0u64;
-    // SAFETY: BTRFS_IOC_START_SYNC writes a u64, BTRFS_IOC_WAIT_SYNC reads one.
-    unsafe {
-        ioctl_struct(root, START_SYNC, &mut transaction)?;
-        ioctl_struct(root, WAIT_SYNC, &mut transaction)
-    }
-    .map(drop)
+    // SAFETY: BTRFS_IOC_START_SYNC writes a u64.
+    unsafe { ioctl_struct(root, START_SYNC, &mut transaction) }.map(|_| transaction)
+}
+
+/// Commits the running transaction and waits for it: what was changed before is on the disk. Data that nobody synced is not waited for.
+#[expect(unsafe_code, reason = "BTRFS_IOC_WAIT_SYNC")]
+pub(crate) fn commit(root: &File) -> io::Result<()> {
+    let mut transaction = begin_commit(root)?;
+    // SAFETY: BTRFS_IOC_WAIT_SYNC reads a u64.
+    unsafe { ioctl_struct(root, WAIT_SYNC, &mut transaction) }.map(drop)
 }
 
 /// The filesystem's UUID.

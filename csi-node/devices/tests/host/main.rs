@@ -10,3 +10,6 @@ mod group;
 mod life;
 mod pool;
 mod rig;
+mod subvolume;
+mod subvolume_crash;
+mod subvolume_group;
