@@ -89,8 +89,7 @@ fn free_space_is_published_for_the_node_and_each_class_and_follows_within_second
         of_our_node("stories-xfs")?;
         ensure!(published("capacity-now")?.is_empty(), "published for an Immediate class");
         story.claim("one", "capacity-now", "64Mi", "")?;
-        let bound = "--for=jsonpath={.status.phase}=Bound";
-        story.kubectl(&["wait", "pvc/one", bound, "--timeout=60s"])?;
+        story.binds("one")?;
         let fell = comes_to(&object, before - 64 * MIB, FRESH)?;
         let volume = story.volume("one")?;
         let name = volume["metadata"]["name"].as_str().context("no name")?;
