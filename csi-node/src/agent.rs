@@ -12,6 +12,7 @@ mod owner;
 pub mod pool;
 pub mod pool_plan;
 pub mod report;
+pub mod room;
 pub mod snapshot;
 pub mod usage;
 pub mod usage_watch;
@@ -22,7 +23,7 @@ pub mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use terrace_device_types::{Allocation, PoolUuid, VolumeUuid};
+use terrace_device_types::{Allocation, BackendKind, PoolUuid, VolumeUuid};
 use tokio::sync::Notify;
 
 use crate::context::Context;
@@ -37,6 +38,8 @@ pub struct PoolFacts {
     pub name: String,
     /// Its tier.
     pub tier: String,
+    /// How it keeps volumes.
+    pub backend: BackendKind,
     /// Whether images take their space at once.
     pub allocation: Allocation,
 }

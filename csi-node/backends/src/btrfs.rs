@@ -37,6 +37,10 @@ impl Backend for BtrfsBackend {
         BackendKind::Btrfs
     }
 
+    fn device_filesystem(&self) -> FsType {
+        GROUND.fs
+    }
+
     fn needs(&self) -> &'static [Tool] {
         &[Tool::Blkid, Tool::Wipefs, Tool::MkfsBtrfs]
     }

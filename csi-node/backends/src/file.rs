@@ -31,6 +31,10 @@ impl Backend for FileBackend {
         BackendKind::File
     }
 
+    fn device_filesystem(&self) -> FsType {
+        GROUND.fs
+    }
+
     fn needs(&self) -> &'static [Tool] {
         &Tool::ALL
     }

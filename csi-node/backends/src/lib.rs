@@ -21,7 +21,7 @@ mod staging;
 
 pub use terrace_device_types::BackendKind;
 use terrace_device_types::{
-    Intent, MountPoint, PoolFileReading, PoolIntent, PoolView, Refusal, Step, Tool, View,
+    FsType, Intent, MountPoint, PoolFileReading, PoolIntent, PoolView, Refusal, Step, Tool, View,
 };
 
 pub use btrfs::BtrfsBackend;
@@ -31,6 +31,9 @@ pub use file::FileBackend;
 pub trait Backend: Sync {
     /// Which one it is.
     fn kind(&self) -> BackendKind;
+
+    /// What a device of a pool's own is formatted with.
+    fn device_filesystem(&self) -> FsType;
 
     /// The programs its steps run.
     fn needs(&self) -> &'static [Tool];

@@ -9,11 +9,12 @@ use terrace_crds::node::NodePool;
 use terrace_crds::pool::PoolState;
 use terrace_crds::{Size, StoragePool};
 use terrace_device_types::{
-    Bytes, ClusterUid, DeviceView, FsType, ImageView, OperationId, PoolFile, PoolFileReading,
-    PoolIntent, PoolPlace, PoolRefusal, PoolUuid, PoolView, Refusal, Signature, Step, Wipe,
+    ClusterUid, DeviceView, ImageView, OperationId, PoolFile, PoolFileReading, PoolIntent,
+    PoolPlace, PoolRefusal, PoolUuid, PoolView, Refusal, Signature, Step, Wipe,
 };
 
 use super::pool_plan::{Claim, Place, Refused, World, plan_claims};
+use super::room::{Room, plan_room};
 use super::{Agent, PoolFacts};
 use crate::context::LookError;
 use crate::host::Host;
@@ -25,10 +26,6 @@ use crate::runner::{self, AGENT_PATIENCE, Job, Outcome};
 
 /// A device takes two looks: made and mounted, then marked. One more proves that nothing is left.
 const ROUNDS: usize = 4;
-/// Kept free of volumes, so that the filesystem below has room for its own records: one part in so many.
-const SPARE_PART: u64 = 200;
-/// And at least so much.
-const SPARE_LEAST: u64 = 16 << 20;
 /// A change of size below one part in so many is not worth a write (I8).
 const MOVED_PART: u64 = 100;
 
@@ -143,17 +140,17 @@ async fn one(
     known: &[KnownPool],
     there: Option<&NodePool>,
 ) -> NodePool {
-    let Claim { name, tier, allocation, place, also } = claim;
-    let facts = PoolFacts { name: name.clone(), tier: tier.clone(), allocation };
+    let Claim { name, tier, backend: kind, allocation, place, also } = claim;
+    let facts = PoolFacts { name: name.clone(), tier: tier.clone(), backend: kind, allocation };
     let made = match place {
-        Ok((uuid, place)) => make(agent, &name, uuid, &place, cluster, known).await,
+        Ok((uuid, place)) => make(agent, &name, uuid, kind, &place, cluster, known).await,
         Err(refused) => Err(refused.into()),
     };
-    let backend = BackendKind::File.as_str().to_owned();
+    let backend = kind.as_str().to_owned();
     match made {
         Ok((uuid, view, images)) => {
             agent.facts().insert(uuid, facts);
-            let (capacity, free) = room(&view, &images);
+            let Room { capacity, free } = plan_room(&view, &images);
             let settled = |now: u64, was: Option<&Size>| Some(settle(now, was));
             NodePool {
                 name,
@@ -195,6 +192,7 @@ async fn make(
     agent: &Agent,
     name: &str,
     uuid: PoolUuid,
+    kind: BackendKind,
     place: &Place,
     cluster: &ClusterUid,
     known: &[KnownPool],
@@ -203,12 +201,12 @@ async fn make(
         Place::Directory(dir) => (dir.clone(), None),
         Place::Device { device, dir } => (dir.clone(), Some(device.clone())),
     };
-    let uuid = validate_known(agent, name, uuid, place, cluster, known).await?;
+    let uuid = validate_known(agent, name, uuid, kind, place, cluster, known).await?;
     let file = PoolFile {
         pool_uuid: uuid,
         cluster_uid: cluster.clone(),
         pool: name.to_owned(),
-        backend: BackendKind::File,
+        backend: kind,
     };
     for _ in 0..ROUNDS {
         if run(agent, &file, &dir, device.clone()).await? == Outcome::Already {
@@ -235,6 +233,7 @@ async fn validate_known(
     agent: &Agent,
     name: &str,
     uuid: PoolUuid,
+    kind: BackendKind,
     place: &Place,
     cluster: &ClusterUid,
     known: &[KnownPool],
@@ -253,7 +252,7 @@ async fn validate_known(
             Ok(file.pool_uuid)
         }
         PoolFileReading::Absent if is_gone => Err(Fault::Gone { dir, uuid }),
-        PoolFileReading::Absent => validate_device(agent, uuid, place, &was_here).await,
+        PoolFileReading::Absent => validate_device(agent, uuid, kind, place, &was_here).await,
         PoolFileReading::Read(_) | PoolFileReading::Unreadable(_) => Ok(uuid),
     }
 }
@@ -263,6 +262,7 @@ async fn validate_known(
 async fn validate_device(
     agent: &Agent,
     uuid: PoolUuid,
+    kind: BackendKind,
     place: &Place,
     was_here: &impl Fn(&Path) -> bool,
 ) -> Result<PoolUuid, Fault> {
@@ -273,7 +273,8 @@ async fn validate_device(
     let asked = (**device).clone();
     let probed = agent.context.look(move |host| host.probe_device(asked)).await?;
     let found = probed.map_err(runner::Error::Observe)?.signature;
-    if found == (Signature::Filesystem { fs: FsType::Xfs, uuid: uuid.filesystem_uuid() }) {
+    let fs = backend(kind).device_filesystem();
+    if found == (Signature::Filesystem { fs, uuid: uuid.filesystem_uuid() }) {
         return Ok(uuid);
     }
     Err(Fault::Wiped { device: device.id.clone(), uuid, found: found.to_string() })
@@ -330,7 +331,7 @@ fn plan(
         None => PoolPlace::Directory,
         Some(device) => {
             let mounted = mounts.iter().rev().find(|mount| mount.at == dir);
-            let ours = mounted.is_some_and(|mount| mount.dev_t == device.dev_t);
+            let ours = mounted.is_some_and(|mount| mount.stands_on(&device));
             // What is mounted already needs no look at its signature (I8).
             let device = if ours {
                 device
@@ -343,15 +344,6 @@ fn plan(
     let backend: &dyn Backend = backend(file.backend);
     let intent = PoolIntent::Make { file: file.clone(), place };
     Ok(backend.plan_pool(&intent, &view, &mounts)?)
-}
-
-/// What volumes may take in all, and what is free now, in bytes.
-fn room(view: &PoolView, images: &[ImageView]) -> (u64, u64) {
-    let taken: u64 = images.iter().map(|image| image.allocated.0).sum();
-    let Bytes(free) = view.free;
-    let all = free + taken;
-    let spare = (all / SPARE_PART).max(SPARE_LEAST);
-    (all.saturating_sub(spare), free.saturating_sub(spare))
 }
 
 /// What is reported stays as it is until it has moved far enough.

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use terrace_crds::StoragePool;
 use terrace_crds::pool::{DeviceChoice, DeviceSelector};
-use terrace_device_types::{Allocation, ClusterUid, DeviceKind, DeviceView, PoolUuid};
+use terrace_device_types::{Allocation, BackendKind, ClusterUid, DeviceKind, DeviceView, PoolUuid};
 use uuid::Uuid;
 
 use crate::journal::KnownPool;
@@ -33,6 +33,8 @@ pub struct Claim {
     pub name: String,
     /// Its tier.
     pub tier: String,
+    /// How it keeps volumes.
+    pub backend: BackendKind,
     /// Whether images take their space at once.
     pub allocation: Allocation,
     /// What it gets, with its UUID here; or why it gets nothing.
@@ -44,8 +46,8 @@ pub struct Claim {
 /// Why a pool gets nothing here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Only the file backend is there.
-    #[error("its backend is not part of this release: use spec.file")]
+    /// None that is known here, or more than one.
+    #[error("it does not name exactly one backend of this release: use spec.file or spec.btrfs")]
     NoBackend,
     /// Neither folder nor device.
     #[error("it names neither a directory nor a device")]
@@ -124,18 +126,32 @@ fn plan_claim(pool: &StoragePool, world: &World<'_>, older: &[Claim]) -> Claim {
     let overprovision = pool.spec.file.as_ref().and_then(|file| file.overprovision);
     let sparse = overprovision.is_some_and(|factor| factor > 1.0);
     let allocation = if sparse { Allocation::Sparse } else { Allocation::Reserved };
-    let place = plan_place(pool, &name, world, older);
-    Claim { name, tier: pool.spec.tier.clone(), allocation, place, also: None }
+    let named = named_backend(pool);
+    let place = match &named {
+        Some((_, directory)) => plan_place(pool, &name, *directory, world, older),
+        None => Err(Refused::NoBackend),
+    };
+    let backend = named.map_or(BackendKind::File, |(backend, _)| backend);
+    Claim { name, tier: pool.spec.tier.clone(), backend, allocation, place, also: None }
+}
+
+/// The backend, and the folder it is to use if it names one.
+fn named_backend(pool: &StoragePool) -> Option<(BackendKind, Option<&String>)> {
+    match (&pool.spec.file, &pool.spec.btrfs) {
+        (Some(file), None) => Some((BackendKind::File, file.directory.as_ref())),
+        (None, Some(btrfs)) => Some((BackendKind::Btrfs, btrfs.directory.as_ref())),
+        (None, None) | (Some(_), Some(_)) => None,
+    }
 }
 
 fn plan_place(
     pool: &StoragePool,
     name: &str,
+    directory: Option<&String>,
     world: &World<'_>,
     older: &[Claim],
 ) -> Result<(PoolUuid, Place), Refused> {
-    let file = pool.spec.file.as_ref().ok_or(Refused::NoBackend)?;
-    match (&file.directory, pool.spec.devices.first()) {
+    match (directory, pool.spec.devices.first()) {
         (Some(directory), _) => plan_directory(name, directory, world, older),
         (None, Some(choice)) => plan_device(name, choice, world, older),
         (None, None) => Err(Refused::NoPlace),

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use terrace_backends::BackendKind;
 use terrace_crds::volume::{Operation, StorageVolumeStatus};
 use terrace_crds::{ConditionType, StorageVolume, condition};
-use terrace_device_types::View;
+use terrace_device_types::{PoolFileReading, View};
 
-use super::Agent;
 use super::desired::ValidVolume;
 use super::events::Notice;
 use super::verdict::{Facts, Patience, Place, Standing, owned, plan_status};
 use super::volume::{Error, was_ready};
+use super::{Agent, PoolFacts};
 use crate::journal::KnownPool;
 use crate::runner::{self, Outcome, Progress};
 
@@ -96,9 +95,20 @@ fn place(
     let known = outlook.pool.as_ref().map(|pool| pool.name.clone());
     Place {
         pool: known.or_else(|| there.pool.clone()).unwrap_or_else(|| valid.pool.to_string()),
+        backend: backend(facts.as_ref(), outlook, there),
         tier: facts.map(|facts| facts.tier),
-        backend: BackendKind::File.as_str().to_owned(),
     }
+}
+
+/// As the pool says itself; while it is out of sight, as was said before.
+fn backend(facts: Option<&PoolFacts>, outlook: &Outlook, there: &StorageVolumeStatus) -> String {
+    let said = outlook.view.as_ref().and_then(|view| match &view.pool.file {
+        PoolFileReading::Read(file) => Some(file.backend),
+        PoolFileReading::Absent | PoolFileReading::Unreadable(_) => None,
+    });
+    let known = said.or_else(|| facts.map(|facts| facts.backend));
+    let known = known.map(|kind| kind.as_str().to_owned());
+    known.or_else(|| there.backend.clone()).unwrap_or_default()
 }
 
 fn notices(
@@ -117,7 +127,7 @@ fn notices(
         }
         Standing::Made if there.capacity.is_some() && there.capacity != now.capacity => {
             let size = now.capacity.as_ref().map(ToString::to_string).unwrap_or_default();
-            notices.push(Notice::Grown(format!("image on node {node} has {size} now")));
+            notices.push(Notice::Grown(format!("it has {size} on node {node} now")));
         }
         Standing::Made => {}
         Standing::Lingers { patience: Patience::InTime, .. } => {}

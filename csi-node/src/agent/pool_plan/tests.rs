@@ -148,3 +148,23 @@ fn a_pool_keeps_its_uuid_and_two_pools_never_share_one() {
     assert_ne!(uuid("p", "/pools/p"), uuid("q", "/pools/p"));
     assert_ne!(uuid("p", "/pools/p"), uuid("p", "/pools/q"));
 }
+
+#[test]
+fn a_pool_of_either_backend_gets_its_folder_or_its_device() {
+    let mut pools =
+        [pool("folder", 10, Some("/pools/a"), None), pool("disk", 20, None, by_id("sda"))];
+    for pool in &mut pools {
+        let directory = pool.spec.file.take().and_then(|file| file.directory);
+        pool.spec.btrfs = Some(terrace_crds::pool::BtrfsBackend { directory });
+    }
+    let claims = claims(&pools, &[disk("sda", false)], &[]);
+    for claim in &claims {
+        assert_eq!(claim.backend, BackendKind::Btrfs);
+        assert!(claim.place.is_ok(), "{claim:?}");
+    }
+    pools[0].spec.file = Some(FileBackend { directory: None, overprovision: None });
+    pools[1].spec.btrfs = None;
+    for claim in self::claims(&pools, &[], &[]) {
+        assert_eq!(claim.place, Err(Refused::NoBackend));
+    }
+}

@@ -1,0 +1,75 @@
+//! How much a pool has for volumes. Pure: a look at the pool and its host objects go in, figures come out.
+//!
+//! Copies share extents with their source, and each of them says that it holds them. What is shared is counted once: of all objects that
+//! stem from one another, the largest counts. That is what the pool would get back at least, were they all deleted.
+
+use std::collections::BTreeMap;
+
+use terrace_device_types::{Bytes, ImageView, PoolView, TagReading, VolumeUuid};
+
+/// Kept free of volumes, so that the filesystem below has room for its own records: one part in so many.
+const SPARE_PART: u64 = 200;
+/// And at least so much.
+const SPARE_LEAST: u64 = 16 << 20;
+
+/// Figures of a pool, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// What volumes may take in all.
+    pub capacity: u64,
+    /// What is free now.
+    pub free: u64,
+}
+
+/// What volumes may take in all, and what is free now.
+#[must_use]
+pub fn plan_room(view: &PoolView, images: &[ImageView]) -> Room {
+    let Bytes(free) = view.free;
+    let all = free + taken(images);
+    let spare = (all / SPARE_PART).max(SPARE_LEAST);
+    Room { capacity: all.saturating_sub(spare), free: free.saturating_sub(spare) }
+}
+
+/// What the objects hold together, at least.
+fn taken(images: &[ImageView]) -> u64 {
+    let mut parents: BTreeMap<VolumeUuid, VolumeUuid> = BTreeMap::new();
+    for (uuid, source) in images.iter().filter_map(kin) {
+        // A source that is gone still connects those that began with its bytes.
+        let (one, two) = (root(&parents, uuid), source.map(|source| root(&parents, source)));
+        if let Some(two) = two.filter(|two| *two != one) {
+            parents.insert(one, two);
+        }
+    }
+    let mut lineages: BTreeMap<VolumeUuid, u64> = BTreeMap::new();
+    let mut alone = 0;
+    for image in images {
+        match kin(image) {
+            Some((uuid, _)) => {
+                let largest = lineages.entry(root(&parents, uuid)).or_default();
+                *largest = image.allocated.0.max(*largest);
+            }
+            // Whose it is can't be told.
+            None => alone += image.allocated.0,
+        }
+    }
+    alone + lineages.values().sum::<u64>()
+}
+
+fn kin(image: &ImageView) -> Option<(VolumeUuid, Option<VolumeUuid>)> {
+    match &image.tag {
+        TagReading::Read(tag) => Some((tag.volume, tag.source)),
+        TagReading::Absent | TagReading::Unreadable(_) => None,
+    }
+}
+
+fn root(parents: &BTreeMap<VolumeUuid, VolumeUuid>, of: VolumeUuid) -> VolumeUuid {
+    let mut at = of;
+    while let Some(parent) = parents.get(&at) {
+        at = *parent;
+    }
+    at
+}
+
+#[cfg(test)]
+#[path = "room/tests.rs"]
+mod tests;
