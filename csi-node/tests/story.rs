@@ -9,6 +9,8 @@ mod agent;
 mod api;
 #[path = "story/bench.rs"]
 mod bench;
+#[path = "story/copies.rs"]
+mod copies;
 #[path = "story/crash.rs"]
 mod crash;
 #[path = "story/hung.rs"]
@@ -19,3 +21,7 @@ mod kubelet;
 mod node;
 #[path = "story/pools.rs"]
 mod pools;
+#[path = "story/groups.rs"]
+mod groups;
+#[path = "story/snapshots.rs"]
+mod snapshots;

@@ -14,8 +14,8 @@ use csi_proto_rs::csi::v1::{
 use hyper_util::rt::TokioIo;
 use terrace_backends::{BackendKind, backend};
 use terrace_device_types::{
-    Allocation, BackendKind, Bytes, ClusterUid, FsType, Intent, OperationId, PoolFile, PoolIntent,
-    PoolPlace, PoolUuid, Step, View, VolumeMode, VolumeUuid,
+    Allocation, Bytes, ClusterUid, FsType, Intent, OperationId, PoolFile, PoolIntent, PoolPlace,
+    PoolUuid, Step, View, VolumeMode, VolumeUuid,
 };
 use terrace_node::context::{Context, observe_and_plan};
 use terrace_node::csi::identity::IdentityService;
@@ -53,15 +53,36 @@ pub(crate) struct Running {
 
 impl Bench {
     pub(crate) fn new() -> Self {
+        let bench = Self::bare();
+        bench.make_pool();
+        bench
+    }
+
+    /// One whose pool lies on an xfs of its own: with reflink, wherever this runs.
+    pub(crate) fn on_xfs() -> Self {
+        let bench = Self::bare();
+        let (disk, pool) = (bench.path("disk"), &bench.pool.dir);
+        let file = std::fs::File::create(&disk).expect("a file");
+        file.set_len(2 << 30).expect("a sparse one");
+        std::fs::create_dir(pool).expect("a folder");
+        let (disk, pool) = (text(&disk), text(pool));
+        for line in [["mkfs.xfs", "-q", &disk, ""], ["mount", "-oloop", &disk, &pool]] {
+            let words = line.iter().skip(1).filter(|word| !word.is_empty());
+            let ended = std::process::Command::new(line[0]).args(words).status();
+            assert!(ended.is_ok_and(|ended| ended.success()), "{line:?}");
+        }
+        bench.make_pool();
+        bench
+    }
+
+    fn bare() -> Self {
         // Not in /tmp, which may be a tmpfs: a pool needs trusted attributes.
         let dir = tempfile::tempdir_in("/var/tmp").expect("a folder on a disk");
         let cluster: ClusterUid = Uuid::new_v4().to_string().parse().expect("a token");
         let uuid = PoolUuid(Uuid::new_v4());
         let path = dir.path().join("pool");
         let pool = KnownPool { uuid, name: "pool".into(), dir: path, device: None };
-        let bench = Self { dir, cluster, pool };
-        bench.make_pool();
-        bench
+        Self { dir, cluster, pool }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

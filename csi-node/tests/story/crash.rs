@@ -19,8 +19,21 @@ where
     S: Fn(Arc<Bench>, Running) -> F,
     F: Future<Output = Result<(), ()>>,
 {
+    at_every_point_of(Bench::new, prepare, story, proof).await;
+}
+
+/// As [`at_every_point`], on such a bench.
+pub(crate) async fn at_every_point_of<S, F>(
+    make: fn() -> Bench,
+    prepare: impl AsyncFn(&Bench),
+    story: S,
+    proof: impl Fn(&Bench),
+) where
+    S: Fn(Arc<Bench>, Running) -> F,
+    F: Future<Output = Result<(), ()>>,
+{
     let points = {
-        let bench = Arc::new(Bench::new());
+        let bench = Arc::new(make());
         prepare(&bench).await;
         let faults = Arc::new(StopAt::never());
         let running = bench.start_with(faults.clone()).await;
@@ -30,7 +43,7 @@ where
     };
     assert!(points.len() > 8, "a story worth its name: {points:?}");
     for (number, point) in points.iter().enumerate() {
-        let bench = Arc::new(Bench::new());
+        let bench = Arc::new(make());
         prepare(&bench).await;
         let faults = Arc::new(StopAt::nth(number));
         let running = bench.start_with(faults.clone()).await;
@@ -50,7 +63,8 @@ async fn revive(bench: &Bench, point: Point) {
     let context = bench.context(Arc::new(NoFaults));
     let recovered = recover(&context.runner, &context.pools, &bench.cluster).await;
     for one in recovered.expect("the journal is read") {
-        let harmless = one.error.is_none() || one.record.kind == OpKind::Create;
+        let harmless =
+            one.error.is_none() || matches!(one.record.kind, OpKind::Create | OpKind::Copy);
         assert!(harmless, "{point}: {:?}", one.error);
     }
     let open = context.runner.journal.open_operations().expect("the journal is read");
