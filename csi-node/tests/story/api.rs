@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 pub(crate) struct Known {
     /// The PersistentVolume, or the status code of an error; `None`: there is none.
     pub(crate) pv: Option<Result<Value, u16>>,
+    /// The status of the StorageNode; `None`: there is none.
+    pub(crate) node: Option<Value>,
     /// Every write: method, path, body.
     pub(crate) writes: Vec<(Method, String, Value)>,
 }
@@ -32,6 +34,10 @@ impl FakeApi {
 
     pub(crate) fn set_pv(&self, pv: Option<Result<Value, u16>>) {
         self.known.lock().expect("unpoisoned").pv = pv;
+    }
+
+    pub(crate) fn set_node(&self, status: Value) {
+        self.known.lock().expect("unpoisoned").node = Some(status);
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -55,8 +61,11 @@ impl FakeApi {
             known.writes.push((parts.method, path.clone(), body.clone()));
             return reply(200, &written(&path, body));
         }
-        let pv = known.pv.clone();
+        let (pv, node) = (known.pv.clone(), known.node.clone());
         drop(known);
+        if let (true, Some(status)) = (path.contains("/storagenodes/"), node) {
+            return reply(200, &storage_node(&status));
+        }
         match (path.contains("/persistentvolumes/"), pv) {
             (true, Some(Ok(pv))) => reply(200, &pv),
             (true, Some(Err(code))) => reply(code, &failure(code)),
@@ -80,7 +89,22 @@ fn written(path: &str, mut body: Value) -> Value {
             json!({ "origin": "CSI", "capacity": "1Gi", "volumeMode": "Block", "pool": "p" });
         body["spec"] = spec;
     }
+    if path.contains("/storagesnapshots/") {
+        body["apiVersion"] = json!("terrace.storage/v1alpha1");
+        body["kind"] = json!("StorageSnapshot");
+        body["spec"] = json!({
+            "snapshotUUID": "", "sourceVolume": "", "sourceVolumeUUID": "", "capacity": "1Gi",
+            "volumeMode": "Block",
+        });
+    }
     body
+}
+
+fn storage_node(status: &Value) -> Value {
+    json!({
+        "apiVersion": "terrace.storage/v1alpha1", "kind": "StorageNode",
+        "metadata": { "name": "node-1" }, "spec": {}, "status": status,
+    })
 }
 
 fn failure(code: u16) -> Value {
