@@ -9,7 +9,8 @@ use clap::Args;
 
 use crate::paths::Paths;
 use crate::run::{Progress, command};
-use crate::tools;
+use crate::test::search_path;
+use crate::tools::{self, Tools};
 
 /// Arguments of `hack/bench`.
 #[derive(Args)]
@@ -30,6 +31,7 @@ impl Bench {
             .args(self.words)
             .current_dir(&paths.repo)
             .env("CARGO_TARGET_DIR", &paths.target)
+            .env("PATH", search_path(&Tools::locate(paths)?))
             .env("TERRACE_KUBECONFIG", paths.kubeconfig())
             .env("TERRACE_XTASK", std::env::current_exe()?);
         let status = cargo.status().context("start cargo")?;

@@ -224,7 +224,8 @@ fn parse_summary(line: &str) -> Option<(usize, usize)> {
     Some((passed, failed))
 }
 
-fn search_path(tools: &Tools) -> String {
+/// The rig's programs before those of the machine: a fresh one has no kubectl.
+pub(crate) fn search_path(tools: &Tools) -> String {
     let own = std::env::var("PATH").unwrap_or_default();
     format!("{}:{own}", tools.search_path())
 }
