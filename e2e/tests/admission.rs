@@ -21,10 +21,11 @@ const NAMESPACE: &str = "terrace-system";
 const VOLUME_UUID: &str = "11111111-1111-4111-8111-111111111111";
 const POOL_UUID: &str = "22222222-2222-4222-8222-222222222222";
 const OTHER_UUID: &str = "33333333-3333-4333-8333-333333333333";
-const POLICIES: [&str; 6] = [
+const POLICIES: [&str; 7] = [
     "terrace-volume-delete",
     "terrace-volume-spec",
     "terrace-snapshot",
+    "terrace-snapshot-delete",
     "terrace-node-volumes",
     "terrace-storagenode",
     "terrace-status",
@@ -351,15 +352,46 @@ async fn a_storagenode_is_written_by_the_agent_of_that_node_and_removed_by_peopl
     .await
 }
 
+fn snapshot(name: &str, node: &str) -> Result<StorageSnapshot> {
+    Ok(from_value(json!({
+        "apiVersion": "terrace.storage/v1alpha1", "kind": "StorageSnapshot", "metadata": {"name": name},
+        "spec": {
+            "snapshotUUID": OTHER_UUID, "sourceVolume": "pvc", "sourceVolumeUUID": VOLUME_UUID,
+            "capacity": "1Gi", "volumeMode": "Block", "assignment": {"node": node, "poolUUID": POOL_UUID},
+        },
+    }))?)
+}
+
 #[tokio::test]
-async fn nobody_makes_a_snapshot_while_the_engine_is_missing() -> Result<()> {
-    let snapshot: StorageSnapshot = from_value(json!({
-        "apiVersion": "terrace.storage/v1alpha1", "kind": "StorageSnapshot", "metadata": {"name": "admission"},
-        "spec": {"snapshotUUID": OTHER_UUID, "sourceVolume": "pvc", "sourceVolumeUUID": VOLUME_UUID},
-    }))?;
-    let person: Api<StorageSnapshot> = Api::all(rig::client().await?);
-    let made = person.create(&dry(), &snapshot).await;
-    refused(made, "the snapshot engine is not part of this release")
+async fn i1_a_snapshot_is_the_operators_and_goes_with_its_stamp_only() -> Result<()> {
+    staged(async |actors| {
+        let [operator, person, here, there] =
+            [&actors.operator, &actors.person, &actors.here, &actors.there]
+                .map(|client| Api::<StorageSnapshot>::all(client.clone()));
+        let name = format!("admission-{}", Uuid::new_v4().simple());
+        let made = snapshot(&name, &actors.nodes[0])?;
+        refused(person.create(&dry(), &made).await, "create a VolumeSnapshot")?;
+        operator.create(&PostParams::default(), &made).await.context("the operator makes it")?;
+        let params = PatchParams::default();
+        let stamp = json!({"spec": {"deletion": {
+            "snapshotUUID": OTHER_UUID, "id": VOLUME_UUID, "requestedAt": "2026-11-22T10:00:00Z",
+        }}});
+        let stamped = Patch::Merge(&stamp);
+        let by_person = person.patch(&name, &params, &stamped).await;
+        let report = Patch::Merge(json!({"status": {"pool": "fast"}}));
+        let by_other = there.patch_status(&name, &params, &report).await;
+        let by_node = here.patch_status(&name, &params, &report).await;
+        let taken = person.delete(&name, &DeleteParams::default()).await;
+        let unstamped = operator.delete(&name, &DeleteParams::default()).await;
+        operator.patch(&name, &params, &stamped).await.context("stamp as the operator")?;
+        operator.delete(&name, &DeleteParams::default()).await.context("with a stamp")?;
+        refused(by_person, "it is the CSI controller's")?;
+        refused(by_other, "whose spec.assignment.node is")?;
+        by_node.context("its own node reports")?;
+        refused(taken, "deleting its VolumeSnapshot")?;
+        refused(unstamped, "spec.deletion is not set")
+    })
+    .await
 }
 
 #[tokio::test]

@@ -8,15 +8,21 @@ pub mod create;
 pub mod deadline;
 pub mod delete;
 pub mod expand;
+pub mod group;
 pub mod identity;
 pub mod list;
+pub mod snapshot;
+pub mod snapshots;
 pub mod validate;
 pub mod wait;
 pub mod wire;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use kube::{Api, Client};
+use kube::core::ClusterResourceScope;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use terrace_crds::StorageVolume;
 use terrace_crds::names::is_dns_label;
 use uuid::Uuid;
@@ -53,10 +59,25 @@ impl Service {
     /// # Errors
     /// [`Error::Api`] where the API server does not answer.
     pub async fn read(&self, name: &str) -> Result<Option<StorageVolume>, Error> {
+        self.read_object(name).await
+    }
+
+    /// As [`Service::read`], for an object of any of our cluster-wide kinds.
+    ///
+    /// # Errors
+    /// As [`Service::read`].
+    pub async fn read_object<K>(&self, name: &str) -> Result<Option<K>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = ClusterResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug,
+    {
         if !is_dns_label(name) {
             return Ok(None);
         }
-        let volumes = Api::<StorageVolume>::all(self.client.clone());
-        volumes.get_opt(name).await.map_err(|error| Error::api("get StorageVolume", name, error))
+        let verb = format!("get {}", K::kind(&()));
+        let objects = Api::<K>::all(self.client.clone());
+        objects.get_opt(name).await.map_err(|error| Error::api(&verb, name, error))
     }
 }

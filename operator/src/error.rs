@@ -7,9 +7,11 @@ use terrace_crds::condition::Reason;
 use terrace_plan::capability::CapabilityError;
 use terrace_plan::class::Class;
 use terrace_plan::create::CreateError;
+use terrace_plan::group::GroupError;
 use terrace_plan::grow::GrowError;
 use terrace_plan::parameters::ParameterError;
 use terrace_plan::size::SizeError;
+use terrace_plan::snapshot::SnapshotError;
 use terrace_plan::topology::TopologyError;
 use tonic::{Code, Status};
 
@@ -32,7 +34,7 @@ pub enum Error {
         name: String,
     },
     /// Another call for the same volume is under way (CSI: ABORTED).
-    #[error("{holder} for volume {name} is under way")]
+    #[error("{holder} for {name} is under way")]
     Busy {
         /// The volume.
         name: String,
@@ -51,8 +53,24 @@ pub enum Error {
         /// Its handle.
         name: String,
     },
+    /// No such snapshot, or group.
+    #[error("there is no snapshot {name}")]
+    NoSnapshot {
+        /// Its handle.
+        name: String,
+    },
+    /// The operator or the node says that it cannot be taken now.
+    #[error("snapshot {name} cannot be taken: {message}")]
+    SnapshotRefused {
+        /// Its name.
+        name: String,
+        /// From the closed list.
+        reason: Reason,
+        /// Cause and remedy.
+        message: String,
+    },
     /// It is on its way out.
-    #[error("volume {name} is being deleted: try again")]
+    #[error("{name} is being deleted: try again")]
     Leaving {
         /// Its name.
         name: String,
@@ -93,6 +111,12 @@ pub enum Error {
     /// See the source.
     #[error(transparent)]
     Create(#[from] CreateError),
+    /// See the source.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// See the source.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// See the source.
     #[error(transparent)]
     Grow(#[from] GrowError),
@@ -143,9 +167,16 @@ impl Error {
             | Self::Deadline { .. }
             | Self::NotLeading
             | Self::Leaving { .. } => Class::Retry,
-            Self::Refused { reason, .. } => class_of(*reason),
+            Self::Refused { reason, .. } | Self::SnapshotRefused { reason, .. } => {
+                class_of(*reason)
+            }
             Self::GrowthRefused { .. } => Class::Wait,
-            Self::NotFound { .. } | Self::Field { .. } | Self::Token { .. } => Class::Invalid,
+            Self::NotFound { .. }
+            | Self::NoSnapshot { .. }
+            | Self::Field { .. }
+            | Self::Token { .. } => Class::Invalid,
+            Self::Snapshot(error) => error.class(),
+            Self::Group(error) => error.class(),
             Self::Create(error) => error.class(),
             Self::Grow(error) => error.class(),
             Self::Size(error) => error.class(),
@@ -157,8 +188,18 @@ impl Error {
 
     fn code(&self) -> Code {
         match self {
-            Self::NotFound { .. } => Code::NotFound,
-            Self::Create(CreateError::Exists { .. }) => Code::AlreadyExists,
+            Self::NotFound { .. } | Self::NoSnapshot { .. } => Code::NotFound,
+            Self::Create(CreateError::Exists { .. })
+            | Self::Snapshot(SnapshotError::Exists { .. })
+            | Self::Group(GroupError::Exists { .. }) => Code::AlreadyExists,
+            Self::Snapshot(SnapshotError::SourceLeaving { .. })
+            | Self::Group(GroupError::Apart { .. } | GroupError::Backends { .. }) => {
+                Code::FailedPrecondition
+            }
+            // The moment could not be held: a retry takes another one.
+            Self::SnapshotRefused { reason: Reason::Inconsistent | Reason::NotFound, .. } => {
+                Code::Aborted
+            }
             Self::Create(CreateError::Size(error)) | Self::Size(error) => code_of_size(error),
             Self::Grow(GrowError::Size(error)) => code_of_size(error),
             Self::Grow(GrowError::Leaving { .. }) => Code::FailedPrecondition,
@@ -173,6 +214,9 @@ impl Error {
             | Self::Deadline { .. }
             | Self::Leaving { .. }
             | Self::Refused { .. }
+            | Self::SnapshotRefused { .. }
+            | Self::Snapshot(_)
+            | Self::Group(_)
             | Self::GrowthRefused { .. }
             | Self::Field { .. }
             | Self::Create(_)

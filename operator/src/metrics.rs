@@ -22,6 +22,8 @@ const BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 pub enum Kind {
     /// Of StorageVolumes.
     StorageVolume,
+    /// Of StorageSnapshots.
+    StorageSnapshot,
     /// Of StoragePools.
     StoragePool,
     /// Of LifecyclePolicies.
@@ -40,7 +42,7 @@ enum Outcome {
     Bug,
 }
 
-/// A method of the CSI Controller service.
+/// A method of the CSI Controller or GroupController service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Method {
     /// CreateVolume.
@@ -55,6 +57,20 @@ pub enum Method {
     ListVolumes,
     /// GetCapacity.
     GetCapacity,
+    /// CreateSnapshot.
+    CreateSnapshot,
+    /// DeleteSnapshot.
+    DeleteSnapshot,
+    /// ListSnapshots.
+    ListSnapshots,
+    /// GetSnapshot.
+    GetSnapshot,
+    /// CreateVolumeGroupSnapshot.
+    CreateVolumeGroupSnapshot,
+    /// DeleteVolumeGroupSnapshot.
+    DeleteVolumeGroupSnapshot,
+    /// GetVolumeGroupSnapshot.
+    GetVolumeGroupSnapshot,
 }
 
 impl Method {
@@ -68,6 +84,13 @@ impl Method {
             Self::ValidateVolumeCapabilities => "ValidateVolumeCapabilities",
             Self::ListVolumes => "ListVolumes",
             Self::GetCapacity => "GetCapacity",
+            Self::CreateSnapshot => "CreateSnapshot",
+            Self::DeleteSnapshot => "DeleteSnapshot",
+            Self::ListSnapshots => "ListSnapshots",
+            Self::GetSnapshot => "GetSnapshot",
+            Self::CreateVolumeGroupSnapshot => "CreateVolumeGroupSnapshot",
+            Self::DeleteVolumeGroupSnapshot => "DeleteVolumeGroupSnapshot",
+            Self::GetVolumeGroupSnapshot => "GetVolumeGroupSnapshot",
         }
     }
 }

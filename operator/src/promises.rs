@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use terrace_crds::volume::Assignment;
 use terrace_crds::{Size, StorageVolume};
-use terrace_plan::effect::Effect;
+use terrace_plan::effect::{Effect, ObjectRef};
 use terrace_plan::space::{bytes, granted};
 use terrace_plan::world::World;
 
@@ -15,6 +15,8 @@ use terrace_plan::world::World;
 struct Promise {
     assignment: Option<Assignment>,
     capacity: u64,
+    /// Version of the object that it was decided on: the write that follows is the next one, or none.
+    version: String,
 }
 
 /// Promises by UID of the volume or snapshot.
@@ -103,20 +105,19 @@ impl Drop for Noted<'_> {
     }
 }
 
+fn promise(of: &ObjectRef, assignment: Option<Assignment>, capacity: u64) -> (String, Promise) {
+    let version = of.resource_version.clone();
+    (of.uid.clone(), Promise { assignment, capacity, version })
+}
+
 /// What an effect promises, and to whom.
 fn promise_of(effect: &Effect) -> Option<(String, Promise)> {
     match effect {
-        Effect::AssignVolume { volume, assignment, pool: _, bytes } => {
-            let assignment = Some(assignment.clone());
-            Some((volume.uid.clone(), Promise { assignment, capacity: *bytes }))
+        Effect::AssignVolume { volume: of, assignment, pool: _, bytes }
+        | Effect::AssignSnapshot { snapshot: of, assignment, pool: _, bytes } => {
+            Some(promise(of, Some(assignment.clone()), *bytes))
         }
-        Effect::AssignSnapshot { snapshot, assignment, pool: _, bytes } => {
-            let assignment = Some(assignment.clone());
-            Some((snapshot.uid.clone(), Promise { assignment, capacity: *bytes }))
-        }
-        Effect::GrowVolume { volume, to } => {
-            Some((volume.uid.clone(), Promise { assignment: None, capacity: *to }))
-        }
+        Effect::GrowVolume { volume, to } => Some(promise(volume, None, *to)),
         Effect::CreateVolume { .. }
         | Effect::NameVolume { .. }
         | Effect::MakePersistent { .. }
@@ -141,7 +142,15 @@ fn promise_of(effect: &Effect) -> Option<(String, Promise)> {
     }
 }
 
+/// Whether the watch has told of the write, or of a later one: what was granted may have been taken back since.
 fn is_told(volume: &StorageVolume, promise: &Promise) -> bool {
+    let number = |version: &str| version.parse::<u64>().ok();
+    let seen = volume.metadata.resource_version.as_deref().and_then(number);
+    if let (Some(seen), Some(decided)) = (seen, number(&promise.version))
+        && seen > decided
+    {
+        return true;
+    }
     match &promise.assignment {
         // What a Direct volume was granted stands in its assignment.
         Some(Assignment { capacity: Some(_), .. }) => {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use csi_proto_rs::csi::v1::controller_server::ControllerServer;
+use csi_proto_rs::csi::v1::group_controller_server::GroupControllerServer;
 use csi_proto_rs::csi::v1::identity_server::IdentityServer;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Namespace;
@@ -87,7 +88,8 @@ pub async fn run_with(client: Client, args: Args, stop: CancellationToken) -> Re
     };
     let health = Health { caches: caches.clone(), metrics: metrics.clone() };
     let election = Election::new(client.clone(), &args.namespace, &args.lease, &args.identity);
-    let context = Arc::new(Context { client, caches, effects, cluster, promises, leading, metrics });
+    let context =
+        Arc::new(Context { client, caches, effects, cluster, promises, leading, metrics });
     // The lease is given back last: until then nobody else may think that our last write was not made.
     let controllers = tokio::spawn(lead_when_elected(context, stop.clone()));
     let pages = http::run(args.http, health, stop.clone());
@@ -125,6 +127,7 @@ async fn serve(service: Service, socket: &Path, stop: CancellationToken) -> Resu
     let identity = Identified { caches: service.caches.clone() };
     Server::builder()
         .add_service(IdentityServer::new(identity))
+        .add_service(GroupControllerServer::new(service.clone()))
         .add_service(ControllerServer::new(service))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
         .await

@@ -134,18 +134,19 @@ impl CapabilityError {
     }
 }
 
-/// What a volume must be so that every capability holds.
+/// What a volume must be so that every capability holds. `default` is its filesystem where nobody names one.
 ///
 /// # Errors
 /// [`CapabilityError`], with a sentence that says what to write instead.
 pub fn validate_capabilities(
     asked: &[Capability],
     parameter: Option<FsType>,
+    default: FsType,
 ) -> Result<ValidUse, CapabilityError> {
     let (first, rest) = asked.split_first().ok_or(CapabilityError::None)?;
-    let mut valid = validate_capability(first, parameter)?;
+    let mut valid = validate_capability(first, parameter, default)?;
     for capability in rest {
-        let other = validate_capability(capability, parameter)?;
+        let other = validate_capability(capability, parameter, default)?;
         if other.content != valid.content {
             return Err(CapabilityError::Contradiction);
         }
@@ -162,6 +163,7 @@ pub fn validate_capabilities(
 fn validate_capability(
     asked: &Capability,
     parameter: Option<FsType>,
+    default: FsType,
 ) -> Result<ValidUse, CapabilityError> {
     match asked.mode {
         AccessMode::SingleNodeWriter
@@ -176,16 +178,20 @@ fn validate_capability(
         Access::Block if parameter.is_some() => Err(CapabilityError::FsTypeOnBlock),
         Access::Block => Ok(ValidUse { content: Content::Block, mount_flags: Vec::new() }),
         Access::Mount { fs_type, flags } => {
-            let content = Content::Filesystem(validate_fs_type(fs_type, parameter)?);
+            let content = Content::Filesystem(validate_fs_type(fs_type, parameter, default)?);
             flags.iter().try_for_each(|flag| validate_flag(flag))?;
             Ok(ValidUse { content, mount_flags: flags.clone() })
         }
     }
 }
 
-fn validate_fs_type(asked: &str, parameter: Option<FsType>) -> Result<FsType, CapabilityError> {
+fn validate_fs_type(
+    asked: &str,
+    parameter: Option<FsType>,
+    default: FsType,
+) -> Result<FsType, CapabilityError> {
     if asked.is_empty() {
-        return Ok(parameter.unwrap_or(DEFAULT_FILESYSTEM));
+        return Ok(parameter.unwrap_or(default));
     }
     let capability =
         parse_fs_type(asked).ok_or_else(|| CapabilityError::FsType { asked: asked.to_owned() })?;
@@ -215,7 +221,8 @@ fn validate_flag(flag: &str) -> Result<(), CapabilityError> {
 #[cfg(test)]
 mod tests {
     use super::{
-        Access, AccessMode, Capability, CapabilityError, Content, FsType, validate_capabilities,
+        Access, AccessMode, Capability, CapabilityError, Content, DEFAULT_FILESYSTEM, FsType,
+        validate_capabilities,
     };
 
     fn mount(fs_type: &str, flags: &[&str]) -> Capability {
@@ -228,7 +235,7 @@ mod tests {
         asked: &[Capability],
         parameter: Option<FsType>,
     ) -> Result<Content, CapabilityError> {
-        validate_capabilities(asked, parameter).map(|valid| valid.content)
+        validate_capabilities(asked, parameter, DEFAULT_FILESYSTEM).map(|valid| valid.content)
     }
 
     #[test]
@@ -283,16 +290,19 @@ mod tests {
 
     #[test]
     fn mount_flags_are_bounded_and_kept_once() {
-        let valid =
-            validate_capabilities(&[mount("", &["noatime", "ro"]), mount("", &["ro"])], None);
+        let valid = validate_capabilities(
+            &[mount("", &["noatime", "ro"]), mount("", &["ro"])],
+            None,
+            DEFAULT_FILESYSTEM,
+        );
         assert_eq!(valid.unwrap().mount_flags, ["noatime", "ro"]);
         let long = "x".repeat(129);
         for flag in ["", "a b", "a\nb", long.as_str()] {
-            let refused = validate_capabilities(&[mount("", &[flag])], None);
+            let refused = validate_capabilities(&[mount("", &[flag])], None, DEFAULT_FILESYSTEM);
             assert_eq!(refused, Err(CapabilityError::Flag { flag: flag.into() }));
         }
         let many: Vec<String> = (0..33).map(|n| format!("o{n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert!(validate_capabilities(&[mount("", &many)], None).is_err());
+        assert!(validate_capabilities(&[mount("", &many)], None, DEFAULT_FILESYSTEM).is_err());
     }
 }

@@ -8,32 +8,69 @@ use terrace_crds::names::{
     ANNOTATION_TOPOLOGY, ANNOTATION_TRACEPARENT, FINALIZER_NODE, VolumeName, volume_name,
     volume_uuid,
 };
-use terrace_crds::volume::{FsType, Origin, VolumeMode};
-use terrace_crds::{Size, StorageVolume, StorageVolumeSpec};
+use terrace_crds::volume::{FsType, Origin, SourceKind, VolumeMode, VolumeSource};
+use terrace_crds::{Size, StoragePool, StorageSnapshot, StorageVolume, StorageVolumeSpec};
 use uuid::Uuid;
 
-use crate::capability::{Capability, CapabilityError, validate_capabilities};
+use crate::capability::{Capability, CapabilityError, DEFAULT_FILESYSTEM, validate_capabilities};
 use crate::class::Class;
 use crate::parameters::{
     Erase, ParameterError, Target, ValidParameters, parse_parameters, refuse_mutable,
 };
-use crate::size::{Asked, Content, Granted, SizeError, plan_size, words};
-use crate::space::bytes;
+use crate::size::{Asked, Content, Granted, SizeError, plan_copy_size, words};
+use crate::space::{bytes, granted};
 use crate::topology::Topology;
-use crate::world::csi_name_of;
+use crate::world::{World, csi_name_of, name_of};
 
 /// Longest name, in bytes, as CSI demands of every driver.
 const NAME_MAX: usize = 128;
 
 /// What the new volume is to be a copy of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Nothing: it starts empty.
-    Empty,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// As the new volume names it.
+    pub source: VolumeSource,
+    /// Its size, in bytes: the least of a copy.
+    pub bytes: u64,
+    /// What it holds.
+    pub content: Content,
+}
+
+impl Original {
     /// A snapshot.
-    Snapshot,
-    /// Another volume.
-    Volume,
+    #[must_use]
+    pub fn of_snapshot(snapshot: &StorageSnapshot) -> Self {
+        let spec = &snapshot.spec;
+        Self {
+            source: VolumeSource {
+                kind: SourceKind::Snapshot,
+                name: name_of(&snapshot.metadata).to_owned(),
+                uuid: spec.snapshot_uuid.clone(),
+            },
+            bytes: bytes(&spec.capacity),
+            content: content_of(spec.volume_mode, spec.fs_type),
+        }
+    }
+
+    /// A volume; `None` for one that was not named yet.
+    #[must_use]
+    pub fn of_volume(volume: &StorageVolume) -> Option<Self> {
+        let spec = &volume.spec;
+        let uuid = spec.volume_uuid.clone()?;
+        let name = name_of(&volume.metadata).to_owned();
+        Some(Self {
+            source: VolumeSource { kind: SourceKind::Volume, name, uuid },
+            bytes: granted(volume),
+            content: content_of(spec.volume_mode, spec.fs_type),
+        })
+    }
+}
+
+fn content_of(mode: VolumeMode, fs: Option<FsType>) -> Content {
+    match (mode, fs) {
+        (VolumeMode::Filesystem, Some(fs)) => Content::Filesystem(fs),
+        (VolumeMode::Filesystem, None) | (VolumeMode::Block, _) => Content::Block,
+    }
 }
 
 /// A CreateVolume call, read off the wire.
@@ -51,8 +88,10 @@ pub struct CreateAsked {
     pub mutable: BTreeMap<String, String>,
     /// Where from.
     pub topology: Topology,
-    /// Of what.
-    pub source: Source,
+    /// Of what; `None`: it starts empty.
+    pub original: Option<Original>,
+    /// The filesystem where neither class, claim nor original names one.
+    pub default_fs: FsType,
 }
 
 /// A CreateVolume call that can be carried out.
@@ -72,6 +111,8 @@ pub struct ValidCreate {
     pub parameters: ValidParameters,
     /// Where it may lie.
     pub topology: Topology,
+    /// What it begins as a copy of.
+    pub source: Option<VolumeSource>,
 }
 
 /// Why a volume cannot be made as asked.
@@ -80,11 +121,15 @@ pub enum CreateError {
     /// Empty, too long, or with characters that nobody can read.
     #[error("a volume's name has 1 to {NAME_MAX} bytes and no control characters")]
     Name,
-    /// Copies have no engine yet.
-    #[error("a volume cannot be made from {what} in this release: leave its data source out")]
-    Source {
-        /// Of what.
-        what: &'static str,
+    /// A copy of one content asked for as another.
+    #[error(
+        "the source holds {has}, asked for is {asked}: a copy is of its source's kind; use a class of fs-type {has}, or leave it out"
+    )]
+    OtherContent {
+        /// What the source holds.
+        has: Content,
+        /// What was asked for.
+        asked: Content,
     },
     /// See the source.
     #[error(transparent)]
@@ -112,11 +157,29 @@ impl CreateError {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::Name | Self::Source { .. } | Self::Exists { .. } => Class::Invalid,
+            Self::Name | Self::OtherContent { .. } | Self::Exists { .. } => Class::Invalid,
             Self::Size(error) => error.class(),
             Self::Capability(error) => error.class(),
             Self::Parameter(error) => error.class(),
         }
+    }
+}
+
+/// The filesystem of a class that names none: btrfs where its pools hold nothing else.
+#[must_use]
+pub fn default_fs(world: &World, parameters: &BTreeMap<String, String>) -> FsType {
+    let target = parse_parameters(parameters).map(|valid| valid.target);
+    let is_meant = |pool: &StoragePool| match &target {
+        Ok(Target::Pool(name)) => name_of(&pool.metadata) == name,
+        Ok(Target::Tier(tier)) => pool.spec.tier == *tier,
+        // What cannot be read is refused elsewhere.
+        Ok(Target::Any) | Err(_) => false,
+    };
+    let mut pools = world.pools.iter().filter(|pool| is_meant(pool)).peekable();
+    if pools.peek().is_some() && pools.all(|pool| pool.spec.btrfs.is_some()) {
+        FsType::Btrfs
+    } else {
+        DEFAULT_FILESYSTEM
     }
 }
 
@@ -125,21 +188,35 @@ impl CreateError {
 /// # Errors
 /// [`CreateError`], with a sentence for the caller.
 pub fn validate_create(asked: CreateAsked) -> Result<ValidCreate, CreateError> {
-    let CreateAsked { name, size, capabilities, parameters, mutable, topology, source } = asked;
+    let CreateAsked {
+        name,
+        size,
+        capabilities,
+        parameters,
+        mutable,
+        topology,
+        original,
+        default_fs,
+    } = asked;
     if name.is_empty() || name.len() > NAME_MAX || name.chars().any(char::is_control) {
         return Err(CreateError::Name);
     }
-    match source {
-        Source::Empty => {}
-        Source::Snapshot => return Err(CreateError::Source { what: "a snapshot" }),
-        Source::Volume => return Err(CreateError::Source { what: "another volume" }),
-    }
     refuse_mutable(&mutable)?;
     let parameters = parse_parameters(&parameters)?;
-    let valid = validate_capabilities(&capabilities, parameters.fs_type)?;
+    let has = original.as_ref().map(|original| original.content);
+    let inherited = match has {
+        Some(Content::Filesystem(fs)) => fs,
+        Some(Content::Block) | None => default_fs,
+    };
+    let valid = validate_capabilities(&capabilities, parameters.fs_type, inherited)?;
+    if let Some(has) = has.filter(|has| *has != valid.content) {
+        return Err(CreateError::OtherContent { has, asked: valid.content });
+    }
+    let least = original.as_ref().map_or(0, |original| original.bytes);
     Ok(ValidCreate {
         name: volume_name(&name),
-        granted: plan_size(size, valid.content)?,
+        granted: plan_copy_size(size, valid.content, least)?,
+        source: original.map(|original| original.source),
         content: valid.content,
         mount_flags: valid.mount_flags,
         asked: size,
@@ -178,7 +255,7 @@ impl ValidCreate {
             pool,
             tier,
             adopt: None,
-            source: None,
+            source: self.source.clone(),
             erase_on_delete: erase_of(self.parameters.erase),
             deletion: None,
             assignment: None,
@@ -206,13 +283,16 @@ impl ValidCreate {
         let same = csi_name_of(there) == asked_name
             && self.asked.admits(bytes(&there.spec.capacity))
             && (there.spec.volume_mode, there.spec.fs_type) == (volume_mode, fs_type)
+            && there.spec.source == self.source
             && target == self.parameters.target;
         if same {
             return Ok(());
         }
         let has_content = there.spec.fs_type.map_or(Content::Block, Content::Filesystem);
-        let has = describe(bytes(&there.spec.capacity), has_content, &target);
-        let asked = describe(self.granted.bytes, self.content, &self.parameters.target);
+        let has = describe(bytes(&there.spec.capacity), has_content, &target)
+            + &described(there.spec.source.as_ref());
+        let asked = describe(self.granted.bytes, self.content, &self.parameters.target)
+            + &described(self.source.as_ref());
         Err(CreateError::Exists { name: csi_name_of(there).to_owned(), has, asked })
     }
 }
@@ -231,6 +311,18 @@ fn erase_of(erase: Erase) -> Option<bool> {
     }
 }
 
+fn described(source: Option<&VolumeSource>) -> String {
+    match source {
+        None => String::new(),
+        Some(VolumeSource { kind: SourceKind::Snapshot, name, uuid: _ }) => {
+            format!(", made of snapshot {name}")
+        }
+        Some(VolumeSource { kind: SourceKind::Volume, name, uuid: _ }) => {
+            format!(", made of volume {name}")
+        }
+    }
+}
+
 fn describe(size: u64, content: Content, target: &Target) -> String {
     let size = words(size);
     match target {
@@ -243,7 +335,8 @@ fn describe(size: u64, content: Content, target: &Target) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        Asked, BTreeMap, CreateAsked, CreateError, Source, Topology, Uuid, validate_create,
+        Asked, BTreeMap, Content, CreateAsked, CreateError, FsType, Original, SizeError,
+        SourceKind, Topology, Uuid, VolumeSource, validate_create,
     };
     use crate::capability::{Access, AccessMode, Capability};
 
@@ -256,7 +349,8 @@ mod tests {
             parameters: BTreeMap::from([("terrace.storage/tier".into(), "ssd".into())]),
             mutable: BTreeMap::new(),
             topology: Topology::default(),
-            source: Source::Empty,
+            original: None,
+            default_fs: FsType::Xfs,
         }
     }
 
@@ -306,9 +400,34 @@ mod tests {
     }
 
     #[test]
-    fn copies_and_attribute_classes_are_refused() {
-        let copy = CreateAsked { source: Source::Snapshot, ..asked("a", GIB) };
-        assert_eq!(validate_create(copy), Err(CreateError::Source { what: "a snapshot" }));
+    fn a_copy_is_of_its_sources_kind_and_at_least_of_its_size() {
+        let original = |content| {
+            let (name, uuid) = ("s".to_owned(), Uuid::nil().to_string());
+            let source = VolumeSource { kind: SourceKind::Snapshot, name, uuid };
+            Some(Original { source, bytes: 2 * GIB, content })
+        };
+        let ext4 = original(Content::Filesystem(FsType::Ext4));
+        let copy = |required, original| CreateAsked { original, ..asked("a", required) };
+        let made = validate_create(copy(0, ext4.clone())).unwrap();
+        assert_eq!(
+            (made.granted.bytes, made.content),
+            (2 * GIB, Content::Filesystem(FsType::Ext4))
+        );
+        let volume = made.volume(Uuid::nil(), None);
+        assert_eq!(volume.spec.source.as_ref().map(|source| source.name.as_str()), Some("s"));
+        assert_eq!(validate_create(copy(3 * GIB, ext4.clone())).unwrap().granted.bytes, 3 * GIB);
+        let mut small = copy(GIB, ext4);
+        small.size.limit = GIB;
+        let refused = validate_create(small);
+        assert!(matches!(refused, Err(CreateError::Size(SizeError::AboveLimit { .. }))));
+        let block = validate_create(copy(GIB, original(Content::Block)));
+        assert!(matches!(block, Err(CreateError::OtherContent { .. })), "{block:?}");
+        let empty = validate_create(asked("a", 2 * GIB)).unwrap();
+        assert!(empty.check_same(&volume).is_err(), "a copy is not an empty volume");
+    }
+
+    #[test]
+    fn attribute_classes_are_refused() {
         let mut classed = asked("a", GIB);
         classed.mutable.insert("terrace.storage/tier".into(), "hdd".into());
         assert!(matches!(validate_create(classed), Err(CreateError::Parameter(_))));

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use terrace_crds::names::FINALIZER_NODE;
-use terrace_crds::node::{HostVolume, HostVolumeState, NodePool};
+use terrace_crds::node::{HostObjectKind, HostVolume, HostVolumeState, NodePool};
 use terrace_crds::volume::{Deletion, Origin, VolumeMode};
 use terrace_crds::{StorageVolume, StorageVolumeSpec};
 use uuid::Uuid;
@@ -86,11 +86,14 @@ pub fn plan_adopt_for_deletion(world: &World, handle: &str) -> Option<Effect> {
 
 fn listed<'a>(world: &'a World, handle: &str) -> Option<(&'a HostVolume, &'a NodePool)> {
     world.nodes.iter().filter_map(|node| node.status.as_ref()).find_map(|status| {
-        let host =
-            status.volumes.iter().find(|host| host.name == handle && is_whole(host.state))?;
+        let host = status.volumes.iter().find(|host| is_volume(host, handle))?;
         let pool = status.pools.iter().find(|pool| pool.uuid.as_ref() == Some(&host.pool_uuid))?;
         Some((host, pool))
     })
+}
+
+fn is_volume(host: &HostVolume, handle: &str) -> bool {
+    host.kind == HostObjectKind::Volume && host.name == handle && is_whole(host.state)
 }
 
 /// An object that is on its way out already, or cannot be read, is not asked for again.

@@ -10,7 +10,7 @@ use terrace_crds::Size;
 use terrace_crds::names::DRIVER;
 
 use crate::capability::{Access, AccessMode, Capability};
-use crate::create::{CreateAsked, CreateError, Source, ValidCreate, validate_create};
+use crate::create::{CreateAsked, CreateError, ValidCreate, default_fs, validate_create};
 use crate::explain::pools_for;
 use crate::placement::Ask;
 use crate::size::{Asked, Content, words};
@@ -46,7 +46,7 @@ pub fn explain_claim(
         return text;
     }
     text.push_str(&selected(claim, class));
-    match valid(claim, class) {
+    match valid(world, claim, class) {
         Ok(valid) => text.push_str(&would_ask(world, &valid)),
         Err(why) => {
             let _ = writeln!(text, "CreateVolume refuses it: {why}");
@@ -73,8 +73,13 @@ fn selected_node(claim: &PersistentVolumeClaim) -> Option<&String> {
 }
 
 /// What the provisioner would send.
-fn valid(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<ValidCreate, CreateError> {
+fn valid(
+    world: &World,
+    claim: &PersistentVolumeClaim,
+    class: &StorageClass,
+) -> Result<ValidCreate, CreateError> {
     let spec = claim.spec.clone().unwrap_or_default();
+    let parameters = class.parameters.clone().unwrap_or_default();
     let requisite = selected_node(claim).into_iter().cloned().collect();
     validate_create(CreateAsked {
         name: format!("pvc-{}", claim.metadata.uid.as_deref().unwrap_or_default()),
@@ -83,10 +88,11 @@ fn valid(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<ValidCre
             mode: AccessMode::SingleNodeWriter,
             access: access(&spec, class),
         }],
-        parameters: class.parameters.clone().unwrap_or_default(),
+        parameters: parameters.clone(),
         mutable: BTreeMap::new(),
         topology: Topology { requisite, preferred: Vec::new() },
-        source: Source::Empty,
+        original: None,
+        default_fs: default_fs(world, &parameters),
     })
 }
 
@@ -120,6 +126,8 @@ fn would_ask(world: &World, valid: &ValidCreate) -> String {
             Content::Filesystem(fs) => Some(fs),
             Content::Block => None,
         },
+        erase: valid.parameters.erase,
+        at: None,
     };
     let mut text = format!("It would ask for {} of {}.\n", words(ask.bytes), valid.content);
     for said in &valid.granted.said {

@@ -1,7 +1,8 @@
 //! ControllerExpandVolume: whether, and to what, a volume grows. Pure; the capacity is promised by the effect
 //! that is returned, before any node acts.
 
-use terrace_crds::StorageVolume;
+use terrace_crds::volume::{Assignment, Origin};
+use terrace_crds::{Size, StorageVolume};
 
 use crate::class::Class;
 use crate::effect::{Effect, ObjectRef};
@@ -84,8 +85,12 @@ impl GrowError {
 pub fn plan_grow(world: &World, volume: &StorageVolume, asked: Asked) -> Result<Growth, GrowError> {
     let name = || name_of(&volume.metadata).to_owned();
     let content = volume.spec.fs_type.map_or(Content::Block, Content::Filesystem);
-    // A Direct volume has what it was granted: its own text need not be a whole step.
-    let has = bytes(&volume.spec.capacity).max(granted(volume));
+    let has = match volume.spec.origin {
+        // Not what was asked last: a growth that its node could not make was taken back.
+        Origin::Csi => granted(volume),
+        // A Direct volume has what it was granted: its own text need not be a whole step.
+        Origin::Direct => bytes(&volume.spec.capacity).max(granted(volume)),
+    };
     let to = plan_growth(asked, has, content)?.bytes;
     if to == has {
         return Ok(Growth::Enough { bytes: has });
@@ -107,6 +112,27 @@ pub fn plan_grow(world: &World, volume: &StorageVolume, asked: Asked) -> Result<
         let place = format!("{}/{}", space.node, space.pool.name);
         return Err(GrowError::NoSpace { place, more, free: space.free() });
     }
-    let volume = ObjectRef::of(&volume.metadata);
-    Ok(Growth::Grow { to, effect: Box::new(Effect::GrowVolume { volume, to }) })
+    let effect = if to <= bytes(&volume.spec.capacity) {
+        grant(volume, place, space.pool.name, to)
+    } else {
+        Effect::GrowVolume { volume: ObjectRef::of(&volume.metadata), to }
+    };
+    Ok(Growth::Grow { to, effect: Box::new(effect) })
+}
+
+/// Takes back what was promised beyond what is there, where its node could not keep the promise: `spec.capacity`
+/// never shrinks, so what holds stands in the assignment from now on. Of a Direct volume the leader decides.
+#[must_use]
+pub fn plan_take_back(volume: &StorageVolume) -> Option<Effect> {
+    let place = volume.spec.assignment.as_ref()?;
+    let status = volume.status.as_ref()?;
+    let there = bytes(status.capacity.as_ref()?);
+    let beyond = volume.spec.origin == Origin::Csi && there < granted(volume);
+    beyond.then(|| grant(volume, place, status.pool.clone().unwrap_or_default(), there))
+}
+
+fn grant(volume: &StorageVolume, place: &Assignment, pool: String, bytes: u64) -> Effect {
+    let capacity = Some(Size::from_bytes(bytes));
+    let assignment = Assignment { capacity, ..place.clone() };
+    Effect::AssignVolume { volume: ObjectRef::of(&volume.metadata), assignment, pool, bytes }
 }

@@ -21,6 +21,7 @@ pub mod direct_error;
 pub mod effect;
 pub mod explain;
 pub mod explain_claim;
+pub mod group;
 pub mod grow;
 pub mod lifecycle;
 pub mod meaning;

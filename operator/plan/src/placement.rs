@@ -9,15 +9,17 @@ use std::fmt;
 use terrace_crds::condition::{ConditionType, Reason, Truth, find};
 use terrace_crds::node::Facility;
 use terrace_crds::pool::PoolState;
-use terrace_crds::volume::FsType;
+use terrace_crds::volume::{Assignment, FsType};
 use terrace_crds::{StorageNode, StoragePool};
 
-use crate::parameters::Target;
+use crate::parameters::{Erase, Target};
 use crate::size::{about, words};
 use crate::space::{Space, observe_spaces};
 use crate::topology::Topology;
 use crate::world::{HostState, World, name_of};
 
+/// The backend that brings its own filesystem.
+const BTRFS: &str = "btrfs";
 /// Most reasons in one message.
 const REASONS_MAX: usize = 16;
 
@@ -32,6 +34,10 @@ pub struct Ask {
     pub topology: Topology,
     /// The filesystem that the node must be able to make and mount; none for raw block.
     pub fs_type: Option<FsType>,
+    /// What becomes of the bytes at the end.
+    pub erase: Erase,
+    /// Where it has to lie: a copy lies where its source does.
+    pub at: Option<Assignment>,
 }
 
 /// Where a volume goes.
@@ -63,6 +69,15 @@ pub struct Rejected {
 pub enum Why {
     /// The caller asked for other nodes.
     NotAskedFor,
+    /// It is to be a copy of what lies elsewhere.
+    NotAtSource,
+    /// Its backend cannot hold such a volume.
+    Backend {
+        /// The backend.
+        backend: String,
+        /// What it cannot hold, and what to do instead.
+        what: &'static str,
+    },
     /// Kubernetes has no such node.
     NodeGone,
     /// The node takes no Pods.
@@ -207,10 +222,36 @@ fn judge(world: &World, ask: &Ask, space: &Space) -> Option<Why> {
     if !ask.topology.admits(&space.node) {
         return Some(Why::NotAskedFor);
     }
-    judge_node(world, &space.node)
+    judge_source(ask, space)
+        .or_else(|| judge_node(world, &space.node))
         .or_else(|| judge_pool(world, space))
+        .or_else(|| judge_backend(ask, space))
         .or_else(|| judge_filesystem(world.node(&space.node)?, ask.fs_type?))
         .or_else(|| judge_space(space, ask.bytes))
+}
+
+fn judge_source(ask: &Ask, space: &Space) -> Option<Why> {
+    let at = ask.at.as_ref()?;
+    let here = space.node == at.node && space.pool.uuid.as_ref() == Some(&at.pool_uuid);
+    (!here).then_some(Why::NotAtSource)
+}
+
+/// What subvolumes cannot be.
+fn judge_backend(ask: &Ask, space: &Space) -> Option<Why> {
+    if space.pool.backend != BTRFS {
+        return None;
+    }
+    let what = match (ask.fs_type, ask.erase) {
+        (None, _) => "raw block volumes: use a file pool",
+        (Some(FsType::Ext4 | FsType::Xfs), _) => {
+            "other filesystems: set fs-type btrfs, or use a file pool"
+        }
+        (Some(FsType::Btrfs), Erase::Overwrite) => {
+            "erase-on-delete, since writing over a file leaves its old blocks: use a file pool"
+        }
+        (Some(FsType::Btrfs), Erase::Leave) => return None,
+    };
+    Some(Why::Backend { backend: space.pool.backend.clone(), what })
 }
 
 fn judge_node(world: &World, node: &str) -> Option<Why> {
@@ -272,8 +313,11 @@ pub(crate) fn fault(
 
 fn no_place(ask: &Ask, pools: Vec<String>, rejected: Vec<Rejected>) -> NoPlace {
     let lacks_space = |why: &Why| matches!(why, Why::NoSpace { .. } | Why::Watermark { .. });
+    let cannot = |rejected: &Rejected| matches!(rejected.why, Why::Backend { .. });
     let reason = if pools.is_empty() {
         Reason::NoMatchingPool
+    } else if !rejected.is_empty() && rejected.iter().all(cannot) {
+        Reason::NotSupported
     } else if rejected.iter().any(|rejected| lacks_space(&rejected.why)) {
         Reason::NoCapacity
     } else {
@@ -327,6 +371,10 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAskedFor => f.write_str("not among the nodes asked for"),
+            Self::NotAtSource => {
+                f.write_str("its source lies elsewhere, and a copy lies where that does")
+            }
+            Self::Backend { backend, what } => write!(f, "a {backend} pool cannot hold {what}"),
             Self::NodeGone => f.write_str("Kubernetes has no such node"),
             Self::Host(HostState::Cordoned) => f.write_str("the node is cordoned"),
             Self::Host(HostState::NotReady | HostState::Ready) => {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use terrace_crds::condition::{ConditionType, Reason, Truth, Verdict};
 use terrace_crds::names::FINALIZER_POOL;
 use terrace_crds::pool::{PoolOnNode, PoolState, StoragePoolStatus};
-use terrace_crds::{Size, StoragePool, StorageVolume};
+use terrace_crds::{Size, StoragePool, StorageSnapshot, StorageVolume};
 
 use crate::effect::{Effect, ObjectRef, finalizers_without};
 use crate::plan::{Next, Plan};
@@ -27,14 +27,24 @@ pub struct Refusal {
 /// Why the pool cannot work as written, whatever the nodes say; `None` where it can.
 #[must_use]
 pub fn refusal(world: &World, pool: &StoragePool) -> Option<Refusal> {
-    if pool.spec.file.is_none() {
-        let message = "its backend is not part of this release: use spec.file".to_owned();
+    if backend_of(pool).is_none() {
+        let message =
+            "its backend is not part of this release: use spec.file or spec.btrfs".to_owned();
         return Some(Refusal { reason: Reason::NotSupported, message });
     }
     let (other, what) = conflict(world, pool)?;
     let other = name_of(&other.metadata);
     let message = format!("the older pool {other:?} has {what}: name another");
     Some(Refusal { reason: Reason::Conflict, message })
+}
+
+/// The backend that the pool names.
+fn backend_of(pool: &StoragePool) -> Option<&'static str> {
+    match (&pool.spec.file, &pool.spec.btrfs) {
+        (Some(_), _) => Some("file"),
+        (None, Some(_)) => Some("btrfs"),
+        (None, None) => None,
+    }
 }
 
 /// An older pool that asks for the same device or folder.
@@ -57,7 +67,9 @@ fn conflict<'a>(world: &'a World, pool: &StoragePool) -> Option<(&'a StoragePool
 /// What a pool asks to have for itself, in words.
 fn claims(pool: &StoragePool) -> Vec<String> {
     let devices = pool.spec.devices.iter().filter_map(|device| device.id.as_ref());
-    let folder = pool.spec.file.as_ref().and_then(|file| file.directory.as_ref());
+    let file = pool.spec.file.as_ref().and_then(|file| file.directory.as_ref());
+    let btrfs = pool.spec.btrfs.as_ref().and_then(|btrfs| btrfs.directory.as_ref());
+    let folder = file.or(btrfs);
     devices
         .map(|id| format!("device {id}"))
         .chain(folder.map(|path| format!("folder {}", path.trim_end_matches('/'))))
@@ -80,7 +92,8 @@ pub fn plan_pool(world: &World, pool: &StoragePool, now: Timestamp) -> Plan {
     let spaces: Vec<Space> =
         observe_spaces(world).into_iter().filter(|space| space.pool.name == name).collect();
     let volumes = count_volumes(world, name, &spaces);
-    let mut effects = plan_finalizer(pool, volumes);
+    let snapshots = count_snapshots(world, name, &spaces);
+    let mut effects = plan_finalizer(pool, volumes.saturating_add(snapshots));
     let verdict = judge(world, pool, &spaces);
     let status = sum(pool, &spaces, volumes, &verdict, now);
     if pool.status.as_ref() != Some(&status) && !is_gone_with(pool, &effects) {
@@ -115,6 +128,17 @@ fn plan_finalizer(pool: &StoragePool, volumes: u32) -> Vec<Effect> {
 }
 
 /// Volumes that lie on the pool: by its UUIDs, and by its name where the node lists nothing just now.
+fn count_snapshots(world: &World, name: &str, spaces: &[Space]) -> u32 {
+    let here = |uuid: &str| spaces.iter().any(|space| space.pool.uuid.as_deref() == Some(uuid));
+    let lies_on_it = |snapshot: &StorageSnapshot| {
+        let reported = snapshot.status.as_ref().and_then(|status| status.pool.as_deref());
+        let place = snapshot.spec.assignment.as_ref();
+        place.is_some_and(|place| here(&place.pool_uuid) || reported == Some(name))
+    };
+    let count = world.snapshots.iter().filter(|snapshot| lies_on_it(snapshot)).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 fn count_volumes(world: &World, name: &str, spaces: &[Space]) -> u32 {
     let here = |uuid: &str| spaces.iter().any(|space| space.pool.uuid.as_deref() == Some(uuid));
     let named = |volume: &StorageVolume| {
@@ -168,7 +192,7 @@ fn sum(
     let there = pool.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let generation = pool.metadata.generation.unwrap_or(0);
     StoragePoolStatus {
-        backend: pool.spec.file.as_ref().map(|_| "file".to_owned()),
+        backend: backend_of(pool).map(str::to_owned),
         nodes_ready: Some(format!("{}/{}", usable().count(), spaces.len())),
         capacity: Some(shown(usable().map(|space| space.limit).sum())),
         available: Some(shown(usable().map(Space::free).sum())),

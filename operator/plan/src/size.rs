@@ -91,6 +91,13 @@ pub enum Rounding {
         /// What needs more.
         content: Content,
     },
+    /// The source is larger.
+    Copied {
+        /// What was asked, in bytes.
+        from: u64,
+        /// What the source has, in bytes.
+        least: u64,
+    },
     /// Not a multiple of [`ALIGNMENT`].
     Aligned {
         /// What was asked, in bytes.
@@ -105,6 +112,17 @@ impl fmt::Display for Rounding {
             Self::Raised { from, content } => {
                 let (from, minimum) = (words(*from), words(content.minimum()));
                 write!(f, "{from} asked, raised to {minimum}, the minimum for {content}")
+            }
+            Self::Copied { from: 0, least } => {
+                write!(f, "no size was asked for: {} given, as its source has", words(*least))
+            }
+            Self::Copied { from, least } => {
+                write!(
+                    f,
+                    "{} asked, raised to {}, the size of its source",
+                    words(*from),
+                    words(*least)
+                )
             }
             Self::Aligned { from } => {
                 write!(f, "{} asked, rounded up to a multiple of 1Mi", words(*from))
@@ -201,6 +219,22 @@ pub fn plan_size(asked: Asked, content: Content) -> Result<Granted, SizeError> {
     if limit != 0 && bytes > limit {
         return Err(SizeError::AboveLimit { content, smallest: bytes, limit });
     }
+    Ok(Granted { bytes, said })
+}
+
+/// The size of a new volume that begins as a copy of `least` bytes.
+///
+/// # Errors
+/// As [`plan_size`]; a limit below what is copied is out of range.
+pub fn plan_copy_size(asked: Asked, content: Content, least: u64) -> Result<Granted, SizeError> {
+    if asked.required >= least {
+        return plan_size(asked, content);
+    }
+    if asked.limit != 0 && asked.limit < least {
+        return Err(SizeError::AboveLimit { content, smallest: least, limit: asked.limit });
+    }
+    let Granted { bytes, mut said } = plan_size(Asked { required: least, ..asked }, content)?;
+    said.insert(0, Rounding::Copied { from: asked.required, least });
     Ok(Granted { bytes, said })
 }
 

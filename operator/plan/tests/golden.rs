@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use terrace_crds::{LifecyclePolicy, StorageNode, StoragePool, StorageSnapshot, StorageVolume, TieringPolicy};
+use terrace_crds::{
+    LifecyclePolicy, StorageNode, StoragePool, StorageSnapshot, StorageVolume, TieringPolicy,
+};
 use terrace_plan::lifecycle::plan_lifecycle;
 use terrace_plan::pool::plan_pool;
 use terrace_plan::snapshot::plan_snapshot;

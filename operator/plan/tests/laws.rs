@@ -8,11 +8,12 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, proptest};
 use proptest::sample::select;
 use serde_json::{Value, from_value, json};
-use terrace_crds::{StorageNode, StoragePool, StorageVolume};
+use terrace_crds::{StorageNode, StoragePool, StorageSnapshot, StorageVolume};
 use terrace_plan::delete::plan_delete;
 use terrace_plan::effect::Effect;
 use terrace_plan::plan::Plan;
 use terrace_plan::pool::plan_pool;
+use terrace_plan::snapshot::plan_snapshot;
 use terrace_plan::space::observe_spaces;
 use terrace_plan::volume::plan_volume;
 use terrace_plan::world::{ClaimFound, Host, HostState, Looked, World};
@@ -31,6 +32,9 @@ fn uuid(kind: u8, number: usize) -> String {
 
 /// Size and state of a pool on a node; `None` where the node does not list it.
 type OnNode = Option<(u64, &'static str)>;
+
+/// What a snapshot is of, by the volume's number, and whether it is on its way out.
+type Copied = (usize, bool);
 
 /// What a volume is asked to be, how far it has come, and the node that lists it.
 #[derive(Clone, Debug)]
@@ -61,11 +65,17 @@ fn a_volume() -> impl Strategy<Value = Asked> {
 
 fn a_world() -> impl Strategy<Value = World> {
     let states = vec(select(vec![HostState::Ready, HostState::Ready, HostState::Cordoned]), 3);
-    (vec(a_node(), NODES.len()), vec(a_volume(), 0..12), states)
-        .prop_map(|(nodes, volumes, states)| world(&nodes, &volumes, &states))
+    let copies = vec((0..12_usize, proptest::bool::weighted(0.2)), 0..6);
+    (vec(a_node(), NODES.len()), vec(a_volume(), 0..12), copies, states)
+        .prop_map(|(nodes, volumes, copies, states)| world(&nodes, &volumes, &copies, &states))
 }
 
-fn world(nodes: &[Vec<OnNode>], volumes: &[Asked], states: &[HostState]) -> World {
+fn world(
+    nodes: &[Vec<OnNode>],
+    volumes: &[Asked],
+    copies: &[Copied],
+    states: &[HostState],
+) -> World {
     let hosts = NODES.iter().zip(states);
     World {
         pools: POOLS.iter().map(|(name, tier)| Arc::new(pool(name, tier))).collect(),
@@ -74,6 +84,11 @@ fn world(nodes: &[Vec<OnNode>], volumes: &[Asked], states: &[HostState]) -> Worl
             .iter()
             .enumerate()
             .map(|(at, asked)| Arc::new(volume(at, asked)))
+            .collect(),
+        snapshots: copies
+            .iter()
+            .enumerate()
+            .map(|(at, copied)| Arc::new(snapshot(at, *copied, volumes)))
             .collect(),
         hosts: hosts.map(|(name, state)| Host { name: (*name).into(), state: *state }).collect(),
         looked: (0..volumes.len()).map(|at| (format!("pvc-{at}"), looked(at))).collect(),
@@ -127,6 +142,24 @@ fn node(at: usize, pools: &[OnNode], volumes: &[Asked]) -> StorageNode {
     }))
 }
 
+fn snapshot(number: usize, (of, leaving): Copied, volumes: &[Asked]) -> StorageSnapshot {
+    let gib = volumes.get(of).map_or(1, |asked| asked.gib);
+    let name = format!("snapshot-{number}");
+    let mut object = json!({
+        "apiVersion": "terrace.storage/v1alpha1", "kind": "StorageSnapshot",
+        "metadata": {"name": name, "uid": name, "generation": 1, "finalizers": ["terrace.storage/node"]},
+        "spec": {
+            "snapshotUUID": uuid(3, number), "sourceVolume": format!("pvc-{of}"),
+            "sourceVolumeUUID": uuid(2, of), "capacity": format!("{gib}Gi"),
+            "volumeMode": "Filesystem", "fsType": "xfs",
+        },
+    });
+    if leaving {
+        object["metadata"]["deletionTimestamp"] = json!("2026-11-22T11:00:00Z");
+    }
+    read(object)
+}
+
 fn volume(number: usize, asked: &Asked) -> StorageVolume {
     let name = format!("pvc-{number}");
     let mut object = json!({
@@ -168,6 +201,21 @@ fn carry_out(world: &mut World, effect: &Effect) {
         Effect::AssignVolume { volume, assignment, .. } => change(world, &volume.name, |volume| {
             volume.spec.assignment = Some(assignment.clone());
         }),
+        Effect::AssignSnapshot { snapshot, assignment, .. } => {
+            change_snapshot(world, &snapshot.name, |snapshot| {
+                snapshot.spec.assignment = Some(assignment.clone());
+            })
+        }
+        Effect::ReportSnapshot { snapshot, conditions } => {
+            change_snapshot(world, &snapshot.name, |snapshot| {
+                snapshot.status.get_or_insert_default().conditions.clone_from(conditions);
+            })
+        }
+        Effect::ReleaseSnapshot { snapshot, finalizers } => {
+            assert!(finalizers.is_empty());
+            let name = Some(&snapshot.name);
+            world.snapshots.retain(|other| other.metadata.name.as_ref() != name);
+        }
         Effect::NameVolume { volume, uuid, fs_type } => change(world, &volume.name, |volume| {
             volume.spec.volume_uuid = Some(uuid.clone());
             volume.spec.fs_type = volume.spec.fs_type.or(*fs_type);
@@ -203,6 +251,9 @@ fn carry_out(world: &mut World, effect: &Effect) {
         | Effect::MakeClaim { .. }
         | Effect::GrowClaim { .. }
         | Effect::GrowVolume { .. }
+        | Effect::CreateSnapshot { .. }
+        | Effect::StampSnapshot { .. }
+        | Effect::DeleteSnapshot { .. }
         | Effect::StampDeletion { .. }
         | Effect::DeleteVolume { .. }
         | Effect::ReportLifecycle { .. }
@@ -218,11 +269,23 @@ fn change(world: &mut World, name: &str, change: impl FnOnce(&mut StorageVolume)
     change(Arc::make_mut(found.expect("the volume of the effect")));
 }
 
-/// Plans and carries out, volume after volume, then pool after pool. Returns every plan.
+fn change_snapshot(world: &mut World, name: &str, change: impl FnOnce(&mut StorageSnapshot)) {
+    let mut snapshots = world.snapshots.iter_mut();
+    let found = snapshots.find(|snapshot| snapshot.metadata.name.as_deref() == Some(name));
+    change(Arc::make_mut(found.expect("the snapshot of the effect")));
+}
+
+/// Plans and carries out, volume after volume, then snapshot after snapshot, then pool after pool. Returns every plan.
 fn settle(world: &mut World) -> Vec<Plan> {
     let mut plans = Vec::new();
     for volume in world.volumes.clone() {
         plans.push(plan_volume(world, &volume, now()));
+        for effect in &plans[plans.len() - 1].effects {
+            carry_out(world, effect);
+        }
+    }
+    for snapshot in world.snapshots.clone() {
+        plans.push(plan_snapshot(world, &snapshot, now()));
         for effect in &plans[plans.len() - 1].effects {
             carry_out(world, effect);
         }
@@ -251,14 +314,18 @@ proptest! {
             let (pools, nodes) = (Just(world.pools.clone()).prop_shuffle(), Just(world.nodes.clone()).prop_shuffle());
             let hosts = Just(world.hosts.clone()).prop_shuffle();
             let looked = world.looked.clone();
+            let snapshots = world.snapshots.iter().rev().cloned().collect::<Vec<_>>();
             let shuffled = (volumes, pools, nodes, hosts).prop_map(move |(volumes, pools, nodes, hosts)| {
-                World { volumes, pools, nodes, hosts, looked: looked.clone(), ..World::default() }
+                World { volumes, pools, nodes, hosts, snapshots: snapshots.clone(), looked: looked.clone(), ..World::default() }
             });
             (Just(world), shuffled)
         })
     ) {
         for volume in &world.volumes {
             prop_assert_eq!(plan_volume(&world, volume, now()), plan_volume(&shuffled, volume, now()));
+        }
+        for snapshot in &world.snapshots {
+            prop_assert_eq!(plan_snapshot(&world, snapshot, now()), plan_snapshot(&shuffled, snapshot, now()));
         }
         for pool in &world.pools {
             prop_assert_eq!(plan_pool(&world, pool, now()), plan_pool(&shuffled, pool, now()));
@@ -305,6 +372,19 @@ proptest! {
             let lets_go = plan.effects.iter().any(|effect| matches!(effect, Effect::ReleaseVolume { .. }));
             let listed = NODES.iter().any(|node| lists_it(&world, volume, node));
             prop_assert!(!(lets_go && (listed || volume.spec.assignment.is_some())), "{plan}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_lies_where_its_source_does_or_nowhere(mut world in a_world()) {
+        settle(&mut world);
+        for snapshot in &world.snapshots {
+            let Some(place) = &snapshot.spec.assignment else { continue };
+            let uuid = Some(&snapshot.spec.source_volume_uuid);
+            let mut sources = world.volumes.iter();
+            let source = sources.find(|volume| volume.spec.volume_uuid.as_ref() == uuid);
+            let at = source.and_then(|source| source.spec.assignment.as_ref());
+            prop_assert_eq!(at.map(|at| (&at.node, &at.pool_uuid)), Some((&place.node, &place.pool_uuid)));
         }
     }
 

@@ -55,7 +55,7 @@ mod tests {
         let calls = Arc::new(Calls::default());
         let first = calls.enter("a", Method::CreateVolume).unwrap();
         let said = calls.enter("a", Method::DeleteVolume).unwrap_err().to_string();
-        assert_eq!(said, "CreateVolume for volume a is under way");
+        assert_eq!(said, "CreateVolume for a is under way");
         calls.enter("b", Method::DeleteVolume).unwrap();
         drop(first);
         calls.enter("a", Method::DeleteVolume).unwrap();

@@ -3,10 +3,12 @@
 use csi_proto_rs::csi::v1::{GetCapacityRequest, GetCapacityResponse};
 use terrace_plan::capability::validate_capabilities;
 use terrace_plan::capacity::plan_capacity;
-use terrace_plan::parameters::{ParameterError, Target, ValidParameters, parse_parameters};
+use terrace_plan::create::default_fs;
+use terrace_plan::parameters::{Erase, ParameterError, Target, ValidParameters, parse_parameters};
 use terrace_plan::placement::Ask;
 use terrace_plan::size::Content;
 use terrace_plan::topology::Topology;
+use terrace_plan::world::World;
 
 use super::{Service, wire};
 use crate::error::Error;
@@ -19,8 +21,8 @@ pub fn capacity(
     service: &Service,
     request: GetCapacityRequest,
 ) -> Result<GetCapacityResponse, Error> {
-    let ask = parse(request)?;
     let world = service.promises.overlay(service.caches.world());
+    let ask = parse(&world, request)?;
     let capacity = plan_capacity(&world, &ask);
     let minimum = ask.fs_type.map_or(Content::Block, Content::Filesystem).minimum();
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -31,19 +33,21 @@ pub fn capacity(
     })
 }
 
-fn parse(request: GetCapacityRequest) -> Result<Ask, Error> {
+fn parse(world: &World, request: GetCapacityRequest) -> Result<Ask, Error> {
     let GetCapacityRequest { volume_capabilities, parameters, accessible_topology } = request;
-    let (target, parameter) = match parse_parameters(&wire::sorted(parameters)) {
-        Ok(ValidParameters { target, fs_type, .. }) => (target, fs_type),
+    let parameters = wire::sorted(parameters);
+    let default_fs = default_fs(world, &parameters);
+    let (target, parameter, erase) = match parse_parameters(&parameters) {
+        Ok(ValidParameters { target, fs_type, erase, claim: _ }) => (target, fs_type, erase),
         // Asked without a class: of all pools.
-        Err(ParameterError::NoTarget) => (Target::Any, None),
+        Err(ParameterError::NoTarget) => (Target::Any, None, Erase::Leave),
         Err(error) => return Err(error.into()),
     };
     let fs_type = if volume_capabilities.is_empty() {
         parameter
     } else {
         let asked = wire::parse_capabilities(volume_capabilities);
-        match validate_capabilities(&asked, parameter)?.content {
+        match validate_capabilities(&asked, parameter, default_fs)?.content {
             Content::Filesystem(fs) => Some(fs),
             Content::Block => None,
         }
@@ -51,5 +55,5 @@ fn parse(request: GetCapacityRequest) -> Result<Ask, Error> {
     let terms: Vec<_> =
         accessible_topology.into_iter().map(|term| wire::sorted(term.segments)).collect();
     let topology = Topology::parse(&terms, &[])?;
-    Ok(Ask { bytes: 0, target, topology, fs_type })
+    Ok(Ask { bytes: 0, target, topology, fs_type, erase, at: None })
 }

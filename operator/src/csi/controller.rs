@@ -25,17 +25,21 @@ use tonic::{Code, Request, Response, Status};
 use tracing::Instrument;
 
 use super::deadline::deadline;
-use super::{Service, capacity, create, delete, expand, list, validate};
+use super::{Service, capacity, create, delete, expand, list, snapshot, snapshots, validate};
 use crate::error::Error;
 use crate::metrics::{Method, Metrics};
 
 /// What is offered; csi-sanity tests every line of it.
-const OFFERED: [rpc::Type; 5] = [
+const OFFERED: [rpc::Type; 9] = [
     rpc::Type::CreateDeleteVolume,
     rpc::Type::ListVolumes,
     rpc::Type::GetCapacity,
     rpc::Type::ExpandVolume,
     rpc::Type::SingleNodeMultiWriter,
+    rpc::Type::CreateDeleteSnapshot,
+    rpc::Type::ListSnapshots,
+    rpc::Type::GetSnapshot,
+    rpc::Type::CloneVolume,
 ];
 
 /// How much longer than its own waits a call may take: an API server that hangs must not hang us (I10).
@@ -57,7 +61,7 @@ impl Drop for Timed<'_> {
 
 impl Service {
     /// Runs one call in a span and a timer of its own.
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         method: Method,
         volume: &str,
@@ -192,30 +196,44 @@ impl Controller for Service {
 
     async fn create_snapshot(
         &self,
-        _: Request<CreateSnapshotRequest>,
+        request: Request<CreateSnapshotRequest>,
     ) -> Result<Response<CreateSnapshotResponse>, Status> {
-        not_offered()
+        let until = deadline(request.metadata());
+        let request = request.into_inner();
+        let name = request.name.clone();
+        let work = snapshot::create(self, request, until);
+        self.call(Method::CreateSnapshot, &name, until, work).await
     }
 
     async fn delete_snapshot(
         &self,
-        _: Request<DeleteSnapshotRequest>,
+        request: Request<DeleteSnapshotRequest>,
     ) -> Result<Response<DeleteSnapshotResponse>, Status> {
-        not_offered()
+        let until = deadline(request.metadata());
+        let request = request.into_inner();
+        let name = request.snapshot_id.clone();
+        let work = snapshot::delete(self, request, until);
+        self.call(Method::DeleteSnapshot, &name, until, work).await
     }
 
     async fn list_snapshots(
         &self,
-        _: Request<ListSnapshotsRequest>,
+        request: Request<ListSnapshotsRequest>,
     ) -> Result<Response<ListSnapshotsResponse>, Status> {
-        not_offered()
+        let until = deadline(request.metadata());
+        let request = request.into_inner();
+        let work = async { snapshots::list(self, &request) };
+        self.call(Method::ListSnapshots, "", until, work).await
     }
 
     async fn get_snapshot(
         &self,
-        _: Request<GetSnapshotRequest>,
+        request: Request<GetSnapshotRequest>,
     ) -> Result<Response<GetSnapshotResponse>, Status> {
-        not_offered()
+        let until = deadline(request.metadata());
+        let request = request.into_inner();
+        let name = request.snapshot_id.clone();
+        self.call(Method::GetSnapshot, &name, until, snapshot::get(self, request)).await
     }
 
     async fn controller_get_volume(

@@ -3,11 +3,13 @@
 
 use csi_proto_rs::csi::v1::{CreateVolumeRequest, CreateVolumeResponse};
 use jiff::Timestamp;
-use terrace_crds::StorageVolume;
-use terrace_crds::condition::{ConditionType, Reason, Truth, find};
-use terrace_plan::create::{ValidCreate, validate_create};
+use terrace_crds::condition::{ConditionType, Reason, Truth, find, is_true};
+use terrace_crds::volume::SourceKind;
+use terrace_crds::{StorageSnapshot, StorageVolume};
+use terrace_plan::create::{Original, ValidCreate, default_fs, validate_create};
 use terrace_plan::delete::plan_delete;
 use terrace_plan::effect::{Effect, ObjectRef, Tone};
+use terrace_plan::snapshot::conditions_of as snapshot_conditions;
 use terrace_plan::volume::conditions_of;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -26,7 +28,10 @@ pub async fn create(
     request: CreateVolumeRequest,
     deadline: Instant,
 ) -> Result<CreateVolumeResponse, Error> {
-    let valid = validate_create(wire::parse_create(request)?)?;
+    let original = find_original(service, &request).await?;
+    let parameters = wire::sorted(request.parameters.clone());
+    let default_fs = default_fs(&service.caches.world(), &parameters);
+    let valid = validate_create(wire::parse_create(request, original, default_fs)?)?;
     let name = &valid.name.name;
     let _guard = service.calls.enter(name, Method::CreateVolume)?;
     let there = intend(service, &valid).await?;
@@ -37,6 +42,37 @@ pub async fn create(
             Ok(CreateVolumeResponse { volume: Some(wire::volume(&service.caches, &volume)) })
         }
         Err(error) => Err(take_back(service, name, error).await),
+    }
+}
+
+/// What the new volume is to be a copy of: it must be there, and whole.
+async fn find_original(
+    service: &Service,
+    request: &CreateVolumeRequest,
+) -> Result<Option<Original>, Error> {
+    let Some((kind, name)) = wire::parse_source(request.volume_content_source.as_ref())? else {
+        return Ok(None);
+    };
+    let waiting = || Error::Deadline { waiting: format!("{name}: it is not ready to be copied") };
+    match kind {
+        SourceKind::Snapshot => {
+            let found = service.read_object::<StorageSnapshot>(&name).await?;
+            let snapshot = found.ok_or_else(|| Error::NoSnapshot { name: name.clone() })?;
+            let ready = is_true(snapshot_conditions(&snapshot), ConditionType::Ready);
+            if !ready || snapshot.metadata.deletion_timestamp.is_some() {
+                return Err(waiting());
+            }
+            Ok(Some(Original::of_snapshot(&snapshot)))
+        }
+        SourceKind::Volume => {
+            let found = service.read(&name).await?;
+            let volume = found.ok_or_else(|| Error::NotFound { name: name.clone() })?;
+            let ready = is_true(conditions_of(&volume), ConditionType::Ready);
+            if !ready || volume.metadata.deletion_timestamp.is_some() {
+                return Err(waiting());
+            }
+            Original::of_volume(&volume).map(Some).ok_or_else(waiting)
+        }
     }
 }
 
@@ -94,6 +130,7 @@ fn is_final(reason: Reason) -> bool {
             | Reason::FacilityMissing
             | Reason::Invalid
             | Reason::NotSupported
+            | Reason::NotFound
     )
 }
 

@@ -1,8 +1,13 @@
 //! DeleteVolume: the stamp (I1), the deletion, and the wait until the object is gone. It destroys nothing: the
 //! node does, on its own proof.
 
+use std::fmt::Debug;
+
 use csi_proto_rs::csi::v1::{DeleteVolumeRequest, DeleteVolumeResponse};
 use jiff::Timestamp;
+use kube::Resource;
+use kube::core::ClusterResourceScope;
+use serde::de::DeserializeOwned;
 use terrace_crds::StorageVolume;
 use terrace_plan::delete::{plan_adopt_for_deletion, plan_delete, waits_for};
 use terrace_plan::effect::Effect;
@@ -10,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::Service;
+use super::wait::gone;
 use crate::error::Error;
 use crate::metrics::Method;
 
@@ -33,7 +39,9 @@ pub async fn delete(
     let uid = volume.metadata.uid.clone().unwrap_or_default();
     let id = Uuid::new_v4();
     carry_out(service, volume, |volume| plan_delete(volume, id, Timestamp::now())).await?;
-    wait_until_gone(service, &name, &uid, deadline).await?;
+    let read = || service.read(&name);
+    let waits = |volume: &StorageVolume| waits_for(&service.caches.world(), volume);
+    gone(&service.caches.volumes, (&name, &uid), deadline, read, waits).await?;
     Ok(DeleteVolumeResponse {})
 }
 
@@ -62,56 +70,41 @@ async fn find_or_adopt(
 ///
 /// # Errors
 /// [`Error::Changed`] where another writer is quicker every time.
-pub(super) async fn carry_out(
+pub(super) async fn carry_out<K>(
     service: &Service,
-    volume: StorageVolume,
-    plan: impl Fn(&StorageVolume) -> Option<Effect>,
-) -> Result<(), Error> {
+    object: K,
+    plan: impl Fn(&K) -> Option<Effect>,
+) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + DeserializeOwned + Debug,
+{
     /// Stamp and deletion, and as many collisions with reports of the node.
     const ROUNDS: usize = 12;
-    let name = volume.metadata.name.clone().unwrap_or_default();
-    let uid = volume.metadata.uid.clone();
-    let mut latest = Some(volume);
+    let name = object.meta().name.clone().unwrap_or_default();
+    let uid = object.meta().uid.clone();
+    let mut latest = Some(object);
     for _ in 0..ROUNDS {
         let current = match latest.take() {
-            Some(volume) => volume,
-            None => match service.read(&name).await? {
-                Some(volume) if volume.metadata.uid == uid => volume,
+            Some(object) => object,
+            None => match service.read_object::<K>(&name).await? {
+                Some(object) if object.meta().uid == uid => object,
                 Some(_) | None => return Ok(()),
             },
         };
         let Some(effect) = plan(&current) else { return Ok(()) };
         match service.effects.apply(&effect).await {
-            Ok(()) if matches!(effect, Effect::DeleteVolume { .. }) => return Ok(()),
+            Ok(())
+                if matches!(
+                    effect,
+                    Effect::DeleteVolume { .. } | Effect::DeleteSnapshot { .. }
+                ) =>
+            {
+                return Ok(());
+            }
             Ok(()) | Err(Error::Changed { .. }) => {}
             Err(error) if error.is_gone() => return Ok(()),
             Err(error) => return Err(error),
         }
     }
     Err(Error::Changed { name })
-}
-
-/// Gone is what the API server says; the cache only says when to ask.
-async fn wait_until_gone(
-    service: &Service,
-    name: &str,
-    uid: &str,
-    deadline: Instant,
-) -> Result<(), Error> {
-    let cache = &service.caches.volumes;
-    let mut changed = cache.changed();
-    let is_it = |volume: &StorageVolume| volume.metadata.uid.as_deref() == Some(uid);
-    loop {
-        // Taken before looking: whatever happens from here on wakes the wait below.
-        changed.borrow_and_update();
-        let told = cache.get(name).is_some_and(|volume| is_it(&volume));
-        if !told && !service.read(name).await?.is_some_and(|volume| is_it(&volume)) {
-            return Ok(());
-        }
-        if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
-            let who = cache.get(name).map(|volume| waits_for(&service.caches.world(), &volume));
-            let who = who.unwrap_or_else(|| "the API server to tell that it is gone".to_owned());
-            return Err(Error::Deadline { waiting: format!("volume {name}: {who}") });
-        }
-    }
 }

@@ -5,9 +5,9 @@ use csi_proto_rs::csi::v1::{ControllerExpandVolumeRequest, ControllerExpandVolum
 use terrace_crds::StorageVolume;
 use terrace_crds::condition::{ConditionType, Reason, find};
 use terrace_crds::volume::VolumeMode;
-use terrace_plan::grow::{Growth, plan_grow};
+use terrace_plan::grow::{Growth, plan_grow, plan_take_back};
 use terrace_plan::size::Asked;
-use terrace_plan::space::bytes;
+use terrace_plan::space::{bytes, granted};
 use terrace_plan::volume::conditions_of;
 use tokio::time::Instant;
 
@@ -37,21 +37,53 @@ pub async fn expand(
     let range = capacity_range.ok_or(Error::Field { field: "capacity_range" })?;
     let asked = wire::parse_size(Some(range))?;
     let _guard = service.calls.enter(&name, Method::ControllerExpandVolume)?;
-    let volume =
-        service.read(&name).await?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
-    let to = promise(service, &volume, asked).await?;
+    let volume = read(service, &name).await?;
+    let (to, volume) = promise(service, volume, asked).await?;
     let uid = volume.metadata.uid.as_deref().unwrap_or_default();
     let what = "its node to grow it";
-    wait_for(&service.caches.volumes, (&name, uid), deadline, what, |volume| judge(volume, to))
-        .await?;
+    // The cache may show what its node said of an earlier wish.
+    let is_news = |told: &StorageVolume| told.metadata.generation >= volume.metadata.generation;
+    let judged = |told: &StorageVolume| judge(told, to).filter(|_| is_news(told));
+    let grown = wait_for(&service.caches.volumes, (&name, uid), deadline, what, judged).await;
+    if let Err(Error::GrowthRefused { .. }) = &grown
+        && let Err(fault) = take_back(service, &name, to).await
+    {
+        // The caller hears of the refusal; its next call finds what is there.
+        tracing::warn!(volume = name, %fault, "growth that was refused is not taken back");
+    }
+    grown?;
     Ok(ControllerExpandVolumeResponse {
         capacity_bytes: i64::try_from(to).unwrap_or(i64::MAX),
         node_expansion_required: volume.spec.volume_mode == VolumeMode::Filesystem,
     })
 }
 
-/// Bytes that the volume gets, promised on its pool before its node acts.
-async fn promise(service: &Service, volume: &StorageVolume, asked: Asked) -> Result<u64, Error> {
+async fn read(service: &Service, name: &str) -> Result<StorageVolume, Error> {
+    service.read(name).await?.ok_or_else(|| Error::NotFound { name: name.to_owned() })
+}
+
+/// Bytes that the volume gets, promised on its pool before its node acts; and the volume with that promise.
+async fn promise(
+    service: &Service,
+    mut volume: StorageVolume,
+    asked: Asked,
+) -> Result<(u64, StorageVolume), Error> {
+    /// What was asked, and what is granted: two writes where a growth was taken back before.
+    const WRITES: usize = 2;
+    for _ in 0..WRITES {
+        if let Growth::Enough { bytes } = promise_once(service, &volume, asked).await? {
+            return Ok((bytes, volume));
+        }
+        volume = read(service, volume.metadata.name.as_deref().unwrap_or_default()).await?;
+    }
+    Ok((granted(&volume), volume))
+}
+
+async fn promise_once(
+    service: &Service,
+    volume: &StorageVolume,
+    asked: Asked,
+) -> Result<Growth, Error> {
     let (growth, noted) = {
         let _deciding = service.promises.decide().await;
         let world = service.promises.overlay(service.caches.world());
@@ -62,13 +94,23 @@ async fn promise(service: &Service, volume: &StorageVolume, asked: Asked) -> Res
         };
         (growth, noted)
     };
-    match growth {
-        Growth::Enough { bytes } => Ok(bytes),
-        Growth::Grow { to, effect } => {
-            service.effects.apply(&effect).await?;
-            noted.keep();
-            Ok(to)
-        }
+    if let Growth::Grow { effect, .. } = &growth {
+        service.effects.apply(effect).await?;
+        noted.keep();
+    }
+    Ok(growth)
+}
+
+/// Gives the space back that the node could not: promised to nobody's use, it would keep others out.
+async fn take_back(service: &Service, name: &str, to: u64) -> Result<(), Error> {
+    let volume = read(service, name).await?;
+    // Another call may have asked for something else meanwhile.
+    if !matches!(judge(&volume, to), Some(Err(Error::GrowthRefused { .. }))) {
+        return Ok(());
+    }
+    match plan_take_back(&volume) {
+        Some(effect) => service.effects.apply(&effect).await,
+        None => Ok(()),
     }
 }
 

@@ -37,10 +37,13 @@ impl Identity for Identified {
         _: Request<GetPluginCapabilitiesRequest>,
     ) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
         use plugin_capability::Type;
-        use plugin_capability::service::Type::{ControllerService, VolumeAccessibilityConstraints};
+        use plugin_capability::service::Type::{
+            ControllerService, GroupControllerService, VolumeAccessibilityConstraints,
+        };
         use plugin_capability::volume_expansion::Type::Online;
         let offers = [
             Type::Service(Service { r#type: ControllerService.into() }),
+            Type::Service(Service { r#type: GroupControllerService.into() }),
             Type::Service(Service { r#type: VolumeAccessibilityConstraints.into() }),
             Type::VolumeExpansion(VolumeExpansion { r#type: Online.into() }),
         ];

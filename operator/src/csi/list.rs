@@ -37,7 +37,11 @@ fn is_listed(volume: &StorageVolume) -> bool {
     volume.spec.assignment.is_some() && volume.metadata.deletion_timestamp.is_none()
 }
 
-fn parse_token(token: &str) -> Result<Option<&str>, Error> {
+/// The name that a page begins after.
+///
+/// # Errors
+/// [`Error::Token`].
+pub(super) fn parse_token(token: &str) -> Result<Option<&str>, Error> {
     if token.is_empty() {
         return Ok(None);
     }
@@ -46,7 +50,11 @@ fn parse_token(token: &str) -> Result<Option<&str>, Error> {
 }
 
 /// The part of sorted names after `after`, at most `most` of them (0: all), and the token of the next page.
-fn page(names: &[&str], after: Option<&str>, most: usize) -> (std::ops::Range<usize>, String) {
+pub(super) fn page(
+    names: &[&str],
+    after: Option<&str>,
+    most: usize,
+) -> (std::ops::Range<usize>, String) {
     let start = after.map_or(0, |after| names.partition_point(|name| *name <= after));
     let end = if most == 0 { names.len() } else { names.len().min(start + most) };
     let more = end < names.len() && end > start;

@@ -5,7 +5,7 @@ use csi_proto_rs::csi::v1::{
     ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse,
 };
 use terrace_crds::StorageVolume;
-use terrace_plan::capability::{CapabilityError, validate_capabilities};
+use terrace_plan::capability::{CapabilityError, DEFAULT_FILESYSTEM, validate_capabilities};
 use terrace_plan::size::Content;
 
 use super::{Service, wire};
@@ -37,7 +37,7 @@ pub async fn validate(
     let context = wire::context(&service.caches, &volume);
     let fits = volume_context.iter().all(|(key, value)| context.get(key) == Some(value));
     let asked = wire::parse_capabilities(volume_capabilities.clone());
-    let why = match validate_capabilities(&asked, volume.spec.fs_type) {
+    let why = match validate_capabilities(&asked, volume.spec.fs_type, DEFAULT_FILESYSTEM) {
         _ if !fits => Some("the volume context is not this volume's".to_owned()),
         Ok(valid) if valid.content == content(&volume) => None,
         Ok(_) => Some(format!("the volume holds {}", content(&volume))),

@@ -1,6 +1,7 @@
 //! Waits for an outcome by watching: every change of the cache is looked at, and nothing is asked again and
 //! again. The wait ends with the call's deadline; what it waited for goes on.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use kube::Resource;
@@ -55,4 +56,36 @@ fn look<K: Resource<DynamicType = ()> + Clone + 'static>(
     uid: &str,
 ) -> Option<Arc<K>> {
     cache.get(name).filter(|object| object.meta().uid.as_deref() == Some(uid))
+}
+
+/// Waits until the object `name` with this UID is gone. Gone is what the API server says; the cache only says when to ask.
+///
+/// # Errors
+/// [`Error::Deadline`] with who `waits` says has to act; what `read` says.
+pub async fn gone<K, F>(
+    cache: &Cache<K>,
+    (name, uid): (&str, &str),
+    deadline: Instant,
+    read: impl Fn() -> F,
+    waits: impl Fn(&K) -> String,
+) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+    F: Future<Output = Result<Option<K>, Error>>,
+{
+    let mut changed = cache.changed();
+    let is_it = |object: &K| object.meta().uid.as_deref() == Some(uid);
+    loop {
+        // Taken before looking: whatever happens from here on wakes the wait below.
+        changed.borrow_and_update();
+        let told = look(cache, name, uid).is_some();
+        if !told && !read().await?.is_some_and(|object| is_it(&object)) {
+            return Ok(());
+        }
+        if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
+            let who = cache.get(name).map(|object| waits(&object));
+            let who = who.unwrap_or_else(|| "the API server to tell that it is gone".to_owned());
+            return Err(Error::Deadline { waiting: format!("{name}: {who}") });
+        }
+    }
 }

@@ -5,17 +5,20 @@ use std::collections::{BTreeMap, HashMap};
 
 use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
 use csi_proto_rs::csi::v1::volume_capability::{AccessType, MountVolume};
-use csi_proto_rs::csi::v1::volume_content_source::Type;
+use csi_proto_rs::csi::v1::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use csi_proto_rs::csi::v1::{
-    CapacityRange, CreateVolumeRequest, Topology as Segments, TopologyRequirement, Volume,
-    VolumeCapability, VolumeContentSource,
+    CapacityRange, CreateVolumeRequest, Snapshot, Topology as Segments, TopologyRequirement,
+    Volume, VolumeCapability, VolumeContentSource, VolumeGroupSnapshot,
 };
-use terrace_crds::StorageVolume;
+use prost_types::Timestamp;
+use terrace_crds::condition::{ConditionType, is_true};
 use terrace_crds::names::{CONTEXT_POOL, CONTEXT_VOLUME_UUID, TOPOLOGY_NODE};
+use terrace_crds::volume::{FsType, SourceKind};
+use terrace_crds::{StorageSnapshot, StorageVolume};
 use terrace_plan::capability::{Access, AccessMode, Capability};
-use terrace_plan::create::{CreateAsked, Source};
+use terrace_plan::create::{CreateAsked, Original};
 use terrace_plan::size::Asked;
-use terrace_plan::space::granted;
+use terrace_plan::space::{bytes, granted};
 use terrace_plan::topology::{Topology, TopologyError};
 use terrace_plan::world::name_of;
 
@@ -26,7 +29,11 @@ use crate::error::Error;
 ///
 /// # Errors
 /// A size or topology that makes no sense.
-pub fn parse_create(request: CreateVolumeRequest) -> Result<CreateAsked, Error> {
+pub fn parse_create(
+    request: CreateVolumeRequest,
+    original: Option<Original>,
+    default_fs: FsType,
+) -> Result<CreateAsked, Error> {
     // Secrets are for drivers that hold credentials; none is read here.
     let CreateVolumeRequest {
         name,
@@ -34,7 +41,7 @@ pub fn parse_create(request: CreateVolumeRequest) -> Result<CreateAsked, Error> 
         volume_capabilities,
         parameters,
         secrets: _,
-        volume_content_source,
+        volume_content_source: _,
         accessibility_requirements,
         mutable_parameters,
     } = request;
@@ -45,7 +52,8 @@ pub fn parse_create(request: CreateVolumeRequest) -> Result<CreateAsked, Error> 
         parameters: sorted(parameters),
         mutable: sorted(mutable_parameters),
         topology: parse_topology(accessibility_requirements)?,
-        source: parse_source(volume_content_source),
+        original,
+        default_fs,
     })
 }
 
@@ -100,11 +108,69 @@ fn parse_topology(asked: Option<TopologyRequirement>) -> Result<Topology, Topolo
     Topology::parse(&terms(requisite), &terms(preferred))
 }
 
-fn parse_source(source: Option<VolumeContentSource>) -> Source {
-    match source.and_then(|source| source.r#type) {
-        None => Source::Empty,
-        Some(Type::Snapshot(_)) => Source::Snapshot,
-        Some(Type::Volume(_)) => Source::Volume,
+/// What a new volume is to be a copy of, by its handle.
+///
+/// # Errors
+/// [`Error::Field`] for a source without a name.
+pub fn parse_source(
+    source: Option<&VolumeContentSource>,
+) -> Result<Option<(SourceKind, String)>, Error> {
+    let Some(source) = source else { return Ok(None) };
+    let (kind, name) = match &source.r#type {
+        Some(Type::Snapshot(SnapshotSource { snapshot_id })) => (SourceKind::Snapshot, snapshot_id),
+        Some(Type::Volume(VolumeSource { volume_id })) => (SourceKind::Volume, volume_id),
+        None => return Err(Error::Field { field: "volume_content_source.type" }),
+    };
+    if name.is_empty() {
+        return Err(Error::Field { field: "volume_content_source" });
+    }
+    Ok(Some((kind, name.clone())))
+}
+
+fn content_source(volume: &StorageVolume) -> Option<VolumeContentSource> {
+    let source = volume.spec.source.as_ref()?;
+    let name = source.name.clone();
+    let r#type = match source.kind {
+        SourceKind::Snapshot => Type::Snapshot(SnapshotSource { snapshot_id: name }),
+        SourceKind::Volume => Type::Volume(VolumeSource { volume_id: name }),
+    };
+    Some(VolumeContentSource { r#type: Some(r#type) })
+}
+
+/// A snapshot, as CSI describes it.
+#[must_use]
+pub fn snapshot(snapshot: &StorageSnapshot) -> Snapshot {
+    let node = snapshot.spec.assignment.as_ref().map(|assignment| assignment.node.clone());
+    let segments = node.map(|node| HashMap::from([(TOPOLOGY_NODE.to_owned(), node)]));
+    let status = snapshot.status.as_ref();
+    let taken = status.and_then(|status| status.created_at.as_ref());
+    let conditions = status.map_or(&[][..], |status| &status.conditions);
+    Snapshot {
+        size_bytes: i64::try_from(bytes(&snapshot.spec.capacity)).unwrap_or(i64::MAX),
+        snapshot_id: name_of(&snapshot.metadata).to_owned(),
+        source_volume_id: snapshot.spec.source_volume.clone(),
+        creation_time: taken
+            .map(|at| Timestamp { seconds: at.0.as_second(), nanos: at.0.subsec_nanosecond() }),
+        ready_to_use: is_true(conditions, ConditionType::Ready),
+        group_snapshot_id: snapshot
+            .spec
+            .group
+            .as_ref()
+            .map_or_else(String::new, |it| it.name.clone()),
+        accessible_topology: segments.map(|segments| Segments { segments }).into_iter().collect(),
+    }
+}
+
+/// A group of snapshots, as CSI describes it: ready when all are, made when the last was.
+#[must_use]
+pub fn group(name: &str, members: &[StorageSnapshot]) -> VolumeGroupSnapshot {
+    let snapshots: Vec<Snapshot> = members.iter().map(snapshot).collect();
+    let when = |at: &Timestamp| (at.seconds, at.nanos);
+    VolumeGroupSnapshot {
+        group_snapshot_id: name.to_owned(),
+        creation_time: snapshots.iter().filter_map(|it| it.creation_time).max_by_key(when),
+        ready_to_use: snapshots.iter().all(|snapshot| snapshot.ready_to_use),
+        snapshots,
     }
 }
 
@@ -123,7 +189,7 @@ pub fn volume(caches: &Caches, volume: &StorageVolume) -> Volume {
         capacity_bytes: i64::try_from(granted(volume)).unwrap_or(i64::MAX),
         volume_id: name_of(&volume.metadata).to_owned(),
         volume_context: context(caches, volume),
-        content_source: None,
+        content_source: content_source(volume),
         accessible_topology: segments.map(|segments| Segments { segments }).into_iter().collect(),
     }
 }

@@ -1,0 +1,53 @@
+//! StorageSnapshots: give them their source's place, once there is room.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use terrace_crds::StorageSnapshot;
+use terrace_crds::names::ANNOTATION_TRACEPARENT;
+use terrace_plan::plan::Plan;
+use terrace_plan::snapshot::plan_snapshot;
+use terrace_telemetry::with_parent;
+
+use super::{Context, Kind, run as run_controller};
+use crate::error::Error;
+use crate::promises::Noted;
+use crate::queue::{Pick, on_change};
+
+/// Snapshots that wait for a place look again this soon after anything changed; all others are their nodes'.
+const WAITING: Duration = Duration::from_millis(5);
+
+/// Runs the controller until dropped.
+pub(super) async fn run(context: Arc<Context>) {
+    let caches = &context.caches;
+    let store = caches.snapshots.store();
+    let of_any = vec![caches.snapshots.changed(), caches.volumes.changed(), caches.nodes.changed()];
+    let queue = on_change(of_any, store.clone(), WAITING, |snapshot: &StorageSnapshot| {
+        if snapshot.spec.assignment.is_none() { Pick::Take } else { Pick::Leave }
+    });
+    let queue = Box::pin(queue);
+    run_controller(Kind::StorageSnapshot, context.clone(), store, queue, reconcile).await;
+}
+
+async fn reconcile(snapshot: Arc<StorageSnapshot>, context: Arc<Context>) -> Result<Action, Error> {
+    let notes = snapshot.metadata.annotations.as_ref();
+    let trace = notes.and_then(|notes| notes.get(ANNOTATION_TRACEPARENT));
+    with_parent(&tracing::Span::current(), trace.map(String::as_str));
+    let (plan, noted) = plan(&context, &snapshot).await;
+    let next = context.apply(&plan).await?;
+    noted.keep();
+    Ok(next)
+}
+
+/// Plans with every promise counted, and notes its own before anybody else may plan.
+async fn plan<'a>(context: &'a Context, snapshot: &StorageSnapshot) -> (Plan, Noted<'a>) {
+    let _deciding = context.promises.decide().await;
+    let world = context.promises.overlay(context.caches.world());
+    let is_it = |other: &&Arc<StorageSnapshot>| other.metadata.uid == snapshot.metadata.uid;
+    let latest = world.snapshots.iter().find(is_it).cloned();
+    let plan = plan_snapshot(&world, latest.as_deref().unwrap_or(snapshot), Timestamp::now());
+    let noted = context.promises.note(&plan.effects);
+    (plan, noted)
+}
