@@ -131,6 +131,9 @@ fn volume(name: &str, origin: &str, node: Option<&str>) -> Result<StorageVolume>
     if let Some(node) = node {
         volume["spec"]["assignment"] = json!({"node": node, "poolUUID": POOL_UUID});
     }
+    if origin == "Direct" {
+        volume["spec"]["volumeUUID"] = Value::Null;
+    }
     Ok(from_value(volume)?)
 }
 
@@ -253,6 +256,51 @@ async fn a_person_may_make_a_direct_volume_and_take_it_back_while_it_lies_nowher
     person.create(&PostParams::default(), &volume(&name, "Direct", None)?).await?;
     person.delete(&name, &DeleteParams::default()).await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_person_may_not_give_a_direct_volume_its_identity() -> Result<()> {
+    let person = Actors::volumes(&rig::client().await?);
+    let mut own = volume("admission-direct", "Direct", None)?;
+    own.spec.volume_uuid = Some(VOLUME_UUID.to_owned());
+    let says = "spec.volumeUUID is written by the operator only";
+    refused(person.create(&dry(), &own).await, says)?;
+    let name = format!("admission-{}", Uuid::new_v4().simple());
+    // For a claim in a namespace that is not there: the operator refuses it before it has an identity.
+    person.create(&PostParams::default(), &volume(&name, "Direct", None)?).await?;
+    let other = json!({"spec": {"volumeUUID": OTHER_UUID}});
+    let changed = change(&person, &name, other).await;
+    person.delete(&name, &DeleteParams::default()).await?;
+    ensure!(changed.is_err(), "a person gave it an identity");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_person_may_forget_a_volume_that_no_persistent_volume_knows() -> Result<()> {
+    staged(async |actors| {
+        let [person, operator] = [&actors.person, &actors.operator].map(Actors::volumes);
+        let name = format!("admission-{}", Uuid::new_v4().simple());
+        let here = Some(actors.nodes[0].as_str());
+        operator.create(&PostParams::default(), &volume(&name, "CSI", here)?).await?;
+        let says = |reason: &str| {
+            json!({"status": {"conditions": [{
+                "type": "Bound", "status": "False", "reason": reason, "message": "kept",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]}})
+        };
+        let params = PatchParams::default();
+        operator.patch_status(&name, &params, &Patch::Merge(says("Released"))).await?;
+        let released = person.delete(&name, &dry_deletion()).await;
+        operator.patch_status(&name, &params, &Patch::Merge(says("Retained"))).await?;
+        let retained = person.delete(&name, &DeleteParams::default()).await;
+        refused(released, "kubectl delete pvc -n apps data")?;
+        retained.map(drop).context("neither claim nor PersistentVolume is left")
+    })
+    .await
+}
+
+fn dry_deletion() -> DeleteParams {
+    DeleteParams { dry_run: true, ..DeleteParams::default() }
 }
 
 #[tokio::test]

@@ -155,7 +155,9 @@ fn storage_classes_say_what_the_values_say_and_none_is_the_default() -> Result<(
     let set = "storageClasses[0].name=fast,storageClasses[0].pool=nvme,storageClasses[0].fsType=xfs,\
                storageClasses[0].eraseOnDelete=true,storageClasses[0].allowVolumeExpansion=false";
     let objects = rendered(set)?;
-    let class = of_kind(&objects, "StorageClass").next().context("a StorageClass")?;
+    let class = of_kind(&objects, "StorageClass")
+        .find(|class| class["metadata"]["name"] == "fast")
+        .context("a StorageClass")?;
     let parameters = serde_json::json!({
         "terrace.storage/pool": "nvme", "terrace.storage/fs-type": "xfs", "terrace.storage/erase-on-delete": "true",
     });
@@ -166,7 +168,9 @@ fn storage_classes_say_what_the_values_say_and_none_is_the_default() -> Result<(
     let defaults = rendered(
         "storageClasses[0].name=d,storageClasses[0].tier=t,storageClasses[0].default=true",
     )?;
-    let class = of_kind(&defaults, "StorageClass").next().context("a StorageClass")?;
+    let class = of_kind(&defaults, "StorageClass")
+        .find(|class| class["metadata"]["name"] == "d")
+        .context("a StorageClass")?;
     let note = &class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"];
     ensure!(note == "true", "{class}");
     Ok(())

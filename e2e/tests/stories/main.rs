@@ -3,6 +3,7 @@
 
 mod capacity;
 mod deletion;
+mod direct;
 mod faults;
 mod growth;
 mod life;
