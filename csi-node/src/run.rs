@@ -30,7 +30,7 @@ use crate::pools::Pools;
 use crate::queue::Queue;
 use crate::registration::{Registrar, Standing};
 use crate::runner::Runner;
-use crate::runner::recovery::recover;
+use crate::runner::recovery::{recover, thaw};
 
 /// How long another process may take to give the host up: an old Pod that is being replaced.
 const HOST_PATIENCE: Duration = Duration::from_secs(60);
@@ -133,6 +133,7 @@ async fn serve_all(
 
     let stop = stop_signal();
     tokio::pin!(stop);
+    thaw(&context.runner).await?;
     let cluster = tokio::select! {
         cluster = learn_cluster(&agent) => cluster,
         () = &mut stop => return Ok(()),
@@ -162,6 +163,10 @@ async fn serve_all(
     let last = tokio::time::timeout(LAST_CALLS, drain(&mut parts)).await;
     if last.is_err() {
         tracing::warn!("calls still in flight are cut off; the journal knows them");
+    }
+    // An operation that is cut off in the middle of a copy must not leave its volume frozen until some next start.
+    if tokio::task::spawn_blocking(terrace_devices::end_freezes).await.is_err() {
+        tracing::error!("freezes could not be ended; the next start will");
     }
     match first {
         None => Ok(()),

@@ -24,7 +24,20 @@ use crate::tagged::changed;
 use crate::{Deadline, DeviceError, kernel};
 
 /// What became of the last freeze of each image, by its path, which has the volume's UUID in it. It is kept when the freeze is over: a second end of it must not end somebody else's.
-static FREEZES: Mutex<BTreeMap<PathBuf, Arc<Freeze>>> = Mutex::new(BTreeMap::new());
+static FREEZES: Mutex<Freezes> = Mutex::new(Freezes { may: May::Begin, last: BTreeMap::new() });
+
+struct Freezes {
+    may: May,
+    last: BTreeMap<PathBuf, Arc<Freeze>>,
+}
+
+/// Whether a freeze may begin in this process.
+#[derive(PartialEq, Eq)]
+enum May {
+    Begin,
+    /// The process is about to end, and with it every watchdog.
+    End,
+}
 
 const TOO_LONG: &str = "it took longer than 5 s, and the watchdog let the writers go on";
 
@@ -125,7 +138,27 @@ fn not_still(path: &Path, why: &'static str) -> DeviceError {
 }
 
 fn known(image: &Path) -> Option<Arc<Freeze>> {
-    FREEZES.lock().unwrap_or_else(PoisonError::into_inner).get(image).cloned()
+    freezes().last.get(image).cloned()
+}
+
+fn freezes() -> MutexGuard<'static, Freezes> {
+    FREEZES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends every freeze of this process and lets none begin any more: for the moment before the process ends. Waits for those
+/// under way, but not for longer than a freeze may last.
+pub fn end_freezes() {
+    let last = {
+        let mut freezes = freezes();
+        freezes.may = May::End;
+        freezes.last.clone()
+    };
+    let until = Instant::now() + FREEZE_LIMIT;
+    for (image, freeze) in last {
+        // What can't be thawed now the journal knows of, and the next start tries again.
+        let _told = freeze.take_back(&image);
+        freeze.await_end(until);
+    }
 }
 
 enum Registered {
@@ -135,8 +168,12 @@ enum Registered {
 }
 
 fn register(image: &Path, mount: &Path) -> Result<Registered, DeviceError> {
-    let mut freezes = FREEZES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(last) = freezes.get(image) {
+    let mut freezes = freezes();
+    if freezes.may == May::End {
+        let by = "this process is about to end, and could not thaw it any more";
+        return Err(DeviceError::Busy { path: mount.to_owned(), by });
+    }
+    if let Some(last) = freezes.last.get(image) {
         match &*last.state() {
             State::Frozen { .. } => return Ok(Registered::Frozen),
             State::Writing | State::Freezing { .. } | State::GivenUp => {
@@ -147,7 +184,7 @@ fn register(image: &Path, mount: &Path) -> Result<Registered, DeviceError> {
         }
     }
     let freeze = Arc::new(Freeze { state: Mutex::new(State::Writing), changed: Condvar::new() });
-    freezes.insert(image.to_owned(), Arc::clone(&freeze));
+    freezes.last.insert(image.to_owned(), Arc::clone(&freeze));
     Ok(Registered::New(freeze))
 }
 
@@ -258,6 +295,14 @@ impl Freeze {
             let waited = self.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Until one that was given up has come back from the kernel and is thawed.
+    fn await_end(&self, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        let under_way = |state: &mut State| matches!(state, State::GivenUp);
+        let waited = self.changed.wait_timeout_while(self.state(), left, under_way);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The end as planned. A second one finds the first.

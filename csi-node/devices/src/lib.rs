@@ -9,7 +9,7 @@
 //! - I2: mkfs runs only behind a guard that reads latch, stage record and signature again (`tests/format.rs`).
 //! - I4: a loop device is found by its file's device and inode, a disk by its number; a pool file is never replaced (`tests/life.rs`).
 //! - I8: without [`Probe::Look`] no command is run, [`observe_facilities`] excepted.
-//! - I10: tools are killed as a group at the deadline; system calls that can hang are given up.
+//! - I10: tools are killed as a group at the deadline; system calls that can hang are given up; a freeze has a watchdog, and ends before the process does.
 
 mod block;
 mod btrfs;
@@ -45,6 +45,7 @@ pub use durable::replace_file_durably;
 pub use error::DeviceError;
 pub use execute::{execute, execute_here};
 pub use facility::{Capability, Facilities, observe_facilities};
+pub use freeze::end_freezes;
 pub use host::{Host, observe_boot};
 pub use mountinfo::observe_mounts;
 pub use observe::{Probe, observe_images, observe_unpublish, observe_volume};

@@ -1,9 +1,11 @@
 //! The start after a crash: what the journal knows as not over is taken back, done again, or left to a
 //! pass that must first prove that it may. Runs before anything is served.
 
+use std::sync::Arc;
+
 use terrace_device_types::{ClusterUid, Intent, OperationId, Step};
 
-use super::{AGENT_PATIENCE, Error, Job, Runner};
+use super::{AGENT_PATIENCE, Error, Job, Runner, deadline};
 use crate::context::observe_and_plan;
 use crate::host::{Host, Probe};
 use crate::journal;
@@ -21,6 +23,30 @@ pub struct Recovered {
     pub resume: Resume,
     /// Why that failed, if it did: the next plan for the object meets what is left.
     pub error: Option<Error>,
+}
+
+/// Ends what freezes an earlier run left standing, before anything else is known, be it the cluster: somebody's writers
+/// wait. Nothing else is touched; the records stay for [`recover`].
+///
+/// # Errors
+/// Only if the journal cannot be read.
+pub async fn thaw(runner: &Runner) -> Result<(), journal::Error> {
+    let records = runner.journal.open_operations()?;
+    let steps = records.iter().flat_map(Record::rollback);
+    let thaws: Vec<Step> = steps.filter(|step| matches!(step, Step::EndFreeze { .. })).collect();
+    for step in thaws {
+        let (host, prose, limit) =
+            (Arc::clone(&runner.host), step.to_string(), deadline::of(&step));
+        let work = tokio::task::spawn_blocking(move || host.execute(&step, limit));
+        match tokio::time::timeout(limit, work).await {
+            Ok(Ok(Ok(done))) => {
+                tracing::info!(step = prose, ?done, "an earlier run may have left it")
+            }
+            Ok(Ok(Err(error))) => tracing::error!(step = prose, %error, "it may still be frozen"),
+            Ok(Err(_)) | Err(_) => tracing::error!(step = prose, "it may still be frozen"),
+        }
+    }
+    Ok(())
 }
 
 /// Deals with every unfinished operation, oldest first.

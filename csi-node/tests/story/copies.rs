@@ -1,6 +1,7 @@
 //! Copies run by the node: no death and no slowness leaves a volume frozen, half a copy, or one of two moments.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
 use terrace_backends::group::plan_group;
@@ -9,11 +10,12 @@ use terrace_device_types::{
 };
 use terrace_devices::DeviceError;
 use terrace_node::context::observe_and_plan;
-use terrace_node::fault::{Edge, Faults, Point, Stopped};
+use terrace_node::fault::{Edge, Faults, NoFaults, Point, Stopped};
 use terrace_node::host::{Host, Probe};
 use terrace_node::journal::record::Subject;
 use terrace_node::operation::OpKind;
 use terrace_node::queue::schedule::Priority;
+use terrace_node::runner::recovery::{recover, thaw};
 use terrace_node::runner::{AGENT_PATIENCE, Error, Job, Outcome};
 
 use crate::bench::{Bench, EXT4, Running, mounted};
@@ -142,6 +144,41 @@ impl Faults for WritesBeforeTheThaw {
         }
         Ok(())
     }
+}
+
+/// Dead once the blocks are shared, with the freeze standing.
+#[derive(Debug, Default)]
+struct DiesFrozen {
+    dead: AtomicBool,
+}
+
+impl Faults for DiesFrozen {
+    fn reach(&self, point: Point) -> Result<(), Stopped> {
+        if matches!(point, Point::Step(OpKind::Copy, 1, Edge::After)) {
+            self.dead.store(true, Ordering::SeqCst);
+        }
+        if self.dead.load(Ordering::SeqCst) { Err(Stopped(point)) } else { Ok(()) }
+    }
+}
+
+/// The API server may be away when the node starts, and the cluster unknown: writers don't wait for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn i10_the_next_start_thaws_before_it_knows_anything_else() {
+    let bench = Bench::on_xfs();
+    let mut running = bench.start().await;
+    stage(&bench, &mut running, &SOURCES[..1]).await;
+    running.stop().await;
+    let running = bench.start_with(Arc::new(DiesFrozen::default())).await;
+    assert!(matches!(take(&bench, &running, &SOURCES[..1]).await, Err(Error::Stopped(_))));
+    running.stop().await;
+    let stood = is_frozen(&staging(&bench, "one"));
+    let context = bench.context(Arc::new(NoFaults));
+    thaw(&context.runner).await.expect("the journal is read");
+    assert!(stood && !is_frozen(&staging(&bench, "one")));
+    let open = context.runner.journal.open_operations().expect("the journal is read");
+    assert_eq!(open.len(), 1, "what else it began is still to be taken back");
+    recover(&context.runner, &context.pools, &bench.cluster).await.expect("the journal is read");
+    assert!(bench.view(&snapshot_of("one")).volume.image.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

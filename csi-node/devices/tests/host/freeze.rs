@@ -1,8 +1,8 @@
 //! Freezes on real mounts (I10): bounded, ended after any death, and never somebody else's (I4).
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use terrace_device_types::{
@@ -136,17 +136,62 @@ fn i10_a_freeze_that_comes_too_late_is_ended_at_once() {
     assert!(!is_frozen(&mounted.at));
 }
 
+/// Ends as SIGTERM ends it: what stands is thawed, and nothing freezes any more.
+#[test]
+fn i10_a_process_that_ends_leaves_no_freeze_behind() {
+    let name = "freeze::i10_a_process_that_ends_leaves_no_freeze_behind";
+    if let Some(freeze) = asked_as_child() {
+        execute(&freeze, deadline()).unwrap();
+        terrace_devices::end_freezes();
+        let late = execute(&freeze, deadline());
+        assert!(matches!(late, Err(DeviceError::Busy { .. })), "{late:?}");
+        println!("\n{STANDS}");
+        return;
+    }
+    let mounted = mounted(FsType::Xfs);
+    let mut child = child_of(&mounted, name);
+    let reached = child.says_it_stands();
+    let ended = child.0.wait().unwrap();
+    assert!(reached && ended.success(), "{ended}");
+    assert!(!is_frozen(&mounted.at));
+}
+
 const CHILD: &str = "TERRACE_TEST_FREEZES";
+const STANDS: &str = "it stands";
+
+/// A test is its own child: the freeze it is to make then.
+fn asked_as_child() -> Option<Step> {
+    let paths = std::env::var(CHILD).ok()?;
+    let (mount, image) = paths.split_once('|').unwrap();
+    let device = DeviceRef::LoopOf { image: image.into() };
+    Some(Step::FreezeFilesystem { mount: mount.into(), device })
+}
+
+/// Its output stays open: it may say more.
+struct Child(std::process::Child, BufReader<ChildStdout>);
+
+fn child_of(mounted: &Mounted, name: &str) -> Child {
+    let paths = format!("{}|{}", mounted.at.display(), mounted.image.display());
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture"]).env(CHILD, paths).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap());
+    Child(child, said)
+}
+
+impl Child {
+    fn says_it_stands(&mut self) -> bool {
+        self.1.by_ref().lines().map_while(Result::ok).any(|line| line == STANDS)
+    }
+}
 
 /// This test is its own child, which freezes and is killed.
 #[test]
 fn i3_a_freeze_that_outlives_kill_9_is_ended_by_the_next_start() {
     let name = "freeze::i3_a_freeze_that_outlives_kill_9_is_ended_by_the_next_start";
-    if let Ok(paths) = std::env::var(CHILD) {
-        let (mount, image) = paths.split_once('|').unwrap();
-        let device = DeviceRef::LoopOf { image: image.into() };
-        execute(&Step::FreezeFilesystem { mount: mount.into(), device }, deadline()).unwrap();
-        println!("\nit stands");
+    if let Some(freeze) = asked_as_child() {
+        execute(&freeze, deadline()).unwrap();
+        println!("\n{STANDS}");
         loop {
             std::thread::park();
         }
@@ -154,17 +199,10 @@ fn i3_a_freeze_that_outlives_kill_9_is_ended_by_the_next_start() {
     for fs in [FsType::Xfs, FsType::Btrfs] {
         let mounted = mounted(fs);
         let [_, thaw, end] = mounted.steps();
-        let paths = format!("{}|{}", mounted.at.display(), mounted.image.display());
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture"])
-            .env(CHILD, paths)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        let stood = said.lines().map_while(Result::ok).any(|line| line == "it stands");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let mut child = child_of(&mounted, name);
+        let stood = child.says_it_stands();
+        child.0.kill().unwrap();
+        child.0.wait().unwrap();
         assert!(stood && is_frozen(&mounted.at), "{fs}: no freeze was left");
         assert!(execute(&thaw, deadline()).is_err(), "the dead process' copy was taken for whole");
         // Wherever it is mounted: the path the dead process knew may be gone.
