@@ -232,8 +232,8 @@ pub struct Assignment {
     #[serde(rename = "poolUUID")]
     #[schemars(length(min = 36, max = 36))]
     pub pool_uuid: String,
-    /// Bytes reserved there for a Direct volume, whose `capacity` a person writes: its node makes and grows it to
-    /// this size. Absent for a volume of origin CSI, whose `capacity` is reserved before it is written.
+    /// Bytes reserved there, where that is not `capacity`: of a Direct volume, whose `capacity` a person writes, and of
+    /// one of origin CSI after a growth that its node had no room for. Its node makes and grows it to this size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Size>,
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use csi_proto_rs::csi::v1::controller_client::ControllerClient;
+use csi_proto_rs::csi::v1::group_controller_client::GroupControllerClient;
 use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
 use csi_proto_rs::csi::v1::volume_capability::{AccessMode, AccessType, MountVolume};
 use csi_proto_rs::csi::v1::{
@@ -35,6 +36,8 @@ pub(crate) enum Node {
     IsSilent,
     /// It makes nothing, for this reason, and removes at once.
     Refuses(&'static str),
+    /// It makes and removes at once, and grows no volume beyond this.
+    GrowsTo(&'static str),
 }
 
 /// A CSI caller.
@@ -120,6 +123,11 @@ impl Operator {
         ControllerClient::new(connect(&self.socket).await)
     }
 
+    /// A caller of the group service.
+    pub(crate) async fn group_caller(&self) -> GroupControllerClient<Channel> {
+        GroupControllerClient::new(connect(&self.socket).await)
+    }
+
     /// Ends it as SIGTERM does.
     pub(crate) async fn end(self) {
         self.stop.cancel();
@@ -142,15 +150,16 @@ async fn act(api: Api, node: Node) {
     let mut changed = api.changes();
     loop {
         changed.borrow_and_update();
-        let names: std::collections::BTreeSet<String> = api
-            .history("storagevolumes")
-            .iter()
-            .filter_map(|change| change.object["metadata"]["name"].as_str().map(ToOwned::to_owned))
-            .collect();
-        for name in names {
+        for name in names(&api, "storagevolumes") {
             let Some(volume) = api.get("storagevolumes", &name) else { continue };
             if volume["spec"]["assignment"].is_object() {
                 act_on(&api, node, &name, &volume);
+            }
+        }
+        for name in names(&api, "storagesnapshots") {
+            let Some(snapshot) = api.get("storagesnapshots", &name) else { continue };
+            if snapshot["spec"]["assignment"].is_object() {
+                act_on_snapshot(&api, node, &name, &snapshot);
             }
         }
         if changed.changed().await.is_err() {
@@ -159,31 +168,79 @@ async fn act(api: Api, node: Node) {
     }
 }
 
-fn act_on(api: &Api, node: Node, name: &str, volume: &Value) {
-    let leaving = !volume["metadata"]["deletionTimestamp"].is_null();
-    let generation = volume["metadata"]["generation"].clone();
-    let condition = |status: &str, reason: &str| {
+fn names(api: &Api, kind: &str) -> std::collections::BTreeSet<String> {
+    let name = |object: &Value| object["metadata"]["name"].as_str().map(ToOwned::to_owned);
+    api.history(kind).iter().filter_map(|change| name(&change.object)).collect()
+}
+
+fn act_on_snapshot(api: &Api, node: Node, name: &str, snapshot: &Value) {
+    let generation = snapshot["metadata"]["generation"].clone();
+    let ready = |status: &str, reason: &str| {
         json!([{
             "type": "Ready", "status": status, "reason": reason, "message": "so says the node",
             "lastTransitionTime": "2026-11-22T12:00:00Z", "observedGeneration": generation,
         }])
     };
+    let status = match (node, snapshot["metadata"]["deletionTimestamp"].is_null()) {
+        (Node::IsSilent, _) => return,
+        (_, false) => {
+            return api
+                .edit("storagesnapshots", name, |it| it["metadata"]["finalizers"] = json!([]));
+        }
+        (Node::Obeys | Node::GrowsTo(_), true) => json!({
+            "pool": "fast", "createdAt": "2026-11-22T12:00:00Z", "reserved": snapshot["spec"]["capacity"],
+            "conditions": ready("True", "AsExpected"),
+        }),
+        (Node::Refuses(reason), true) => json!({"conditions": ready("False", reason)}),
+    };
+    if snapshot["status"]["conditions"].is_null() {
+        api.edit("storagesnapshots", name, |snapshot| snapshot["status"] = status);
+    }
+}
+
+fn act_on(api: &Api, node: Node, name: &str, volume: &Value) {
+    let leaving = !volume["metadata"]["deletionTimestamp"].is_null();
+    let generation = volume["metadata"]["generation"].clone();
+    let condition_of = |kind: &str, status: &str, reason: &str| {
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": "so says the node",
+            "lastTransitionTime": "2026-11-22T12:00:00Z", "observedGeneration": generation,
+        })
+    };
+    let condition = |status: &str, reason: &str| json!([condition_of("Ready", status, reason)]);
+    let granted = &volume["spec"]["assignment"]["capacity"];
+    let wanted = if granted.is_null() { &volume["spec"]["capacity"] } else { granted };
     let status = match (node, leaving) {
         (Node::IsSilent, _) => return,
         (_, true) => {
             return api.edit("storagevolumes", name, |v| v["metadata"]["finalizers"] = json!([]));
         }
-        (Node::Obeys, false) => json!({
-            "capacity": volume["spec"]["capacity"], "pool": "fast",
-            "conditions": condition("True", "AsExpected"),
+        (Node::GrowsTo(most), false) if bytes(wanted) > bytes(&json!(most)) => json!({
+            "capacity": volume["status"]["capacity"], "pool": "fast",
+            "conditions": [
+                condition_of("Ready", "True", "AsExpected"),
+                condition_of("Resizing", "False", "PoolFull"),
+            ],
+        }),
+        (Node::Obeys | Node::GrowsTo(_), false) => json!({
+            "capacity": wanted, "pool": "fast", "conditions": condition("True", "AsExpected"),
         }),
         (Node::Refuses(reason), false) => json!({"conditions": condition("False", reason)}),
     };
-    if volume["status"]["conditions"].is_null()
-        || volume["status"]["capacity"] != status["capacity"]
-    {
+    let said = |status: &Value| (status["capacity"].clone(), resizing(status));
+    if volume["status"]["conditions"].is_null() || said(&volume["status"]) != said(&status) {
         api.edit("storagevolumes", name, |volume| volume["status"] = status);
     }
+}
+
+fn resizing(status: &Value) -> Option<Value> {
+    let mut all = status["conditions"].as_array()?.iter();
+    all.find(|condition| condition["type"] == "Resizing").cloned()
+}
+
+fn bytes(size: &Value) -> u64 {
+    let size: terrace_crds::Size = size.as_str().expect("a size").parse().expect("a size");
+    size.bytes().expect("a size")
 }
 
 /// A request for `bytes` of xfs on tier ssd.

@@ -2,6 +2,7 @@
 
 use csi_proto_rs::csi::v1::GetCapacityRequest;
 use serde_json::{Value, json};
+use tonic::Code;
 
 use crate::api::{Api, Health};
 use crate::cluster::{Caller, Cluster, GIB, Node, asks, grows};
@@ -54,6 +55,34 @@ async fn a_growth_that_its_caller_gave_up_holds_no_space() {
     until_free(&mut csi, 99 * GIB).await;
     let there = cluster.api.get("storagevolumes", "pvc-1").unwrap();
     assert_eq!(there["spec"]["capacity"], "1Gi");
+}
+
+#[tokio::test]
+async fn a_growth_that_the_node_has_no_room_for_holds_no_space_and_a_smaller_one_is_made() {
+    let mut cluster = Cluster::new(Node::Obeys);
+    let operator = cluster.operator("one").await;
+    let mut csi = operator.caller().await;
+    csi.create_volume(asks("pvc-1", GIB)).await.unwrap();
+    // The disk holds less than its pool says: somebody else wrote to it.
+    cluster.node(Node::GrowsTo("4Gi"));
+    for _ in 0..2 {
+        let full = csi.controller_expand_volume(grows("pvc-1", 60 * GIB)).await.unwrap_err();
+        assert_eq!(full.code(), Code::ResourceExhausted);
+        assert_eq!(full.message(), "volume pvc-1 cannot grow: so says the node");
+        until_free(&mut csi, 99 * GIB).await;
+    }
+    let grown = csi.controller_expand_volume(grows("pvc-1", 3 * GIB)).await.unwrap().into_inner();
+    assert_eq!(grown.capacity_bytes, 3 * GIB, "what is asked now, not what was asked once");
+    until_free(&mut csi, 97 * GIB).await;
+    cluster.node(Node::Obeys);
+    let grown = csi.controller_expand_volume(grows("pvc-1", 80 * GIB)).await.unwrap().into_inner();
+    assert_eq!(grown.capacity_bytes, 80 * GIB);
+    until_free(&mut csi, 20 * GIB).await;
+    let there = cluster.api.get("storagevolumes", "pvc-1").unwrap();
+    assert_eq!(
+        (&there["spec"]["capacity"], &there["status"]["capacity"]),
+        (&json!("80Gi"), &json!("80Gi"))
+    );
 }
 
 #[tokio::test]
