@@ -8,6 +8,7 @@ use terrace_crds::node::HostVolume;
 use terrace_crds::{StorageNode, StorageVolume};
 
 use crate::placement::fault;
+use crate::volume::several;
 use crate::world::{World, csi_name_of, name_of};
 
 /// A node lists a new host object at the latest this long after it reported the volume Ready.
@@ -38,6 +39,10 @@ pub(crate) fn notice(
         return Noticed::Says(Truth::Unknown, Reason::NodeGone, message);
     };
     if found.iter().any(|(on, _)| name_of(&on.metadata) == node) {
+        if found.len() > 1 {
+            // As after a restore of etcd: this one may have been made, empty, before the other was seen again.
+            return Noticed::Says(Truth::Unknown, Reason::Inconsistent, several(volume, found));
+        }
         let message = format!("node {node} lists its host object");
         return Noticed::Says(Truth::False, Reason::Found, message);
     }

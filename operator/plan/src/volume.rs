@@ -216,7 +216,8 @@ fn plan_unassigned(
     }
 }
 
-fn several(volume: &StorageVolume, found: &[(&StorageNode, &HostVolume)]) -> String {
+/// Words for a volume whose bytes more than one node claims to have.
+pub(crate) fn several(volume: &StorageVolume, found: &[(&StorageNode, &HostVolume)]) -> String {
     let nodes: Vec<&str> = found.iter().map(|(node, _)| name_of(&node.metadata)).collect();
     let uuid = volume.spec.volume_uuid.as_deref().unwrap_or_default();
     format!(
