@@ -5,16 +5,17 @@
 //! Nothing here, nor between freeze and thaw, may write into the frozen mount: it would wait for itself. Looking (statvfs, stat, open, the
 //! geometry) is fine. The journal is written between the steps; it lies on the host's disk and never on a volume.
 
+mod window;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::fs::syncfs;
 use terrace_device_types::{FREEZE_LIMIT, LoopView, StepDone};
 
 use crate::host::Host;
@@ -22,6 +23,8 @@ use crate::looped::{HeldLoop, file_id, hold_loop, require_loop, split_dev};
 use crate::mountinfo::observe_mounts;
 use crate::tagged::changed;
 use crate::{Deadline, DeviceError, kernel};
+
+use window::{Freeze, State, not_still, thaw};
 
 /// What became of the last freeze of each image, by its path, which has the volume's UUID in it. It is kept when the freeze is over: a second end of it must not end somebody else's.
 static FREEZES: Mutex<Freezes> = Mutex::new(Freezes { may: May::Begin, last: BTreeMap::new() });
@@ -39,20 +42,8 @@ enum May {
     End,
 }
 
-const TOO_LONG: &str = "it took longer than 5 s, and the watchdog let the writers go on";
-
 /// Freezes; returns when all is written and every writer waits.
 pub(crate) fn freeze_filesystem(
-    host: &Host,
-    mount: &Path,
-    image: &Path,
-    deadline: Deadline,
-) -> Result<StepDone, DeviceError> {
-    freeze_for(FREEZE_LIMIT, host, mount, image, deadline)
-}
-
-fn freeze_for(
-    limit: Duration,
     host: &Host,
     mount: &Path,
     image: &Path,
@@ -71,9 +62,9 @@ fn freeze_for(
     let guarded = Arc::clone(&freeze);
     let spawned = thread::Builder::new()
         .name("terrace-freeze".to_owned())
-        .spawn(move || guarded.guard(root, limit));
+        .spawn(move || guarded.guard(root, FREEZE_LIMIT));
     spawned.map_err(|source| DeviceError::io("start a thread to freeze", mount, source))?;
-    freeze.await_frozen(mount, limit, deadline)
+    freeze.await_frozen(mount, FREEZE_LIMIT, deadline)
 }
 
 /// Ends a freeze of ours that lasted until now; anything else is an error.
@@ -102,15 +93,6 @@ pub(crate) fn end_freeze(host: &Host, mount: &Path, image: &Path) -> Result<Step
     }
 }
 
-/// What is not frozen is thawed already.
-fn thaw(root: &File, mount: &Path) -> Result<StepDone, DeviceError> {
-    match kernel::thaw(root) {
-        Ok(()) => Ok(StepDone::Changed),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(StepDone::Already),
-        Err(source) => Err(DeviceError::io("thaw", mount, source)),
-    }
-}
-
 /// Whether the filesystem this file lies on is the one on that device: by its number, which stays taken while the filesystem is open (I4). btrfs shows a
 /// number of its own, and names its device.
 fn is_filesystem_on(root: &File, attached: &LoopView) -> bool {
@@ -131,10 +113,6 @@ fn find_root(host: &Host, mount: &Path, attached: &LoopView) -> Result<Option<Fi
     let paths = std::iter::once(mount.to_owned()).chain(others.map(|other| other.at));
     let mut roots = paths.filter_map(|path: PathBuf| File::open(path).ok());
     Ok(roots.find(|root| is_filesystem_on(root, attached)))
-}
-
-fn not_still(path: &Path, why: &'static str) -> DeviceError {
-    DeviceError::NotStill { path: path.to_owned(), why }
 }
 
 fn known(image: &Path) -> Option<Arc<Freeze>> {
@@ -183,180 +161,9 @@ fn register(image: &Path, mount: &Path) -> Result<Registered, DeviceError> {
             State::Failed { .. } | State::Ended | State::Broken { .. } => {}
         }
     }
-    let freeze = Arc::new(Freeze { state: Mutex::new(State::Writing), changed: Condvar::new() });
+    let freeze = Arc::new(Freeze::new());
     freezes.last.insert(image.to_owned(), Arc::clone(&freeze));
     Ok(Registered::New(freeze))
-}
-
-/// One freeze, from its beginning on.
-struct Freeze {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-enum State {
-    /// What can be written before anybody waits is being written.
-    Writing,
-    /// FIFREEZE is under way, and new writers wait already.
-    Freezing { since: Instant },
-    /// Nobody waits for it any more: it ends as soon as the kernel comes back.
-    GivenUp,
-    /// It stands. The descriptor keeps it from being unmounted.
-    Frozen { root: File },
-    /// It never stood.
-    Failed { source: Option<io::Error> },
-    /// Ended by whoever wanted it.
-    Ended,
-    /// Ended by something else.
-    Broken { why: &'static str },
-}
-
-impl Freeze {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, state: &mut State, next: State) {
-        *state = next;
-        self.changed.notify_all();
-    }
-
-    /// The freeze's own thread: freeze, stand by, and thaw if nobody else did.
-    fn guard(&self, root: File, limit: Duration) {
-        // Written now, it need not be written while writers wait.
-        let written = syncfs(&root).map_err(io::Error::from);
-        let Some(since) = self.begin(written) else { return };
-        // Without the lock: this may take as long as the kernel likes.
-        let frozen = kernel::freeze(&root);
-        let mut state = self.state();
-        let wanted = matches!(&*state, State::Freezing { .. });
-        match frozen {
-            Err(source) => self.set(&mut state, State::Failed { source: Some(source) }),
-            Ok(()) if wanted && since.elapsed() < limit => {
-                self.set(&mut state, State::Frozen { root });
-                self.stand_by(state, since, limit);
-            }
-            Ok(()) => {
-                // Too late for anybody. What this thaw fails to end, only a person can.
-                let _told = kernel::thaw(&root);
-                self.set(&mut state, State::Failed { source: None });
-            }
-        }
-    }
-
-    /// From here on writers wait. `None`: nobody wants it any more, or nothing could be written.
-    fn begin(&self, written: io::Result<()>) -> Option<Instant> {
-        let since = Instant::now();
-        let mut state = self.state();
-        let wanted = matches!(&*state, State::Writing);
-        let next = match written {
-            Ok(()) if wanted => State::Freezing { since },
-            Ok(()) => State::Failed { source: None },
-            Err(source) => State::Failed { source: Some(source) },
-        };
-        let begins = matches!(next, State::Freezing { .. });
-        self.set(&mut state, next);
-        begins.then_some(since)
-    }
-
-    fn stand_by(&self, state: MutexGuard<'_, State>, since: Instant, limit: Duration) {
-        let left = limit.saturating_sub(since.elapsed());
-        let stands = |state: &mut State| matches!(state, State::Frozen { .. });
-        let waited = self.changed.wait_timeout_while(state, left, stands);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if let State::Frozen { root } = &*state {
-            let _told = kernel::thaw(root);
-            self.set(&mut state, State::Broken { why: TOO_LONG });
-        }
-    }
-
-    fn await_frozen(
-        &self,
-        mount: &Path,
-        limit: Duration,
-        deadline: Deadline,
-    ) -> Result<StepDone, DeviceError> {
-        let mut state = self.state();
-        loop {
-            let left = match &mut *state {
-                State::Writing => deadline.left(),
-                State::Freezing { since } => limit.saturating_sub(since.elapsed()),
-                State::Frozen { .. } => return Ok(StepDone::Changed),
-                State::Failed { source } => return Err(failed(mount, source.take())),
-                State::Broken { why } => return Err(not_still(mount, why)),
-                State::GivenUp | State::Ended => {
-                    return Err(not_still(mount, "it was taken back"));
-                }
-            };
-            if left.is_zero() {
-                self.set(&mut state, State::GivenUp);
-                return Err(DeviceError::Deadline { doing: "freeze a filesystem", waited: limit });
-            }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Until one that was given up has come back from the kernel and is thawed.
-    fn await_end(&self, until: Instant) {
-        let left = until.saturating_duration_since(Instant::now());
-        let under_way = |state: &mut State| matches!(state, State::GivenUp);
-        let waited = self.changed.wait_timeout_while(self.state(), left, under_way);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// The end as planned. A second one finds the first.
-    fn end(&self, mount: &Path) -> Result<StepDone, DeviceError> {
-        let mut state = self.state();
-        let why = match &*state {
-            State::Frozen { root } => match thaw(root, mount)? {
-                StepDone::Changed => {
-                    self.set(&mut state, State::Ended);
-                    return Ok(StepDone::Changed);
-                }
-                StepDone::Already => "somebody else thawed it",
-            },
-            State::Ended => return Ok(StepDone::Already),
-            State::Broken { why } => *why,
-            State::Writing | State::Freezing { .. } | State::GivenUp | State::Failed { .. } => {
-                "it was never frozen"
-            }
-        };
-        self.set(&mut state, State::Broken { why });
-        Err(not_still(mount, why))
-    }
-
-    /// The end in any case. A freeze that never stood is somebody else's, if there is one (I4); one under way ends itself.
-    fn take_back(&self, mount: &Path) -> Result<StepDone, DeviceError> {
-        let mut state = self.state();
-        match &*state {
-            State::Frozen { root } => {
-                let done = thaw(root, mount)?;
-                self.set(&mut state, State::Ended);
-                Ok(done)
-            }
-            State::Writing | State::Freezing { .. } => {
-                self.set(&mut state, State::GivenUp);
-                Ok(StepDone::Already)
-            }
-            State::Broken { .. } => {
-                self.set(&mut state, State::Ended);
-                Ok(StepDone::Already)
-            }
-            State::GivenUp | State::Failed { .. } | State::Ended => Ok(StepDone::Already),
-        }
-    }
-}
-
-fn failed(mount: &Path, source: Option<io::Error>) -> DeviceError {
-    match source {
-        Some(source) if source.raw_os_error() == Some(libc::EBUSY) => {
-            let by = "somebody else has frozen it, and must thaw it first (fsfreeze --unfreeze)";
-            DeviceError::Busy { path: mount.to_owned(), by }
-        }
-        Some(source) => DeviceError::io("freeze", mount, source),
-        None => not_still(mount, TOO_LONG),
-    }
 }
 
 /// Whether an image is frozen by us, and stays so.

@@ -60,6 +60,10 @@ fn side_by_side(fs: FsType) {
     assert_eq!((kept.object, kept.source), (HostObject::Snapshot, Some(original)));
     assert_eq!(kept.latch, tag(&rig, original).latch);
     assert_eq!(tag(&rig, restored).stage, StageState::Never);
+    // What a volume has reserved it has at once; a snapshot only shares.
+    let allocated = |object| rig.observe(object).volume.image.unwrap().allocated;
+    assert!(allocated(clone) >= SIZE && allocated(restored) >= LARGER);
+    assert!(allocated(snapshot) < SIZE);
 
     rig.fulfil(clone, &stage(clone, mode, &at("clone"))).unwrap();
     rig.fulfil(restored, &stage(restored, mode, &at("restored"))).unwrap();
