@@ -168,12 +168,17 @@ impl CreateError {
 /// The filesystem of a class that names none: btrfs where its pools hold nothing else.
 #[must_use]
 pub fn default_fs(world: &World, parameters: &BTreeMap<String, String>) -> FsType {
-    let target = parse_parameters(parameters).map(|valid| valid.target);
-    let is_meant = |pool: &StoragePool| match &target {
-        Ok(Target::Pool(name)) => name_of(&pool.metadata) == name,
-        Ok(Target::Tier(tier)) => pool.spec.tier == *tier,
-        // What cannot be read is refused elsewhere.
-        Ok(Target::Any) | Err(_) => false,
+    // What cannot be read is refused elsewhere.
+    let target = parse_parameters(parameters).map_or(Target::Any, |valid| valid.target);
+    own_filesystem(world, &target)
+}
+
+/// The filesystem of a volume for which none was named, by the pools that would do.
+pub(crate) fn own_filesystem(world: &World, target: &Target) -> FsType {
+    let is_meant = |pool: &StoragePool| match target {
+        Target::Pool(name) => name_of(&pool.metadata) == name,
+        Target::Tier(tier) => pool.spec.tier == *tier,
+        Target::Any => false,
     };
     let mut pools = world.pools.iter().filter(|pool| is_meant(pool)).peekable();
     if pools.peek().is_some() && pools.all(|pool| pool.spec.btrfs.is_some()) {

@@ -10,6 +10,7 @@ use crate::bound::is_let_go;
 use crate::capability::{
     Access, AccessMode, Capability, DEFAULT_FILESYSTEM, validate_capabilities,
 };
+use crate::create::own_filesystem;
 use crate::direct_claim::judge_claim;
 use crate::direct_error::DirectError;
 use crate::effect::{Effect, ObjectRef};
@@ -18,9 +19,6 @@ use crate::size::{Asked, Content, Rounding, plan_size};
 use crate::space::{bytes, observe_spaces, wanted};
 use crate::volume::{listings_of, target_of};
 use crate::world::{World, name_of};
-
-/// The backend that brings its own filesystem.
-const BTRFS: &str = "btrfs";
 
 /// What comes next for a volume that may be made.
 pub(crate) enum New {
@@ -145,22 +143,6 @@ fn filesystem(content: Content) -> Option<FsType> {
     match content {
         Content::Filesystem(fs) => Some(fs),
         Content::Block => None,
-    }
-}
-
-/// btrfs where every pool that would do is btrfs, else the filesystem that a class would give.
-fn own_filesystem(world: &World, target: &Target) -> FsType {
-    let offers = world.nodes.iter().filter_map(|node| node.status.as_ref());
-    let mut pools = offers.flat_map(|status| &status.pools).filter(|pool| match target {
-        Target::Pool(name) => pool.name == *name,
-        Target::Tier(tier) => pool.tier == *tier,
-        Target::Any => true,
-    });
-    let first = pools.next().is_some_and(|pool| pool.backend == BTRFS);
-    if first && pools.all(|pool| pool.backend == BTRFS) {
-        FsType::Btrfs
-    } else {
-        DEFAULT_FILESYSTEM
     }
 }
 

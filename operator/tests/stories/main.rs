@@ -4,6 +4,7 @@
 mod access;
 mod api;
 mod cluster;
+mod direct;
 mod dropped;
 
 use std::time::Duration;
