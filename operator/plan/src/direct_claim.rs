@@ -211,7 +211,7 @@ mod tests {
                 "name": "db", "annotations": {"pv.kubernetes.io/provisioned-by": "csi.terrace.storage"},
             },
             "spec": {
-                "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "100000595968"},
+                "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "95368Mi"},
                 "claimRef": {
                     "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "shop", "name": "data",
                 },
