@@ -9,4 +9,6 @@ mod group;
 mod laws;
 mod model;
 mod pair;
+mod subvolume;
+mod subvolume_golden;
 mod world;

@@ -1,19 +1,20 @@
 //! What each step does to the model's host. A step that the real executor would refuse is an error here; one that would lose a Pod's data fails the test at once.
 
 use terrace_device_types::{
-    Access, Erase, HostState, Latch, StageState, Step, StepDone, VolumeMode,
+    Access, BackendKind, Erase, HostState, Latch, StageState, Step, StepDone, VolumeMode,
 };
 
-use crate::world::{Content, Image, Loop, Mount, World};
+use crate::subvolume::WHOLE;
+use crate::world::{Content, Image, Inside, Loop, Mount, World};
 
 /// Why the model's host refuses.
 pub(crate) type Refused = String;
 
-fn done(changed: bool) -> Result<StepDone, Refused> {
+pub(crate) fn done(changed: bool) -> Result<StepDone, Refused> {
     Ok(if changed { StepDone::Changed } else { StepDone::Already })
 }
 
-fn need(holds: bool, what: &str) -> Result<(), Refused> {
+pub(crate) fn need(holds: bool, what: &str) -> Result<(), Refused> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
 
@@ -24,7 +25,14 @@ impl World {
                 need(self.image.is_none(), "an image is there")?;
                 let (path, size, tag) = (image.clone(), *size, (**tag).clone());
                 let content = Content::Zeros;
-                self.image = Some(Image { path, size, tag, content, precious: false });
+                self.image = Some(Image {
+                    path,
+                    size,
+                    tag,
+                    content,
+                    inside: Inside::Image,
+                    precious: false,
+                });
                 done(true)
             }
             Step::SyncDir { .. } | Step::CheckFilesystem { .. } => done(false),
@@ -94,16 +102,16 @@ impl World {
             | Step::EraseImage { .. }
             | Step::RemoveImage { .. }
             | Step::RemoveUnfinished { .. } => self.apply_end(step),
+            Step::CreateSubvolume { .. }
+            | Step::LimitSubvolume { .. }
+            | Step::RemoveSubvolume { .. }
+            | Step::RemoveUnfinishedSubvolume { .. } => self.apply_subvolume(step),
             Step::CloneImage { .. }
             | Step::FreezeFilesystem { .. }
             | Step::ThawFilesystem { .. }
             | Step::EndFreeze { .. }
             | Step::SyncDevice { .. }
-            | Step::CreateSubvolume { .. }
             | Step::SnapshotSubvolumes { .. }
-            | Step::LimitSubvolume { .. }
-            | Step::RemoveSubvolume { .. }
-            | Step::RemoveUnfinishedSubvolume { .. }
             | Step::EnableQuota { .. } => Err("not part of this model".to_owned()),
             Step::WipeSignatures { .. }
             | Step::MakePoolDirectory { .. }
@@ -142,6 +150,10 @@ impl World {
                     matches!(&image.content, Content::Filesystem { uuid: u, .. } if u == uuid);
                 need(whole, "another filesystem or none")?;
                 Mount { at: target.clone(), root: "/", read_only: false }
+            }
+            Step::BindMount { from, to, access, .. } if self.kind == BackendKind::Btrfs => {
+                let read_only = *access == Access::ReadOnly;
+                Mount { read_only, ..self.bind_of_subvolume(from, to)? }
             }
             Step::BindMount { to, access, .. } => {
                 Mount { at: to.clone(), root: "/data", read_only: *access == Access::ReadOnly }
@@ -226,8 +238,9 @@ impl World {
         done(true)
     }
 
-    /// The kernel is killed in the middle of a step: only mkfs leaves something between.
+    /// The kernel is killed in the middle of a step: of the steps of an image only mkfs leaves something between.
     pub(crate) fn crash_inside(&mut self, step: &Step) {
+        self.crash_inside_subvolume(step);
         if matches!(step, Step::MakeFilesystem { .. }) && self.attached.is_some() {
             assert!(!self.image_mut().precious, "mkfs over a Pod's data");
             self.image_mut().content = Content::Half;
@@ -236,7 +249,10 @@ impl World {
 
     /// A Pod writes wherever it is let.
     pub(crate) fn pod_writes(&mut self) {
-        let writable = self.mounts.iter().any(|mount| mount.root != "/" && !mount.read_only);
+        let writable = self
+            .mounts
+            .iter()
+            .any(|mount| mount.root != "/" && mount.root != WHOLE && !mount.read_only);
         if let Some(image) = self.image.as_mut().filter(|_| writable) {
             image.precious = true;
             if image.tag.mode == VolumeMode::Block {

@@ -29,8 +29,20 @@ pub(crate) struct Image {
     pub(crate) size: Bytes,
     pub(crate) tag: Tag,
     pub(crate) content: Content,
+    pub(crate) inside: Inside,
     /// A Pod has written to it: from now on its loss is the failure of the test.
     pub(crate) precious: bool,
+}
+
+/// How the host object keeps its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inside {
+    Image,
+    /// `size` is its limit; zero: none is set.
+    Subvolume {
+        there: bool,
+        read_only: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +62,7 @@ pub(crate) struct Mount {
 /// A host with one pool and at most one volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct World {
+    pub(crate) kind: BackendKind,
     pub(crate) boots: u32,
     pub(crate) pool: PoolView,
     pub(crate) image: Option<Image>,
@@ -99,6 +112,7 @@ impl World {
             strangers: Vec::new(),
         };
         Self {
+            kind: BackendKind::File,
             boots: 1,
             pool,
             image: None,
@@ -136,6 +150,10 @@ impl World {
             let volume = VolumeView::default();
             return self.whole(volume, mounts);
         };
+        let ids: Vec<u64> = mounts.iter().map(|mount| mount.id).collect();
+        if let Some(volume) = self.view_subvolume(image, &ids) {
+            return self.whole(volume, mounts);
+        }
         let opened = if self.held_open || !mounts.is_empty() {
             Opened::BySomebody
         } else {
