@@ -1,12 +1,16 @@
 //! Stories on the real node: each makes what it needs, waits with a deadline, and leaves nothing behind.
 //! They share one cluster and take parts of it away: one at a time (`hack/test`).
 
+mod btrfs;
 mod capacity;
 mod deletion;
 mod direct;
+mod explain;
 mod faults;
 mod growth;
 mod life;
+mod limits;
+mod policies;
 mod pools;
 mod refusals;
 mod standards;

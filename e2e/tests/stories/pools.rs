@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use terrace_e2e::rig::on_node;
 use terrace_e2e::story::{apply, kubectl, until};
 
-fn pool(name: &str, spec: &str) -> Result<()> {
+pub(crate) fn pool(name: &str, spec: &str) -> Result<()> {
     apply(&format!("apiVersion: terrace.storage/v1alpha1\nkind: StoragePool\nmetadata: {{name: {name}}}\nspec: {{tier: strange, {spec}}}\n")).map(drop)
 }
 
@@ -16,13 +16,17 @@ fn says(name: &str, words: &str) -> Result<String> {
     })
 }
 
-fn rid_of(names: &[&str]) -> Result<()> {
+pub(crate) fn rid_of(names: &[&str]) -> Result<()> {
     kubectl(&[&["delete", "spool", "--timeout=60s", "--ignore-not-found"], names].concat())
         .map(drop)
 }
 
 /// A disk of the node for as long as the work takes: a loop device on a file outside of every pool.
-fn with_disk(name: &str, prepare: &str, work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+pub(crate) fn with_disk(
+    name: &str,
+    prepare: &str,
+    work: impl FnOnce(&str) -> Result<()>,
+) -> Result<()> {
     let file = format!("/var/lib/terrace/story-{name}.img");
     let device = on_node(&format!("truncate -s 1G {file} && losetup --show -f {file}"))?;
     let device = device.trim().to_owned();
