@@ -11,13 +11,14 @@ use terrace_e2e::rig;
 use terrace_e2e::story::{Story, kubectl};
 
 use crate::cells::{Cell, Extent, Figure, lay_out_words, measure_words, parse_report};
+use crate::pools;
 use crate::ratios::{Estimate, Side, estimate, median, turns};
 
 /// Arguments of `hack/bench io`.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Class to claim from; give it once for each class. Its pool is found from the volume.
-    #[arg(long = "class", default_value = "stories-xfs")]
+    /// Class to claim from; give it once for each class. Its pool is found from the volume. bench-btrfs is made.
+    #[arg(long = "class", default_values = [pools::FILE, pools::BTRFS])]
     classes: Vec<String>,
     /// Pairs of runs in each cell; who goes first alternates.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
@@ -46,12 +47,14 @@ struct Pair {
 pub(crate) fn measure(arguments: &Arguments) -> Result<()> {
     let story = Story::begin("bench-io")?;
     for (number, class) in arguments.classes.iter().enumerate() {
+        pools::prepare(class)?;
         let pair = set_up(&story, number, class, arguments)?;
         let measured = measure_pair(&pair, arguments);
         rig::on_node(&format!("rm -f {}", pair.raw))?;
         measured?;
     }
-    story.end()
+    story.end()?;
+    arguments.classes.iter().try_for_each(|class| pools::remove(class))
 }
 
 /// A claim of the class in a running Pod, and the two files, both written from end to end.

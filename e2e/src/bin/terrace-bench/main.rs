@@ -2,6 +2,7 @@
 
 mod cells;
 mod io;
+mod pools;
 mod provision;
 mod ratios;
 
