@@ -13,6 +13,8 @@ mod bench;
 mod copies;
 #[path = "story/crash.rs"]
 mod crash;
+#[path = "story/groups.rs"]
+mod groups;
 #[path = "story/hung.rs"]
 mod hung;
 #[path = "story/kubelet.rs"]
@@ -21,7 +23,9 @@ mod kubelet;
 mod node;
 #[path = "story/pools.rs"]
 mod pools;
-#[path = "story/groups.rs"]
-mod groups;
+#[path = "story/snapshot_crash.rs"]
+mod snapshot_crash;
 #[path = "story/snapshots.rs"]
 mod snapshots;
+#[path = "story/subvolumes.rs"]
+mod subvolumes;

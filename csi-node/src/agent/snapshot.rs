@@ -275,7 +275,7 @@ fn torn(gone: &ValidSnapshot) -> Standing {
         "snapshot {} of the group was taken and is gone: delete the group's snapshots and take it anew",
         gone.name
     );
-    Standing::NotMade { reason: Reason::Failed, message }
+    Standing::NotMade { reason: Reason::Inconsistent, message }
 }
 
 /// Says whom the group waits for, once that takes too long.

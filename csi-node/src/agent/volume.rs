@@ -8,7 +8,7 @@ use kube::runtime::controller::Action;
 use terrace_crds::{ConditionType, Reason, StorageVolume, condition, names};
 use terrace_device_types::{
     Allocation, Class, HostObject, HostState, Intent, OperationId, PoolRefusal, PoolUuid,
-    PvReading, Refusal, Step, TagReading, TagRefusal, View, VolumeUuid,
+    PvReading, Refusal, Step, TagReading, View, VolumeUuid,
 };
 use terrace_devices::DeviceError;
 use tracing::Instrument;
@@ -325,7 +325,6 @@ fn reason_of_refusal(refusal: &Refusal) -> Reason {
         Refusal::Pool(PoolRefusal::Full { .. }) => Reason::PoolFull,
         Refusal::Pool(PoolRefusal::DeviceHoldsData { .. }) => Reason::DeviceNotBlank,
         Refusal::Pool(_) => Reason::Failed,
-        Refusal::Tag(TagRefusal::TornGroup) => Reason::Failed,
         Refusal::Tag(_) | Refusal::Format(_) => Reason::Inconsistent,
         Refusal::Use(_) => Reason::InUse,
         Refusal::Proof(_) => Reason::NoProof,

@@ -2,7 +2,10 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::{any, prop, proptest};
-use terrace_device_types::{Access, DeviceRef, PoolUuid, Step, VolumeMode, VolumeUuid};
+use terrace_device_types::{
+    Access, Allocation, DeviceRef, HostObject, HostState, Latch, PoolUuid, StageState, Step, Tag,
+    VolumeMode, VolumeUuid,
+};
 use uuid::Uuid;
 
 use super::record::{Record, Resume, Subject, Undo};
@@ -138,6 +141,60 @@ fn rollback_takes_back_what_may_have_happened_last_first() {
     assert_eq!(record(1, 1).rollback(), all);
     assert_eq!(record(1, 2).rollback(), all, "the third step has no undo");
     assert_eq!(record(1, 0).rollback(), all[1..]);
+}
+
+/// What copies one volume: freeze, copy, thaw, ready.
+fn copying(next: usize) -> Record {
+    let (mount, image) = (PathBuf::from("/staging"), PathBuf::from("/pool/t-1"));
+    let (copy, volume) = (PathBuf::from("/pool/s-2"), VolumeUuid(Uuid::from_u128(2)));
+    let device = DeviceRef::LoopOf { image: image.clone() };
+    let steps = [
+        Step::FreezeFilesystem { mount: mount.clone(), device: device.clone() },
+        Step::CloneImage {
+            from: image,
+            source: VolumeUuid(Uuid::from_u128(1)),
+            image: copy.clone(),
+            tag: Box::new(tag(volume)),
+        },
+        Step::ThawFilesystem { mount, device },
+        Step::WriteState { image: copy, volume, state: HostState::Ready },
+    ];
+    let (id, begun) = (OpId(Uuid::from_u128(9)), jiff::Timestamp::UNIX_EPOCH);
+    Record { next, ..Record::new(id, OpKind::Copy, Subject::default(), &steps, begun) }
+}
+
+fn tag(volume: VolumeUuid) -> Tag {
+    Tag {
+        object: HostObject::Snapshot,
+        volume,
+        cluster: "c".parse().expect("a token"),
+        pool: PoolUuid(Uuid::from_u128(3)),
+        name: "snap".into(),
+        mode: VolumeMode::Block,
+        allocation: Allocation::Reserved,
+        state: HostState::Creating,
+        latch: Latch::None,
+        stage: StageState::Never,
+        source: None,
+    }
+}
+
+#[test]
+fn i10_a_rollback_thaws_before_all_else() {
+    let back = copying(1).rollback();
+    assert!(
+        matches!(back.as_slice(), [Step::EndFreeze { .. }, Step::RemoveUnfinished { .. }]),
+        "{back:?}"
+    );
+    assert!(matches!(copying(0).rollback().as_slice(), [Step::EndFreeze { .. }]));
+}
+
+#[test]
+fn i3_copies_of_which_one_may_be_in_service_are_not_taken_back() {
+    let back = copying(3).rollback();
+    assert!(matches!(back.as_slice(), [Step::EndFreeze { .. }]), "{back:?}");
+    let text = serde_json::to_string(&copying(3)).expect("json");
+    assert_eq!(serde_json::from_str::<Record>(&text).expect("json"), copying(3));
 }
 
 #[test]

@@ -54,24 +54,37 @@ pub(crate) struct Running {
 impl Bench {
     pub(crate) fn new() -> Self {
         let bench = Self::bare();
-        bench.make_pool();
+        bench.make_pool_of(BackendKind::File);
         bench
     }
 
     /// One whose pool lies on an xfs of its own: with reflink, wherever this runs.
     pub(crate) fn on_xfs() -> Self {
+        let bench = Self::on_disk("mkfs.xfs");
+        bench.make_pool_of(BackendKind::File);
+        bench
+    }
+
+    /// One whose pool is of subvolumes.
+    pub(crate) fn on_btrfs() -> Self {
+        let bench = Self::on_disk("mkfs.btrfs");
+        bench.make_pool_of(BackendKind::Btrfs);
+        bench
+    }
+
+    fn on_disk(mkfs: &str) -> Self {
         let bench = Self::bare();
         let (disk, pool) = (bench.path("disk"), &bench.pool.dir);
         let file = std::fs::File::create(&disk).expect("a file");
         file.set_len(2 << 30).expect("a sparse one");
         std::fs::create_dir(pool).expect("a folder");
         let (disk, pool) = (text(&disk), text(pool));
-        for line in [["mkfs.xfs", "-q", &disk, ""], ["mount", "-oloop", &disk, &pool]] {
+        for line in [[mkfs, "-q", &disk, ""], ["mount", "-oloop", &disk, &pool]] {
             let words = line.iter().skip(1).filter(|word| !word.is_empty());
-            let ended = std::process::Command::new(line[0]).args(words).status();
-            assert!(ended.is_ok_and(|ended| ended.success()), "{line:?}");
+            let ended = std::process::Command::new(line[0]).args(words).output();
+            let ended = ended.expect("a program");
+            assert!(ended.status.success(), "{line:?}: {ended:?}");
         }
-        bench.make_pool();
         bench
     }
 
@@ -89,18 +102,18 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    fn make_pool(&self) {
+    fn make_pool_of(&self, kind: BackendKind) {
         let (host, dir) = (RealHost::new(), &self.pool.dir);
         let file = PoolFile {
             pool_uuid: self.pool.uuid,
             cluster_uid: self.cluster.clone(),
             pool: self.pool.name.clone(),
-            backend: BackendKind::File,
+            backend: kind,
         };
         let intent = PoolIntent::Make { file, place: PoolPlace::Directory };
         for _ in 0..3 {
             let view = host.pool(dir).expect("a look");
-            let steps = backend(BackendKind::File).plan_pool(&intent, &view, &[]).expect("a plan");
+            let steps = backend(kind).plan_pool(&intent, &view, &[]).expect("a plan");
             for step in steps {
                 host.execute(&step, Duration::from_secs(30)).expect("a pool");
             }
@@ -266,12 +279,15 @@ impl Running {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        for at in self.mounts().into_iter().rev() {
-            let _ = std::process::Command::new("umount").arg(&at).status();
-        }
-        for line in self.loops() {
-            let device = line.split_whitespace().next().unwrap_or_default().to_owned();
-            let _ = std::process::Command::new("losetup").args(["-d", &device]).status();
+        // Twice: a pool on a disk of its own is busy while a loop device has an image of it.
+        for _ in 0..2 {
+            for at in self.mounts().into_iter().rev() {
+                let _ = std::process::Command::new("umount").arg(&at).output();
+            }
+            for line in self.loops() {
+                let device = line.split_whitespace().next().unwrap_or_default().to_owned();
+                let _ = std::process::Command::new("losetup").args(["-d", &device]).output();
+            }
         }
     }
 }
@@ -316,4 +332,5 @@ pub(crate) fn raw(mode: Mode) -> VolumeCapability {
 }
 
 pub(crate) const EXT4: VolumeMode = VolumeMode::Filesystem { fs: FsType::Ext4 };
+pub(crate) const BTRFS: VolumeMode = VolumeMode::Filesystem { fs: FsType::Btrfs };
 pub(crate) const XFS: VolumeMode = VolumeMode::Filesystem { fs: FsType::Xfs };

@@ -198,7 +198,7 @@ async fn i3_a_group_of_which_one_is_gone_is_not_completed_at_another_moment() {
     pass_both(&node, &mut all).await;
     for one in &all {
         let (truth, reason, message) = ready(one);
-        assert_eq!((truth.as_str(), reason.as_str()), ("False", "Failed"), "{message}");
+        assert_eq!((truth.as_str(), reason.as_str()), ("False", "Inconsistent"), "{message}");
         assert!(message.contains("take it again"), "{message}");
     }
     assert_eq!(state(&node.bench, "a"), Some(HostState::Ready), "nothing is deleted");

@@ -65,6 +65,7 @@ async fn the_pages_tell_what_is_and_the_public_ones_name_no_volume() {
     let volumes: serde_json::Value = serde_json::from_str(&volumes).expect("JSON");
     assert_eq!(volumes["volumes"][0]["name"], "vol-secret");
     assert_eq!(volumes["volumes"][0]["state"], "ready");
+    assert_eq!(volumes["volumes"][0]["kind"], "volume");
     let (_, pools) = get(all(pages.clone()), "/v1/pools").await;
     assert!(pools.contains(&bench.pool.uuid.to_string()), "{pools}");
     let (_, operations) = get(all(pages.clone()), "/v1/operations").await;

@@ -12,6 +12,7 @@ use terrace_crds::{StorageSnapshot, StorageVolume};
 use terrace_device_types::{Bytes, HostObject, HostState, Latch, Tag, TagReading};
 use terrace_node::agent::Agent;
 use terrace_node::agent::snapshot::{Snapshots, reconcile};
+use terrace_node::agent::volume::Error;
 
 use crate::agent::{agent, condition, pass, status};
 use crate::api::FakeApi;
@@ -30,10 +31,11 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start() -> Self {
-        Self::with(Arc::new(Bench::on_xfs())).await
+        Self::start_on(Bench::on_xfs()).await
     }
 
-    async fn with(bench: Arc<Bench>) -> Self {
+    pub(crate) async fn start_on(bench: Bench) -> Self {
+        let bench = Arc::new(bench);
         let (running, fake) = (bench.start().await, FakeApi::default());
         let agent = agent(&running, &fake);
         Self { bench, running, fake, agent }
@@ -63,22 +65,7 @@ impl Node {
         one: &mut StorageSnapshot,
         all: &[StorageSnapshot],
     ) -> Vec<(String, Value)> {
-        let passed = reconcile(Arc::new(one.clone()), self.here(one, all)).await;
-        passed.expect("a pass that ends");
-        let writes: Vec<_> = self.fake.take_writes();
-        let writes: Vec<_> = writes.into_iter().map(|(_, path, body)| (path, body)).collect();
-        if let Some((_, body)) = writes.iter().find(|(path, _)| path.ends_with("/status")) {
-            one.status = Some(serde_json::from_value(body["status"].clone()).expect("a status"));
-        }
-        writes
-    }
-
-    fn here(&self, one: &StorageSnapshot, all: &[StorageSnapshot]) -> Arc<Snapshots> {
-        let (store, mut writer) = reflector::store();
-        for snapshot in all.iter().chain([one]) {
-            writer.apply_watcher_event(&watcher::Event::Apply(snapshot.clone()));
-        }
-        Arc::new(Snapshots { agent: Arc::clone(&self.agent), all: store })
+        try_pass(&self.agent, &self.fake, one, all).await.expect("a pass that ends")
     }
 
     /// Takes a snapshot that must succeed.
@@ -102,6 +89,27 @@ impl Node {
             TagReading::Absent | TagReading::Unreadable(_) => None,
         }
     }
+}
+
+/// One pass over `one` of `all`, whatever came of it.
+pub(crate) async fn try_pass(
+    agent: &Arc<Agent>,
+    fake: &FakeApi,
+    one: &mut StorageSnapshot,
+    all: &[StorageSnapshot],
+) -> Result<Vec<(String, Value)>, Error> {
+    let (store, mut writer) = reflector::store();
+    for snapshot in all.iter().chain([&*one]) {
+        writer.apply_watcher_event(&watcher::Event::Apply(snapshot.clone()));
+    }
+    let here = Arc::new(Snapshots { agent: Arc::clone(agent), all: store });
+    reconcile(Arc::new(one.clone()), here).await?;
+    let writes = fake.take_writes().into_iter().map(|(_, path, body)| (path, body));
+    let writes: Vec<_> = writes.collect();
+    if let Some((_, body)) = writes.iter().find(|(path, _)| path.ends_with("/status")) {
+        one.status = Some(serde_json::from_value(body["status"].clone()).expect("a status"));
+    }
+    Ok(writes)
 }
 
 /// The name under which the bench knows a snapshot: a volume may be called the same.
@@ -137,7 +145,13 @@ pub(crate) fn group(bench: &Bench, names: &[&str]) -> Vec<StorageSnapshot> {
     names.iter().map(member).collect()
 }
 
-fn copy(bench: &Bench, name: &str, capacity: &str, kind: &str, source: &str) -> StorageVolume {
+pub(crate) fn copy(
+    bench: &Bench,
+    name: &str,
+    capacity: &str,
+    kind: &str,
+    source: &str,
+) -> StorageVolume {
     let host = if kind == "Snapshot" { host_name(source) } else { source.to_owned() };
     let object = json!({
         "apiVersion": "terrace.storage/v1alpha1", "kind": "StorageVolume",
@@ -153,13 +167,13 @@ fn copy(bench: &Bench, name: &str, capacity: &str, kind: &str, source: &str) -> 
     serde_json::from_value(object).expect("a StorageVolume")
 }
 
-fn deleted(mut one: StorageSnapshot, stamp: Option<Value>) -> StorageSnapshot {
+pub(crate) fn deleted(mut one: StorageSnapshot, stamp: Option<Value>) -> StorageSnapshot {
     one.metadata.deletion_timestamp = Some(Time(Timestamp::now()));
     one.spec.deletion = stamp.map(|stamp| serde_json::from_value(stamp).expect("a stamp"));
     one
 }
 
-fn stamp(one: &StorageSnapshot) -> Option<Value> {
+pub(crate) fn stamp(one: &StorageSnapshot) -> Option<Value> {
     let uuid = &one.spec.snapshot_uuid;
     Some(json!({ "snapshotUUID": uuid, "id": DELETION, "requestedAt": "2026-11-22T10:00:00Z" }))
 }
