@@ -27,9 +27,9 @@ impl Previous {
     /// Unpacks and builds it, unless that was done before.
     pub(crate) fn ensure(paths: &Paths, progress: &Progress, from: &str) -> Result<Self> {
         let commit = resolve(paths, from)?;
-        let home = paths.cache.join("upgrade");
-        let previous =
-            Paths { repo: home.join(&commit), target: home.join("target"), ..paths.clone() };
+        let repo = paths.cache.join("upgrade").join(&commit);
+        // Of its own: cargo tells what is fresh by time, and takes one commit's objects for another's of the same target folder.
+        let previous = Paths { target: repo.join("target"), repo, ..paths.clone() };
         unpack(paths, &previous, &commit)?;
         progress.say(format!("release {commit}: minutes the first time"));
         image::build_programs(&previous, progress)?;
