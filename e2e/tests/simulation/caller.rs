@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use terrace_crds::StorageVolume;
 use terrace_crds::condition::{ConditionType, is_true};
+use terrace_crds::volume::FsType;
 use terrace_device_types::{Intent, VolumeUuid};
 use terrace_plan::capability::{Access, AccessMode, Capability};
-use terrace_plan::create::{CreateAsked, Source, ValidCreate, validate_create};
+use terrace_plan::create::{CreateAsked, ValidCreate, validate_create};
 use terrace_plan::delete::{plan_adopt_for_deletion, plan_delete};
 use terrace_plan::effect::{Effect, ObjectRef};
 use terrace_plan::grow::{Growth, plan_grow};
@@ -66,7 +67,8 @@ fn valid(name: &str, mib: u64) -> ValidCreate {
         parameters: BTreeMap::from([("terrace.storage/tier".to_owned(), "ssd".to_owned())]),
         mutable: BTreeMap::new(),
         topology: Topology::default(),
-        source: Source::Empty,
+        original: None,
+        default_fs: FsType::Xfs,
     })
     .unwrap()
 }
@@ -283,8 +285,14 @@ pub(crate) fn apply(api: &mut Api, effect: Effect, now: Timestamp) {
             });
             Ok(())
         }
-        // Nobody here applies a Direct volume.
+        // Nobody here applies a Direct volume, or asks for a snapshot.
         Effect::NameVolume { .. }
+        | Effect::CreateSnapshot { .. }
+        | Effect::AssignSnapshot { .. }
+        | Effect::StampSnapshot { .. }
+        | Effect::DeleteSnapshot { .. }
+        | Effect::ReleaseSnapshot { .. }
+        | Effect::ReportSnapshot { .. }
         | Effect::MakePersistent { .. }
         | Effect::PointPersistent { .. }
         | Effect::MakeClaim { .. }

@@ -27,6 +27,7 @@ pub(super) fn pool() -> StoragePool {
         tier: "ssd".to_owned(),
         devices: Vec::new(),
         file: Some(FileBackend { directory: Some("/pool".to_owned()), overprovision: None }),
+        btrfs: None,
         watermarks: None,
     };
     StoragePool { metadata, spec, status: None }
