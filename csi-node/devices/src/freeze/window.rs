@@ -143,7 +143,11 @@ impl Freeze {
                     self.set(&mut state, State::Ended);
                     return Ok(StepDone::Changed);
                 }
-                StepDone::Already => "somebody else thawed it",
+                StepDone::Already => {
+                    let why = "somebody else thawed it";
+                    self.set(&mut state, State::Broken { why });
+                    why
+                }
             },
             State::Ended => return Ok(StepDone::Already),
             State::Broken { why } => *why,
@@ -151,7 +155,6 @@ impl Freeze {
                 "it was never frozen"
             }
         };
-        self.set(&mut state, State::Broken { why });
         Err(not_still(mount, why))
     }
 

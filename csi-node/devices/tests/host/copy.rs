@@ -263,7 +263,7 @@ fn a_pool_without_reflink_refuses_copies_and_leaves_nothing() {
 
 /// Whatever a latch says, what began with another's bytes is never formatted: neither by plan nor by an old plan's step.
 #[test]
-fn i2_mkfs_never_runs_on_a_copy() {
+fn i2_i4_mkfs_never_runs_on_a_copy_and_only_the_source_is_copied() {
     let rig = Rig::on_xfs();
     let [original, copied] = [(); 2].map(|()| volume());
     let (fs, mode) = (FsType::Xfs, VolumeMode::Filesystem { fs: FsType::Xfs });
@@ -285,9 +285,15 @@ fn i2_mkfs_never_runs_on_a_copy() {
         stage: StageState::Never,
         source: Some(original),
     };
-    let tag = Box::new(forged);
-    let clone = Step::CloneImage { from, source: original, image: image.clone(), tag };
-    execute(&clone, deadline()).unwrap();
+    let clone = |source: VolumeUuid| {
+        let (from, image, tag) = (from.clone(), image.clone(), Box::new(forged.clone()));
+        execute(&Step::CloneImage { from, source, image, tag }, deadline())
+    };
+    // The path may have been re-used: whose image it is its tag says (I4).
+    let strange = clone(copied);
+    assert!(matches!(strange, Err(DeviceError::Changed { .. })), "{strange:?}");
+    assert!(!image.exists());
+    clone(original).unwrap();
     let planned = rig.fulfil(copied, &stage(copied, mode, &rig.path("staging")));
     assert!(matches!(planned, Err(Failed::Refused(Refusal::Format(_)))), "{planned:?}");
     let (access, allocation) = (Access::ReadWrite, Allocation::Reserved);

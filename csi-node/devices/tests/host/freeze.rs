@@ -229,8 +229,8 @@ fn i4_somebody_elses_freeze_is_neither_used_nor_ended() {
     let at = mounted.at.to_str().unwrap();
     run("fsfreeze", &["--freeze", at]);
     let refused = execute(&freeze, deadline());
-    let thawed = execute(&thaw, deadline());
     let ended = execute(&end, deadline());
+    let thawed = execute(&thaw, deadline());
     let stands = is_frozen(&mounted.at);
     run("fsfreeze", &["--unfreeze", at]);
     assert!(matches!(refused, Err(DeviceError::Busy { .. })), "{refused:?}");
