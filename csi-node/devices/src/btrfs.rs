@@ -11,6 +11,7 @@ use crate::{DeviceError, host};
 
 const ROOT_TREE: u64 = 1;
 const QUOTA_TREE: u64 = 8;
+const ROOT_ITEM: u32 = 132;
 const ROOT_REF: u32 = 156;
 const QGROUP_STATUS: u32 = 240;
 const QGROUP_INFO: u32 = 242;
@@ -171,6 +172,13 @@ pub(crate) fn list_nested(root: &File, path: &Path, id: u64) -> Result<Vec<Neste
         Ok(Nested { dir, name })
     };
     found.into_iter().map(resolve).collect()
+}
+
+/// Whether a subvolume has left the filesystem altogether: its space is free again.
+pub(crate) fn is_cleaned(root: &File, path: &Path, id: u64) -> Result<bool, DeviceError> {
+    let offsets = (0, u64::MAX);
+    let wanted = Wanted { tree: ROOT_TREE, objectid: id, kind: ROOT_ITEM, offsets };
+    Ok(search(root, path, wanted, |_| Some(()))?.is_empty())
 }
 
 pub(crate) fn open(path: &Path) -> Result<File, DeviceError> {

@@ -54,7 +54,7 @@ fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, Devic
             subvolume::limit_subvolume(object, *volume, *to)
         }
         Step::RemoveSubvolume { object, deletion } => {
-            subvolume::remove_subvolume(host, object, deletion)
+            subvolume::remove_subvolume(host, object, deletion, deadline)
         }
         Step::RemoveUnfinishedSubvolume { object, volume } => {
             subvolume::remove_unfinished_subvolume(host, object, *volume)

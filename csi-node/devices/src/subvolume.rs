@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, RenameFlags, XattrFlags, renameat_with};
 use terrace_device_types::{
@@ -19,7 +21,7 @@ use terrace_device_types::{
 pub(crate) use moment::snapshot_subvolumes;
 
 use crate::btrfs::{
-    NEVER_SKIP, Nested, SUBVOLUME_ROOT, list_nested, observe_quota, open, read_qgroup,
+    NEVER_SKIP, Nested, SUBVOLUME_ROOT, is_cleaned, list_nested, observe_quota, open, read_qgroup,
     threshold_path,
 };
 use crate::deadline::within;
@@ -30,6 +32,9 @@ use crate::kernel::btrfs::{self as ioctl, Subvolume};
 use crate::mountinfo::observe_mounts;
 use crate::tagged::{Tagged, changed, expect_volume, open_volume, read_tag, write_tag};
 use crate::{Deadline, DeviceError};
+
+/// How long a removal waits for its space.
+const CLEANED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A host object of a btrfs pool, if that is one.
 pub(crate) fn observe_object(object: &Path) -> Result<Option<ImageView>, DeviceError> {
@@ -266,11 +271,30 @@ pub(crate) fn remove_subvolume(
     host: &Host,
     object: &Path,
     deletion: &DeletionId,
+    deadline: Deadline,
 ) -> Result<StepDone, DeviceError> {
     if open_quarantined(object, deletion)?.is_none() {
         return Ok(StepDone::Already);
     }
-    remove(host, object)
+    let id = observe_subvolume(object)?.id;
+    let done = remove(host, object)?;
+    if let Some(id) = id {
+        see_cleaned(parent(object)?, id, deadline)?;
+    }
+    Ok(done)
+}
+
+/// The kernel frees the space of what is removed after the next commit. A moment is waited for that, so that the pool's figures are true when the deletion is
+/// reported; a large subvolume takes longer, and nobody need wait for it.
+fn see_cleaned(pool: &Path, id: u64, deadline: Deadline) -> Result<(), DeviceError> {
+    let root = open(pool)?;
+    let until = Instant::now() + CLEANED_WITHIN.min(deadline.left());
+    ioctl::commit(&root).map_err(|source| DeviceError::io("commit", pool, source))?;
+    while !is_cleaned(&root, pool, id)? && Instant::now() < until {
+        thread::sleep(CLEANED_WITHIN / 100);
+    }
+    let _by_the_kernel_then = ioctl::qgroup_remove(&root, id);
+    Ok(())
 }
 
 /// Removes what nobody ever used: still `creating`, stage record `never`, not mounted; and what its making left under the unfinished name.
@@ -319,7 +343,7 @@ fn remove_directory(path: &Path) -> Result<StepDone, DeviceError> {
     Ok(StepDone::Changed)
 }
 
-/// Removes a subvolume, those first that a Pod made in it. The kernel frees the space later, and newer ones (6.12) the quota group then too.
+/// Removes a subvolume, those first that a Pod made in it.
 fn destroy(dir: &Path, name: &[u8]) -> Result<(), DeviceError> {
     let path = dir.join(OsStr::from_bytes(name));
     let Some((root, Subvolume { id, .. })) = open_subvolume(&path)? else {
@@ -338,7 +362,7 @@ fn destroy(dir: &Path, name: &[u8]) -> Result<(), DeviceError> {
     let above = open(dir)?;
     ioctl::subvolume_destroy(&above, name)
         .map_err(|source| DeviceError::io("remove subvolume", &path, source))?;
-    // Left alone it would only cost a few bytes, and where the kernel does it by itself this is too early: no error either way.
+    // Left alone a group costs a few bytes. Newer kernels refuse this as long as they clean up, and do it themselves afterwards.
     let _by_the_kernel_then = ioctl::qgroup_remove(&above, id);
     Ok(())
 }

@@ -275,8 +275,32 @@ fn subvolumes_that_a_pod_made_in_its_volume_go_with_it() {
     }
     rig.fulfil(ours, &unstage(ours, &staging)).unwrap();
     rig.fulfil(ours, &delete(&rig.proof(ours), Erase::No)).unwrap();
-    let left = run("btrfs", &["subvolume", "list", rig.path("host").to_str().unwrap()]);
+    let host = rig.path("host");
+    let left = run("btrfs", &["subvolume", "list", host.to_str().unwrap()]);
     assert_eq!(left.lines().count(), 1, "{left}");
+}
+
+#[test]
+fn a_deletion_is_over_when_its_space_is_free_and_its_quota_group_gone() {
+    let rig = Rig::on_btrfs();
+    let (ours, staging) = (volume(), rig.path("staging"));
+    let free = || observe_pool(&Host::real(), &rig.pool).unwrap().free.0 >> 20;
+    let groups = || {
+        let shown = run("btrfs", &["qgroup", "show", "--raw", rig.pool.to_str().unwrap()]);
+        shown.lines().filter(|line| line.starts_with("0/")).count()
+    };
+    let before = (free(), groups());
+    rig.fulfil(ours, &create(ours, LARGE, MODE)).unwrap();
+    rig.fulfil(ours, &stage(ours, MODE, &staging)).unwrap();
+    fill(&staging.join("data/file"), Bytes::mib(200));
+    run("sync", &["--file-system", staging.to_str().unwrap()]);
+    rig.fulfil(ours, &unstage(ours, &staging)).unwrap();
+    let taken = (free(), groups());
+    assert!(taken.0 + 190 < before.0, "{taken:?} after {before:?}");
+    assert_eq!(taken.1, before.1 + 1);
+    rig.fulfil(ours, &delete(&rig.proof(ours), Erase::No)).unwrap();
+    assert!(free() + 10 >= before.0, "{} MiB free of {}", free(), before.0);
+    assert_eq!(groups(), before.1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use terrace_backends::group::plan_group;
 use terrace_device_types::{Bytes, FsType, HostObject, Step, VolumeMode, VolumeUuid};
 use terrace_devices::execute;
 
-use crate::rig::{Rig, copy, create, deadline, stage, volume};
+use crate::rig::{Rig, copy, create, deadline, run, stage, volume};
 
 const MODE: VolumeMode = VolumeMode::Filesystem { fs: FsType::Btrfs };
 const SIZE: Bytes = Bytes::mib(128);
@@ -52,7 +52,33 @@ fn take(rig: &Rig, of: &[VolumeUuid]) -> Vec<u64> {
     members.iter().map(|(_, snapshot)| number_in(&path(*snapshot))).collect()
 }
 
-fn keeps_the_order_of_writes(volumes: usize) {
+/// Who writes besides.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Load {
+    Nobody,
+    /// To every volume, a MiB at a time, each time until it is durable.
+    Everybody,
+}
+
+fn write_much(file: &File, stop: &AtomicBool) {
+    let chunk = vec![5u8; 1 << 20];
+    for number in 0u64.. {
+        file.write_all_at(&chunk, (number % 32) << 20).unwrap();
+        file.sync_data().unwrap();
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
+    }
+}
+
+/// The highest id of a subvolume so far: every try of every member took one.
+fn last_id(rig: &Rig) -> u64 {
+    let shown = run("btrfs", &["subvolume", "list", rig.path("host").to_str().unwrap()]);
+    let ids = shown.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok());
+    ids.max().unwrap_or_default()
+}
+
+fn keeps_the_order_of_writes(volumes: usize, load: Load) {
     let rig = Rig::on_btrfs();
     let volumes: Vec<VolumeUuid> = (0..volumes).map(|_| volume()).collect();
     let files: Vec<File> = volumes
@@ -67,9 +93,20 @@ fn keeps_the_order_of_writes(volumes: usize) {
             file
         })
         .collect();
-    let stop = AtomicBool::new(false);
+    let (stop, before) = (AtomicBool::new(false), last_id(&rig));
+    let others: Vec<File> = match load {
+        Load::Nobody => Vec::new(),
+        Load::Everybody => volumes
+            .iter()
+            .map(|ours| rig.path(&format!("staging-{ours}/data/much")))
+            .map(|path| File::create(path).unwrap())
+            .collect(),
+    };
     let (shown, last) = std::thread::scope(|scope| {
         let writer = scope.spawn(|| write_in_order(&files, &stop));
+        for file in &others {
+            scope.spawn(|| write_much(file, &stop));
+        }
         let rounds = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             (0..ROUNDS).map(|_| take(&rig, &volumes)).collect::<Vec<_>>()
         }));
@@ -77,6 +114,8 @@ fn keeps_the_order_of_writes(volumes: usize) {
         let last = writer.join().unwrap();
         (rounds.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), last)
     });
+    let tries = (last_id(&rig) - before) / u64::try_from(volumes.len()).unwrap();
+    println!("{ROUNDS} groups of {} took {tries} tries", volumes.len());
     for numbers in &shown {
         let ordered = numbers.windows(2).all(|pair| pair[0] >= pair[1]);
         let close = numbers[0] - numbers[numbers.len() - 1] <= 1;
@@ -88,10 +127,15 @@ fn keeps_the_order_of_writes(volumes: usize) {
 
 #[test]
 fn a_group_of_two_shows_one_moment() {
-    keeps_the_order_of_writes(2);
+    keeps_the_order_of_writes(2, Load::Nobody);
 }
 
 #[test]
 fn a_group_of_six_shows_one_moment() {
-    keeps_the_order_of_writes(6);
+    keeps_the_order_of_writes(6, Load::Nobody);
+}
+
+#[test]
+fn a_group_of_four_shows_one_moment_while_every_member_is_written_much() {
+    keeps_the_order_of_writes(4, Load::Everybody);
 }
