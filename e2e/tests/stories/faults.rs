@@ -172,7 +172,8 @@ fn an_idle_node_runs_no_command_and_writes_nothing() -> Result<()> {
     story.runs("one")?;
     let before = until("the volumes come to rest", 90, || {
         let first = versions()?;
-        std::thread::sleep(std::time::Duration::from_secs(5));
+        // Longer than the time between two looks at a filesystem's use: the look after the first writes may tell more.
+        std::thread::sleep(std::time::Duration::from_secs(12));
         let second = versions()?;
         Ok(if first == second { Ok(second) } else { Err(format!("{first:?} became {second:?}")) })
     })?;

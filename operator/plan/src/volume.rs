@@ -197,7 +197,7 @@ fn plan_unassigned(
     };
     let at = match place_of_source(world, volume) {
         Ok(at) => at,
-        Err(message) => return wait(Reason::NotFound, message),
+        Err(message) => return wait(Reason::Invalid, message),
     };
     let ask = Ask { at, ..ask };
     match plan_placement(world, &ask) {

@@ -130,7 +130,6 @@ fn is_final(reason: Reason) -> bool {
             | Reason::FacilityMissing
             | Reason::Invalid
             | Reason::NotSupported
-            | Reason::NotFound
     )
 }
 

@@ -212,6 +212,8 @@ fn act_on(api: &Api, node: Node, name: &str, volume: &Value) {
     let wanted = if granted.is_null() { &volume["spec"]["capacity"] } else { granted };
     let status = match (node, leaving) {
         (Node::IsSilent, _) => return,
+        // What it made before, it has.
+        (Node::Refuses(_), false) if !volume["status"]["capacity"].is_null() => return,
         (_, true) => {
             return api.edit("storagevolumes", name, |v| v["metadata"]["finalizers"] = json!([]));
         }

@@ -6,6 +6,7 @@ mod api;
 mod cluster;
 mod direct;
 mod dropped;
+mod snapshots;
 
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ async fn two_calls_at_once_for_one_volume_name_the_holder() {
     let mut second = operator.caller().await;
     let refused = second.create_volume(asks("pvc-1", GIB)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Aborted);
-    assert_eq!(refused.message(), "CreateVolume for volume pvc-1 is under way");
+    assert_eq!(refused.message(), "CreateVolume for pvc-1 is under way");
     holding.abort();
     // Dropped, the call lets go of the volume; its intent stays, and a deletion finds it.
     let told = loop {
@@ -92,7 +93,7 @@ async fn two_calls_at_once_for_one_volume_name_the_holder() {
     };
     assert_eq!(told.code(), Code::Aborted);
     let said =
-        "still waiting for volume pvc-1: node node-a to remove it; the work goes on, call again";
+        "still waiting for pvc-1: node node-a to remove it; the work goes on, call again";
     assert_eq!(told.message(), said);
 }
 
