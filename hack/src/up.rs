@@ -184,9 +184,9 @@ fn restart_on_new_image(images: &[Archive]) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// What a cluster of yours has of its own, and the rig does not. The sidecar of snapshots waits for the operator to take some.
+/// What a cluster of yours has of its own, and the rig does not.
 pub(crate) fn of_rig() -> Vec<String> {
-    ["--set", "snapshotController.install=true,snapshots.enabled=false"].map(str::to_owned).to_vec()
+    ["--set", "snapshotController.install=true"].map(str::to_owned).to_vec()
 }
 
 /// Installs or upgrades the chart of a work tree, and waits until it is rolled out.
