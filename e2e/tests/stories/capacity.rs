@@ -61,7 +61,11 @@ fn of_our_node(class: &str) -> Result<(String, u64)> {
         ensure!(topology["topology.terrace.storage/node"] == "node-a", "{one}");
         ensure!(one["metadata"]["ownerReferences"][0]["kind"] == "Deployment", "{one}");
         let name = one["metadata"]["name"].as_str().context("no name")?;
-        Ok(Ok((name.to_owned(), bytes(&one["capacity"])?)))
+        // Read before the pool was in service, it tells of nothing; the next reading is 5 s later.
+        Ok(match bytes(&one["capacity"])? {
+            0 => Err(format!("{name} tells of no free space")),
+            free => Ok((name.to_owned(), free)),
+        })
     })
 }
 
