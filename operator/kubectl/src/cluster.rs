@@ -11,9 +11,10 @@ use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
-use terrace_crds::volume::ClaimRef;
-use terrace_plan::observe::{observe_host, observe_persistent};
-use terrace_plan::world::World;
+use terrace_crds::StorageVolume;
+use terrace_crds::volume::{ClaimRef, Origin};
+use terrace_plan::observe::{observe_claim, observe_host, observe_persistent};
+use terrace_plan::world::{ClaimFound, Looked, World};
 
 use crate::args::Connection;
 use crate::fault::Fault;
@@ -69,6 +70,20 @@ impl Cluster {
             Api::namespaced(self.client.clone(), &claim.namespace);
         let got = api.get_opt(&claim.name).await;
         got.map_err(|error| Fault::of_call("PersistentVolumeClaim", error))
+    }
+
+    /// What the operator reads before it decides about a Direct volume: the claim that it names.
+    ///
+    /// # Errors
+    /// [`Fault`], by what the API server answered.
+    pub async fn look(&self, volume: &StorageVolume) -> Result<Option<Looked>, Fault> {
+        let (Origin::Direct, Some(claim)) = (volume.spec.origin, &volume.spec.claim_ref) else {
+            return Ok(None);
+        };
+        let found = self.claim(claim).await?;
+        let claim =
+            found.map_or(ClaimFound::Absent, |claim| ClaimFound::There(observe_claim(&claim)));
+        Ok(Some(Looked { uuid: volume.spec.volume_uuid.clone(), claim, stranger: None }))
     }
 
     /// The class of a claim, if it is there.

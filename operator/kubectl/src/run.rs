@@ -76,9 +76,11 @@ async fn show_nodes(
 
 async fn explain(cluster: &Cluster, name: &str) -> Result<String, Fault> {
     let meant = parse_name(name, &cluster.namespace);
-    let world = cluster.world().await?;
+    let mut world = cluster.world().await?;
     let all: Vec<StorageVolume> = world.volumes.iter().map(|volume| (**volume).clone()).collect();
     if let Some(volume) = find(&all, &meant) {
+        let name = volume.metadata.name.clone().unwrap_or_default();
+        world.looked.extend(cluster.look(volume).await?.map(|looked| (name, looked)));
         return Ok(explain_volume(&world, volume, Timestamp::now()));
     }
     let claim = meant.claim();
