@@ -7,8 +7,8 @@ use std::time::Duration;
 use terrace_backends::backend;
 use terrace_device_types::{
     Access, Allocation, BackendKind, Bytes, Claimed, ClusterUid, DeletionProof, DeletionStamp,
-    Erase, HostObject, Intent, PoolFile, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Step, StepDone,
-    TagReading, View, VolumeMode, VolumeUuid,
+    Erase, HostObject, Intent, PoolFile, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Step,
+    StepDone, TagReading, View, VolumeMode, VolumeUuid,
 };
 use terrace_devices::{Deadline, DeviceError, Host, Probe, execute, observe_pool, observe_volume};
 
@@ -258,12 +258,22 @@ pub(crate) fn loops_below(root: &Path) -> Vec<String> {
 }
 
 impl Drop for Rig {
+    /// The pool's own mount goes after the loop devices on its images: without it nothing tells any more whose they are.
     fn drop(&mut self) {
         let below = format!(" {}", self.root.display());
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        for line in mounts.lines().rev().filter(|line| line.contains(&below)) {
-            let Some(at) = line.split(' ').nth(4) else { continue };
-            let _ = Command::new("umount").args(["--lazy", at]).status();
+        let mounts = mounts.lines().rev().filter(|line| line.contains(&below));
+        let paths = mounts.filter_map(|line| line.split(' ').nth(4));
+        let (pools, volumes): (Vec<_>, Vec<_>) =
+            paths.partition(|at| self.pool.starts_with(Path::new(at)));
+        for paths in [volumes, pools] {
+            for at in paths {
+                let _ = Command::new("umount").args(["--lazy", at]).status();
+            }
+            let images = loops_below(&self.pool);
+            for device in images {
+                let _ = Command::new("losetup").args(["--detach", &device]).status();
+            }
         }
         for device in loops_below(&self.root) {
             let _ = Command::new("losetup").args(["--detach", &device]).status();
