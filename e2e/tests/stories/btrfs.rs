@@ -2,29 +2,15 @@
 
 use anyhow::{Result, ensure};
 use terrace_e2e::rig::on_node;
-use terrace_e2e::story::{Story, apply, class_yaml, kubectl, until};
+use terrace_e2e::story::{Story, kubectl, until};
 
-use crate::pools::{pool, rid_of, with_disk};
+use crate::pools::{BTRFS, on_pool};
 
 const GROW: &str = r#"{"spec":{"resources":{"requests":{"storage":"400Mi"}}}}"#;
 
 /// A story with a btrfs pool of its own, on a disk of its own, and a class that uses it.
 fn on_btrfs(name: &str, tell: impl Fn(&Story, &str) -> Result<()>) -> Result<()> {
-    let object = format!("subvolumes-{name}");
-    with_disk(&object, "true", |id| {
-        let story = Story::begin(&object)?;
-        pool(&object, &format!("devices: [{{id: '{id}'}}], btrfs: {{}}"))?;
-        kubectl(&["wait", &format!("spool/{object}"), "--for=condition=Ready", "--timeout=90s"])?;
-        let parameters =
-            format!("{{terrace.storage/pool: {object}, terrace.storage/fs-type: btrfs}}");
-        apply(&class_yaml(&object, &parameters, "WaitForFirstConsumer", "Delete"))?;
-        let told = tell(&story, &object);
-        let ended = story.end();
-        kubectl(&["delete", "storageclass", &object, "--ignore-not-found"])?;
-        told?;
-        ended?;
-        rid_of(&[&object])
-    })
+    on_pool(&format!("subvolumes-{name}"), BTRFS, "1G", tell)
 }
 
 /// Bytes that fit into a file of the Pod, up to so many MiB, and what the shell said.

@@ -13,4 +13,5 @@ mod limits;
 mod policies;
 mod pools;
 mod refusals;
+mod snapshots;
 mod standards;

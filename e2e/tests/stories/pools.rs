@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use terrace_e2e::rig::on_node;
-use terrace_e2e::story::{apply, kubectl, until};
+use terrace_e2e::story::{Story, apply, class_yaml, kubectl, until};
 
 pub(crate) fn pool(name: &str, spec: &str) -> Result<()> {
     apply(&format!("apiVersion: terrace.storage/v1alpha1\nkind: StoragePool\nmetadata: {{name: {name}}}\nspec: {{tier: strange, {spec}}}\n")).map(drop)
@@ -27,8 +27,18 @@ pub(crate) fn with_disk(
     prepare: &str,
     work: impl FnOnce(&str) -> Result<()>,
 ) -> Result<()> {
+    with_disk_of(name, "1G", prepare, work)
+}
+
+/// As [`with_disk`], of this size; it takes only what is written to it.
+fn with_disk_of(
+    name: &str,
+    size: &str,
+    prepare: &str,
+    work: impl FnOnce(&str) -> Result<()>,
+) -> Result<()> {
     let file = format!("/var/lib/terrace/story-{name}.img");
-    let device = on_node(&format!("truncate -s 1G {file} && losetup --show -f {file}"))?;
+    let device = on_node(&format!("truncate -s {size} {file} && losetup --show -f {file}"))?;
     let device = device.trim().to_owned();
     let done =
         on_node(&format!("D={device}; {prepare}")).and_then(|_| work(&format!("loop:{file}")));
@@ -36,6 +46,45 @@ pub(crate) fn with_disk(
         "for m in $(grep '^{device} ' /proc/mounts | cut -d' ' -f2); do umount $m; done; losetup -d {device}; rm -f {file}"
     ))?;
     done
+}
+
+/// A way to keep volumes, and the filesystem of its volumes.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept {
+    /// The backend, as StoragePool.spec names it.
+    pub(crate) backend: &'static str,
+    /// The filesystem of its class.
+    pub(crate) fs: &'static str,
+}
+
+/// Images with xfs in them.
+pub(crate) const XFS: Kept = Kept { backend: "file", fs: "xfs" };
+/// Subvolumes.
+pub(crate) const BTRFS: Kept = Kept { backend: "btrfs", fs: "btrfs" };
+
+/// A story with a pool of its own on a disk of its own, and a class of that name that uses it.
+pub(crate) fn on_pool(
+    name: &str,
+    kept: Kept,
+    size: &str,
+    tell: impl Fn(&Story, &str) -> Result<()>,
+) -> Result<()> {
+    let Kept { backend, fs } = kept;
+    let object = format!("{name}-{backend}");
+    with_disk_of(&object, size, "true", |id| {
+        let story = Story::begin(&object)?;
+        pool(&object, &format!("devices: [{{id: '{id}'}}], {backend}: {{}}"))?;
+        kubectl(&["wait", &format!("spool/{object}"), "--for=condition=Ready", "--timeout=90s"])?;
+        let parameters =
+            format!("{{terrace.storage/pool: {object}, terrace.storage/fs-type: {fs}}}");
+        apply(&class_yaml(&object, &parameters, "WaitForFirstConsumer", "Delete"))?;
+        let told = tell(&story, &object);
+        let ended = story.end();
+        kubectl(&["delete", "storageclass", &object, "--ignore-not-found"])?;
+        told?;
+        ended?;
+        rid_of(&[&object])
+    })
 }
 
 #[test]

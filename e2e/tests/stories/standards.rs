@@ -4,11 +4,23 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use terrace_e2e::rig::{XTASK, on_node, repository};
-use terrace_e2e::story::{Story, kubectl};
+use terrace_e2e::story::kubectl;
+
+use crate::pools::{BTRFS, XFS, on_pool};
 
 #[test]
-fn csi_sanity_passes_and_skips_nothing_that_a_listed_capability_covers() -> Result<()> {
-    let story = Story::begin("sanity")?;
+fn csi_sanity_passes_on_images_and_skips_nothing_that_a_listed_capability_covers() -> Result<()> {
+    on_pool("sanity", XFS, "60G", |_, pool| sanity(pool))
+}
+
+#[test]
+fn csi_sanity_passes_on_subvolumes_and_skips_nothing_that_a_listed_capability_covers() -> Result<()>
+{
+    on_pool("sanity", BTRFS, "60G", |_, pool| sanity(pool))
+}
+
+/// The suite, on volumes of that pool.
+fn sanity(pool: &str) -> Result<()> {
     let pods = kubectl(&[
         "-n",
         "terrace-system",
@@ -24,7 +36,7 @@ fn csi_sanity_passes_and_skips_nothing_that_a_listed_capability_covers() -> Resu
         .to_owned();
     let folder = "/var/lib/kubelet/sanity";
     let line = format!(
-        "set -e; mkdir -p {folder}; printf 'terrace.storage/pool: stories\\n' > {folder}/parameters.yaml; \
+        "set -e; mkdir -p {folder}; printf 'terrace.storage/pool: {pool}\\n' > {folder}/parameters.yaml; \
          csi-sanity --ginkgo.no-color --csi.endpoint=/var/lib/kubelet/plugins/csi.terrace.storage/csi.sock \
          --csi.controllerendpoint=$(ls /var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/*/csi.sock) \
          --csi.stagingdir={folder}/staging --csi.mountdir={folder}/mount --csi.testvolumeparameters={folder}/parameters.yaml \
@@ -56,6 +68,11 @@ fn csi_sanity_passes_and_skips_nothing_that_a_listed_capability_covers() -> Resu
         "GET_VOLUME_STATS",
         "LIST_VOLUMES",
         "GET_CAPACITY",
+        "CREATE_DELETE_SNAPSHOT",
+        "LIST_SNAPSHOTS",
+        "GET_SNAPSHOT",
+        "CLONE_VOLUME",
+        "GroupController",
     ];
     let wrong: Vec<&str> = text
         .lines()
@@ -64,5 +81,5 @@ fn csi_sanity_passes_and_skips_nothing_that_a_listed_capability_covers() -> Resu
         })
         .collect();
     ensure!(wrong.is_empty(), "skipped though listed: {wrong:?}");
-    story.end()
+    Ok(())
 }
