@@ -11,4 +11,5 @@ mod model;
 mod pair;
 mod subvolume;
 mod subvolume_golden;
+mod subvolume_laws;
 mod world;

@@ -1,12 +1,13 @@
 //! Two worlds beside each other: a source, and what is to be a copy of it. Copies without standing still, and any touch of the source, fail here.
 
 use terrace_device_types::{
-    Allocation, Bytes, DeviceRef, HostObject, Intent, Kernel, Step, StepDone, View, VolumeMode,
-    VolumeUuid,
+    Allocation, Bytes, DeviceRef, HostObject, Intent, Kernel, Step, StepDone, SubvolumeCopy, View,
+    VolumeMode, VolumeUuid, unfinished_name,
 };
 
 use crate::model::Refused;
-use crate::world::{Image, World, cluster, volume};
+use crate::subvolume::is_there;
+use crate::world::{Image, Inside, World, cluster, volume};
 
 /// A source, and the object that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub(crate) fn copy(object: HostObject, size: Bytes, mode: VolumeMode) -> Intent 
 
 impl Pair {
     pub(crate) fn of(source: World) -> Self {
-        let object = World { pool: source.pool.clone(), ..World::new() };
+        let object = World { pool: source.pool.clone(), kind: source.kind, ..World::new() };
         let kernel = Kernel { major: 6, minor: 18 };
         Self { source, object, frozen: false, unsynced: false, kernel }
     }
@@ -100,6 +101,10 @@ impl Pair {
                 Ok(StepDone::Changed)
             }
             Step::CloneImage { .. } => self.clone_image(step),
+            Step::SnapshotSubvolumes { members } => {
+                members.iter().try_for_each(|member| self.snapshot(member))?;
+                Ok(StepDone::Changed)
+            }
             other => self.object.apply(other),
         }
     }
@@ -119,6 +124,40 @@ impl Pair {
         let path = image.clone();
         self.object.image = Some(Image { path, tag: (**tag).clone(), ..original });
         Ok(StepDone::Changed)
+    }
+}
+
+impl Pair {
+    /// A copy of the source's subvolume; what an earlier attempt left under the unfinished name goes first.
+    fn snapshot(&mut self, copy: &SubvolumeCopy) -> Result<(), Refused> {
+        let SubvolumeCopy { from, source, object, tag } = copy;
+        let original = self.original()?.clone();
+        let left = self.object.image.take();
+        assert!(left.is_none_or(|left| left.path != *object), "made over another copy");
+        if original.path != *from || original.tag.volume != *source || !is_there(&original) {
+            return Err(format!("of another: {self:#?}"));
+        }
+        let read_only = tag.object == HostObject::Snapshot;
+        self.object.image = Some(Image {
+            path: object.clone(),
+            size: Bytes::ZERO,
+            tag: (**tag).clone(),
+            content: original.content,
+            inside: Inside::Subvolume { there: true, read_only },
+            precious: original.precious,
+        });
+        Ok(())
+    }
+
+    /// A death inside a copy of a subvolume: some of it under the unfinished name.
+    pub(crate) fn crash_inside(&mut self, step: &Step) {
+        let Step::SnapshotSubvolumes { members } = step else { return };
+        for member in members {
+            let path = member.object.with_file_name(unfinished_name(member.tag.volume));
+            if self.snapshot(member).is_ok() {
+                self.object.image_mut().path = path;
+            }
+        }
     }
 }
 

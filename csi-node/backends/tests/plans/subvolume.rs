@@ -71,7 +71,7 @@ impl World {
             Step::CreateSubvolume { object, tag } => {
                 let leftover = self.image.take();
                 if let Some(left) = leftover {
-                    assert!(is_begun(&left.path) && !left.precious, "made over {left:?}");
+                    assert!(is_begun(&left) && !left.precious, "made over {left:?}");
                 }
                 self.image = Some(made(object, tag, true));
                 done(true)
@@ -96,7 +96,8 @@ impl World {
                 need(self.mounts.is_empty(), "it is mounted")?;
                 let Some(image) = &self.image else { return done(false) };
                 need(image.tag.state == HostState::Creating, "it was used")?;
-                assert!(!image.precious && image.tag.stage == StageState::Never, "{image:?}");
+                let own = image.precious && image.tag.source.is_none();
+                assert!(!own && image.tag.stage == StageState::Never, "{image:?}");
                 self.image = None;
                 done(true)
             }
@@ -118,7 +119,7 @@ impl World {
     pub(crate) fn crash_inside_subvolume(&mut self, step: &Step) {
         match step {
             Step::CreateSubvolume { object, tag } if self.image.is_none() => {
-                let begun = object.with_file_name(unfinished_name(volume()));
+                let begun = object.with_file_name(unfinished_name(tag.volume));
                 // Before the subvolume, or after it and before the name: by turns.
                 self.image = Some(made(&begun, tag, self.boots.is_multiple_of(2)));
             }
@@ -135,11 +136,11 @@ impl World {
     }
 }
 
-fn is_begun(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == unfinished_name(volume()).as_str())
+fn is_begun(image: &Image) -> bool {
+    image.path.file_name().is_some_and(|name| name == unfinished_name(image.tag.volume).as_str())
 }
 
-fn is_there(image: &Image) -> bool {
+pub(crate) fn is_there(image: &Image) -> bool {
     matches!(image.inside, Inside::Subvolume { there: true, .. })
 }
 

@@ -35,7 +35,7 @@ fn delete(world: &World, erase: Erase) -> Intent {
 }
 
 /// A btrfs world in which these were done.
-fn after(intents: &[Intent]) -> World {
+pub(crate) fn after(intents: &[Intent]) -> World {
     let mut world = World::on_btrfs();
     for intent in [&[create(BTRFS, Bytes::gib(1))], intents].concat() {
         for step in BtrfsBackend.plan(&intent, &world.view()).unwrap() {
