@@ -83,9 +83,9 @@ fn a_subvolume_over_its_quota_is_told_so_and_grows_while_it_is_written() -> Resu
 fn what_a_btrfs_pool_cannot_hold_is_refused_with_a_sentence() -> Result<()> {
     on_btrfs("refused", |story, class| {
         story.claim("raw", class, "200Mi", ", volumeMode: Block")?;
-        story.apply(&format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: raw}}\nspec:\n  containers:\n  - name: c\n    image: localhost/busybox:1\n    command: [/bin/sh, -c, \"sleep 1000000\"]\n    volumeDevices: [{{name: v, devicePath: /dev/raw}}]\n  volumes:\n  - name: v\n    persistentVolumeClaim: {{claimName: raw}}\n"
-        ))?;
+        story.apply(
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: raw}\nspec:\n  containers:\n  - name: c\n    image: localhost/busybox:1\n    command: [/bin/sh, -c, \"sleep 1000000\"]\n    volumeDevices: [{name: v, devicePath: /dev/raw}]\n  volumes:\n  - name: v\n    persistentVolumeClaim: {claimName: raw}\n"
+        )?;
         println!("{}", story.event("raw", "block", 60)?);
         Ok(())
     })
