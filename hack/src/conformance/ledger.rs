@@ -144,11 +144,11 @@ fn specs_of(report: &Value) -> impl Iterator<Item = &Value> {
     specs.filter(|spec| spec["LeafNodeType"] == "It")
 }
 
+/// As ginkgo spells it where it looks for a focus: nodes without a text count for nothing.
 fn full_name(spec: &Value) -> String {
     let above = spec["ContainerHierarchyTexts"].as_array().into_iter().flatten();
-    let words: Vec<&str> =
-        above.chain([&spec["LeafNodeText"]]).filter_map(|text| text.as_str()).collect();
-    words.join(" ")
+    let texts = above.chain([&spec["LeafNodeText"]]).filter_map(|text| text.as_str());
+    texts.filter(|text| !text.is_empty()).collect::<Vec<&str>>().join(" ")
 }
 
 fn one_line(text: &str) -> String {

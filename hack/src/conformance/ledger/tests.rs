@@ -15,7 +15,7 @@ fn passed() -> Outcome {
 fn report(specs: &[(&str, &str, &str)]) -> Value {
     let spec = |(name, state, message): &(&str, &str, &str)| {
         json!({
-            "ContainerHierarchyTexts": ["External Storage"], "LeafNodeType": "It", "LeafNodeText": name,
+            "ContainerHierarchyTexts": ["External Storage", ""], "LeafNodeType": "It", "LeafNodeText": name,
             "State": state, "RunTime": 2_500_000_000_u64, "Failure": {"Message": message},
         })
     };
