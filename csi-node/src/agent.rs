@@ -68,6 +68,8 @@ pub struct Agent {
     pub pressure_percent: u8,
     /// Something changed that StorageNode shows.
     pub dirty: Notify,
+    /// A pool came into service or went out of it: every snapshot is looked at again.
+    pub pools_turned: Notify,
     facts: Mutex<BTreeMap<PoolUuid, PoolFacts>>,
     seen: Mutex<BTreeMap<String, Seen>>,
     tries: Mutex<BTreeMap<String, u32>>,
@@ -91,6 +93,7 @@ impl Agent {
             node,
             pressure_percent,
             dirty: Notify::new(),
+            pools_turned: Notify::new(),
             facts: Mutex::default(),
             seen: Mutex::default(),
             tries: Mutex::default(),

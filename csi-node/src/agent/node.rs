@@ -147,6 +147,7 @@ async fn pass(
     agent.api.apply_node_status(&agent.node, &status).await?;
     forget_removed(agent, &status);
     if ready_pools(&status) != ready_before {
+        agent.pools_turned.notify_one();
         // Volumes that waited for a pool need not wait for their timer.
         listing.ours.iter().for_each(|located| agent.context.tell_changed(&located.tag.name));
         // Those of a pool that is gone must say so.

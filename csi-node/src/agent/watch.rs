@@ -72,13 +72,31 @@ pub async fn snapshots(agent: Arc<Agent>, mut end: watch::Receiver<bool>) {
         // An error means that the sender is gone: the process ends either way.
         let _ = end.wait_for(|end| *end).await;
     };
-    let asked = changed.map(|name| Ok::<_, Infallible>(ObjectRef::new(&name)));
+    let changed = changed.map(|name| ObjectRef::new(&name)).boxed();
+    let asked = stream::select(changed, all_when_pools_turn(&agent, &store).boxed());
+    let asked = asked.map(Ok::<_, Infallible>);
     let asked = asked.take_until(ended.boxed()).boxed();
     let config = Config::default().concurrency(CONCURRENCY);
     let here = Arc::new(Snapshots { agent, all: store.clone() });
     let pass = |snapshot, here| snapshot::reconcile(snapshot, here).boxed();
     let passes = applier(pass, snapshot::error_policy, here, store, asked, config);
     passes.for_each(|_| std::future::ready(())).await;
+}
+
+/// Every snapshot of the node, whenever a pool came or went: those on it must say so.
+fn all_when_pools_turn(
+    agent: &Arc<Agent>,
+    store: &Store<StorageSnapshot>,
+) -> impl Stream<Item = ObjectRef<StorageSnapshot>> + Send + 'static {
+    let store = store.clone();
+    let turns = stream::unfold(Arc::clone(agent), |agent| async move {
+        agent.pools_turned.notified().await;
+        Some(((), agent))
+    });
+    turns.flat_map(move |()| {
+        let all = store.state().into_iter().map(|snapshot| ObjectRef::from_obj(&*snapshot));
+        stream::iter(all.collect::<Vec<_>>())
+    })
 }
 
 /// Its name, and those of the others that wait for it.

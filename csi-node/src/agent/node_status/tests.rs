@@ -111,6 +111,24 @@ fn every_host_object_is_listed_by_uuid_whatever_its_state() {
 }
 
 #[test]
+fn a_snapshot_is_listed_as_one_though_a_volume_has_its_name() {
+    let mut snapshot = located(8, HostState::Ready);
+    snapshot.tag.object = HostObject::Snapshot;
+    snapshot.tag.name = "vol-7".into();
+    let lost = (known(), image(&format!("s-{}", Uuid::from_u128(9)), TagReading::Absent));
+    let ours = vec![located(7, HostState::Ready), snapshot];
+    let status = status(&Listing { ours, unreadable: vec![lost], failed: Vec::new() }, &[]);
+    let seen = status.volumes.iter().map(|volume| (volume.kind, volume.state));
+    let expected = [
+        (HostObjectKind::Volume, HostVolumeState::Ready),
+        (HostObjectKind::Snapshot, HostVolumeState::Ready),
+        (HostObjectKind::Snapshot, HostVolumeState::Unreadable),
+    ];
+    assert_eq!(seen.collect::<Vec<_>>(), expected);
+    assert_eq!(status.volumes[1].name, "vol-7");
+}
+
+#[test]
 fn a_disk_says_what_is_on_it_and_who_uses_it() {
     let uuid = PoolUuid(Uuid::from_u128(2));
     let disk = |id: &str, signature, uses| DeviceView {
