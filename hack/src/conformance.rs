@@ -150,10 +150,8 @@ impl Conformance {
 
     fn shards(&self, suite: &Suite<'_>, works: &mut [Work], program: &Path) -> Result<()> {
         let count = if self.smoke { 1 } else { self.shards };
-        let plans: Vec<Vec<Shard>> = works
-            .iter()
-            .map(|work| ledger::plan_shards(&work.specs, &work.known, count))
-            .collect();
+        let plans: Vec<Vec<Shard>> =
+            works.iter().map(|work| ledger::plan_shards(&work.specs, &work.known, count)).collect();
         for kind in [Kind::Together, Kind::Alone] {
             let is_due = |shard: &&Shard| shard.kind == kind;
             if kind == Kind::Alone && plans.iter().flatten().any(|shard| is_due(&shard)) {
