@@ -3,12 +3,14 @@
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use terrace_crds::Size;
 use terrace_crds::pool::StoragePoolStatus;
-use terrace_crds::volume::{Assignment, Deletion};
+use terrace_crds::volume::{Assignment, ClaimRef, Deletion, FsType};
 use terrace_plan::effect::{Effect, ObjectRef};
 
 use super::{Effects, Error, Events};
@@ -148,4 +150,55 @@ async fn what_the_server_answers_becomes_an_error_of_its_class() {
     assert_eq!(tonic::Status::from(done.unwrap_err()).code(), tonic::Code::Unavailable);
     let (_, done) = carry_out(Effect::DeleteVolume { volume: volume() }, Scenario::IsGone).await;
     done.expect("a deletion of what is gone is done");
+}
+
+#[tokio::test]
+async fn an_identity_is_merged_so_that_no_later_apply_takes_it_back() {
+    let name = |fs_type| Effect::NameVolume { volume: volume(), uuid: "v".into(), fs_type };
+    let (asked, done) = carry_out(name(Some(FsType::Btrfs)), Scenario::Takes).await;
+    done.unwrap();
+    assert_eq!((asked.method, asked.path.as_str()), (Method::PATCH, VOLUME));
+    assert_eq!(asked.query, "&fieldManager=terrace-operator");
+    let metadata = json!({"uid": "u", "resourceVersion": "7"});
+    let spec = json!({"volumeUUID": "v", "fsType": "btrfs"});
+    assert_eq!(asked.body, json!({"metadata": metadata, "spec": spec}));
+    let (asked, _) = carry_out(name(None), Scenario::Takes).await;
+    assert_eq!(asked.body["spec"], json!({"volumeUUID": "v"}), "what a person named stays");
+}
+
+#[tokio::test]
+async fn a_persistent_volume_given_to_another_claim_forgets_the_first() {
+    let claim = ClaimRef { namespace: "shop".into(), name: "next".into() };
+    let point = Effect::PointPersistent { persistent: volume(), claim };
+    let (asked, done) = carry_out(point, Scenario::ChangedMeanwhile).await;
+    assert!(matches!(done, Err(Error::Changed { .. })), "{done:?}");
+    assert_eq!((asked.method, asked.path.as_str()), (Method::PATCH, "/api/v1/persistentvolumes/a"));
+    assert_eq!(asked.body["metadata"], json!({"uid": "u", "resourceVersion": "7"}));
+    let want = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "shop", "name": "next",
+        "uid": null, "resourceVersion": null,
+    });
+    assert_eq!(asked.body["spec"], json!({"claimRef": want}));
+}
+
+#[tokio::test]
+async fn a_claim_is_made_and_grown_in_its_namespace() {
+    let metadata = ObjectMeta {
+        namespace: Some("shop".into()),
+        name: Some("a".into()),
+        ..ObjectMeta::default()
+    };
+    let claim = Box::new(PersistentVolumeClaim { metadata, ..PersistentVolumeClaim::default() });
+    let (asked, done) = carry_out(Effect::MakeClaim { claim }, Scenario::Takes).await;
+    done.unwrap();
+    let claims = "/api/v1/namespaces/shop/persistentvolumeclaims";
+    assert_eq!((asked.method, asked.path.as_str()), (Method::POST, claims));
+    let claim = ObjectRef { namespace: Some("shop".into()), ..volume() };
+    let grow = Effect::GrowClaim { claim, to: Size::from_bytes(5 << 30) };
+    let (asked, done) = carry_out(grow, Scenario::ChangedMeanwhile).await;
+    assert!(matches!(done, Err(Error::Changed { .. })), "{done:?}");
+    assert_eq!((asked.method, asked.path), (Method::PATCH, format!("{claims}/a")));
+    let resources = json!({"requests": {"storage": "5Gi"}});
+    assert_eq!(asked.body["spec"], json!({"resources": resources}));
+    assert_eq!(asked.body["metadata"], json!({"uid": "u", "resourceVersion": "7"}));
 }

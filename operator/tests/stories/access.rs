@@ -51,6 +51,8 @@ fn what_no_code_needs_is_not_granted() {
     assert!(granted(Method::DELETE, volume));
     assert!(!granted(Method::PUT, volume), "volumes are patched, never replaced");
     assert!(!granted(Method::DELETE, "/api/v1/persistentvolumes/a"));
+    let claim = "/api/v1/namespaces/shop/persistentvolumeclaims/a";
+    assert!(granted(Method::PATCH, claim) && !granted(Method::DELETE, claim), "a person's to end");
     assert!(!granted(Method::PATCH, "/apis/terrace.storage/v1alpha1/storagenodes/a"));
     assert!(!granted(Method::GET, "/api/v1/persistentvolumeclaims"), "a claim is read by its name");
     let lease = "/apis/coordination.k8s.io/v1/namespaces/terrace-system/leases/l";
