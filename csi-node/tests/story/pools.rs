@@ -27,7 +27,13 @@ fn folder(name: &str, dir: &Path) -> StoragePool {
 }
 
 fn disk(name: &str, id: &str) -> StoragePool {
-    pool(name, json!({ "tier": "ssd", "devices": [{ "id": id }], "file": {} }))
+    disk_of("file", name, id)
+}
+
+fn disk_of(backend: &str, name: &str, id: &str) -> StoragePool {
+    let mut spec = json!({ "tier": "ssd", "devices": [{ "id": id }] });
+    spec[backend] = json!({});
+    pool(name, spec)
 }
 
 async fn pass(bench: &Bench, running: &Running, pools: &[&StoragePool]) -> Vec<NodePool> {
@@ -136,19 +142,24 @@ async fn an_empty_pool_without_its_storagepool_is_forgotten_and_one_with_volumes
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_blank_disk_becomes_a_pool_and_is_mounted_again_after_a_reboot() {
-    let bench = Bench::new();
-    let running = bench.start().await;
-    let disk_one = Disk::new(&bench, "disk");
-    let wanted = disk("disks", &disk_one.id());
-    let found = pass(&bench, &running, &[&wanted]).await;
-    assert_eq!(found[0].state, PoolState::Ready, "{found:?}");
-    let dir = bench.path("mnt").join(found[0].uuid.as_ref().expect("a UUID"));
-    assert!(dir.join("terrace-pool.json").exists());
-    assert!(Command::new("umount").arg(&dir).status().expect("umount").success());
-    let again = pass(&bench, &running, &[&wanted]).await;
-    assert_eq!((again[0].state, &again[0].uuid), (PoolState::Ready, &found[0].uuid), "{again:?}");
-    assert!(dir.join("terrace-pool.json").exists(), "the same filesystem, not a new one");
+async fn a_blank_disk_becomes_a_pool_of_either_backend_and_is_mounted_again_after_a_reboot() {
+    for backend in ["file", "btrfs"] {
+        let bench = Bench::new();
+        let running = bench.start().await;
+        let disk_one = Disk::new(&bench, "disk");
+        let wanted = disk_of(backend, "disks", &disk_one.id());
+        let found = pass(&bench, &running, &[&wanted]).await;
+        assert_eq!(found[0].state, PoolState::Ready, "{found:?}");
+        assert_eq!(found[0].backend, backend);
+        let dir = bench.path("mnt").join(found[0].uuid.as_ref().expect("a UUID"));
+        assert!(dir.join("terrace-pool.json").exists());
+        let mounted = pass(&bench, &running, &[&wanted]).await;
+        assert_eq!(mounted[0].state, PoolState::Ready, "{mounted:?}");
+        assert!(Command::new("umount").arg(&dir).status().expect("umount").success());
+        let again = pass(&bench, &running, &[&wanted]).await;
+        assert_eq!((again[0].state, &again[0].uuid), (PoolState::Ready, &found[0].uuid));
+        assert!(dir.join("terrace-pool.json").exists(), "the same filesystem, not a new one");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,19 +194,34 @@ async fn two_pools_on_one_disk_the_older_has_it_and_both_say_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i2_a_disk_that_was_a_pool_and_looks_blank_now_is_not_formatted_again() {
-    let bench = Bench::new();
+    for backend in ["file", "btrfs"] {
+        let bench = Bench::new();
+        let running = bench.start().await;
+        let disk_one = Disk::new(&bench, "disk");
+        let wanted = disk_of(backend, "disks", &disk_one.id());
+        let found = pass(&bench, &running, &[&wanted]).await;
+        assert_eq!(found[0].state, PoolState::Ready, "{found:?}");
+        let dir = bench.path("mnt").join(found[0].uuid.as_ref().expect("a UUID"));
+        assert!(Command::new("umount").arg(&dir).status().expect("umount").success());
+        disk_one.run("blkdiscard", &["-z", "-o", "0", "-l", "4194304"]);
+        disk_one.run("wipefs", &["-q", "-a"]);
+        let again = pass(&bench, &running, &[&wanted]).await;
+        assert_eq!(again[0].state, PoolState::Missing, "{again:?}");
+        let said = again[0].message.as_ref().expect("said");
+        assert!(said.contains("not formatted again"), "{said}");
+        let left = Command::new("blkid").arg("-p").arg(&disk_one.device).output().expect("blkid");
+        assert!(left.stdout.is_empty(), "formatted a second time: {left:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_btrfs_pool_on_another_filesystem_is_refused_with_what_to_do() {
+    let bench = Bench::on_xfs();
     let running = bench.start().await;
-    let disk_one = Disk::new(&bench, "disk");
-    let wanted = disk("disks", &disk_one.id());
+    let dir = bench.pool.dir.join("subvolumes");
+    let wanted = pool("subvolumes", json!({ "tier": "ssd", "btrfs": { "directory": dir } }));
     let found = pass(&bench, &running, &[&wanted]).await;
-    assert_eq!(found[0].state, PoolState::Ready, "{found:?}");
-    let dir = bench.path("mnt").join(found[0].uuid.as_ref().expect("a UUID"));
-    assert!(Command::new("umount").arg(&dir).status().expect("umount").success());
-    disk_one.run("blkdiscard", &["-z", "-o", "0", "-l", "4194304"]);
-    disk_one.run("wipefs", &["-q", "-a"]);
-    let again = pass(&bench, &running, &[&wanted]).await;
-    assert_eq!(again[0].state, PoolState::Missing, "{again:?}");
-    assert!(again[0].message.as_ref().expect("said").contains("not formatted again"), "{again:?}");
-    let left = Command::new("blkid").arg("-p").arg(&disk_one.device).output().expect("blkid");
-    assert!(left.stdout.is_empty(), "formatted a second time: {left:?}");
+    assert_eq!((found[0].state, found[0].backend.as_str()), (PoolState::Refused, "btrfs"));
+    let said = found[0].message.as_ref().expect("said");
+    assert!(said.contains("on xfs") && said.contains("use spec.file"), "{said}");
 }
