@@ -25,6 +25,8 @@ mod node;
 mod pools;
 #[path = "story/snapshot_crash.rs"]
 mod snapshot_crash;
+#[path = "story/snapshot_end.rs"]
+mod snapshot_end;
 #[path = "story/snapshots.rs"]
 mod snapshots;
 #[path = "story/subvolumes.rs"]

@@ -52,7 +52,7 @@ impl Node {
     }
 
     /// A volume on a Pod with a file in it.
-    async fn source(&mut self, name: &str) -> PathBuf {
+    pub(crate) async fn source(&mut self, name: &str) -> PathBuf {
         self.bench.create(&self.running, name, EXT4).await;
         let dir = self.publish(name).await;
         std::fs::write(dir.join("file"), name).expect("written");
@@ -75,7 +75,7 @@ impl Node {
     }
 
     /// Takes a snapshot that must succeed.
-    async fn snapshot(&self, name: &str, source: &str) -> StorageSnapshot {
+    pub(crate) async fn snapshot(&self, name: &str, source: &str) -> StorageSnapshot {
         let mut one = snapshot(&self.bench, name, source);
         self.pass(&mut one, &[]).await;
         assert_eq!(ready(&one).0, "True", "{:?}", ready(&one));
@@ -97,7 +97,7 @@ impl Node {
         assert_eq!(condition(status(&writes), "Ready").0, "True", "{writes:?}");
     }
 
-    fn tag(&self, name: &str) -> Option<Tag> {
+    pub(crate) fn tag(&self, name: &str) -> Option<Tag> {
         match self.bench.view(name).volume.image?.tag {
             TagReading::Read(tag) => Some(tag),
             TagReading::Absent | TagReading::Unreadable(_) => None,
@@ -284,22 +284,6 @@ async fn i2_original_restore_and_clone_stand_side_by_side_each_with_its_bytes() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn i1_a_snapshot_outlives_its_source_and_still_restores() {
-    let mut node = Node::start().await;
-    node.source("vol").await;
-    node.snapshot("snap", "vol").await;
-    let service = &mut node.running.node;
-    service.node_unpublish_volume(node.bench.unpublish("vol", "vol")).await.expect("unpublished");
-    service.node_unstage_volume(node.bench.unstage("vol")).await.expect("unstaged");
-    let gone = crate::agent::deleted(&node.bench, crate::agent::stamp(&node.bench));
-    pass(&node.agent, &node.fake, &gone).await;
-    assert!(node.tag("vol").is_none() && node.tag(&host_name("snap")).is_some());
-    node.copy("restored", "16Mi", "Snapshot", "snap").await;
-    let restored = node.publish("restored").await;
-    assert_eq!(std::fs::read_to_string(restored.join("file")).expect("there"), "vol");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_not_there_is_named_and_nothing_is_made() {
     let node = Node::start().await;
     let mut one = snapshot(&node.bench, "snap", "vol");
@@ -344,53 +328,6 @@ async fn i2_a_snapshot_that_is_gone_is_never_taken_a_second_time() {
     node.pass(&mut restored, &[]).await;
     assert_eq!(ready(&restored).1, "NotFound");
     assert!(node.tag(&host_name("snap")).is_none());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn i1_with_its_stamp_a_snapshot_goes_and_then_its_object() {
-    let mut node = Node::start().await;
-    node.source("vol").await;
-    let one = node.snapshot("snap", "vol").await;
-    let stamped = stamp(&one);
-    let writes = node.pass(&mut deleted(one, stamped), &[]).await;
-    assert!(dropped(&writes), "{writes:?}");
-    assert!(node.tag(&host_name("snap")).is_none() && node.tag("vol").is_some());
-    // The same name again, while the StorageNode still lists the old one.
-    let uuid = node.bench.uuid(&host_name("snap"));
-    node.fake.set_node(json!({ "volumes": [{ "uuid": uuid, "kind": "Snapshot", "name": "snap",
-        "poolUUID": node.bench.pool.uuid, "size": "16Mi", "state": "Ready" }] }));
-    node.snapshot("snap", "vol").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn i1_without_its_stamp_a_snapshot_is_kept_and_can_be_taken_back() {
-    let mut node = Node::start().await;
-    node.source("vol").await;
-    let one = node.snapshot("snap", "vol").await;
-    let mut other = stamp(&one).expect("a stamp");
-    other["snapshotUUID"] = json!(node.bench.uuid("vol"));
-    let writes = node.pass(&mut deleted(one.clone(), Some(other)), &[]).await;
-    assert!(!dropped(&writes), "a stamp of its source proves nothing");
-    assert_eq!(node.tag(&host_name("snap")).expect("there").state, HostState::Ready);
-    let writes = node.pass(&mut deleted(one.clone(), None), &[]).await;
-    assert!(dropped(&writes), "the object may go, the bytes stay");
-    assert_eq!(node.tag(&host_name("snap")).expect("there").state, HostState::Retained);
-    let again = node.snapshot("snap", "vol").await;
-    assert_eq!(node.tag(&host_name("snap")).expect("there").state, HostState::Ready, "adopted");
-    let moment = |one: &StorageSnapshot| one.status.as_ref().expect("a status").created_at.clone();
-    assert_eq!(moment(&again), moment(&one));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn i1_the_stamp_of_a_snapshot_never_ends_a_volume() {
-    let mut node = Node::start().await;
-    node.source("vol").await;
-    let mut forged = snapshot(&node.bench, "snap", "vol");
-    forged.spec.snapshot_uuid = node.bench.uuid("vol").to_string();
-    let stamped = stamp(&forged);
-    let writes = node.pass(&mut deleted(forged, stamped), &[]).await;
-    assert!(!dropped(&writes), "{writes:?}");
-    assert_eq!(node.tag("vol").expect("there").state, HostState::Ready);
 }
 
 #[tokio::test(flavor = "multi_thread")]
