@@ -9,8 +9,9 @@ use crate::cluster::{Cluster, GIB, Node, POOL_UUID, asks, deletes, grows};
 
 /// UUIDv5 of the namespace's UID and the name `db`.
 fn uuid(api: &Api) -> String {
-    let cluster = api.get("namespaces", "kube-system").unwrap()["metadata"]["uid"].clone();
-    let cluster: uuid::Uuid = cluster.as_str().unwrap().parse().unwrap();
+    let cluster =
+        api.get("namespaces", "kube-system").expect("it is there")["metadata"]["uid"].clone();
+    let cluster: uuid::Uuid = cluster.as_str().expect("a UID").parse().expect("a UID");
     uuid::Uuid::new_v5(&cluster, b"db").to_string()
 }
 
