@@ -58,13 +58,24 @@ async fn create(
             let group_snapshot = Some(wire::group(&name, &taken));
             Ok(CreateVolumeGroupSnapshotResponse { group_snapshot })
         }
-        Err(error) => Err(take_back(service, written, error).await),
+        Err(error) => Err(take_back(service, &name, error).await),
     }
 }
 
-/// A group of which one member came to nothing shows no moment: all of it is taken back, so that a retry takes a new one.
-async fn take_back(service: &Service, members: Vec<StorageSnapshot>, error: Error) -> Error {
+/// A group of which one member came to nothing shows no moment: all of it is taken back, so that a retry takes a new one. A group of
+/// which every member was taken once was told of as whole: what is left of it is its owner's to delete (I1).
+async fn take_back(service: &Service, name: &str, error: Error) -> Error {
     if !matches!(error, Error::SnapshotRefused { .. }) {
+        return error;
+    }
+    let members = match members_of(service, name).await {
+        Ok(members) => members,
+        Err(fault) => {
+            tracing::warn!(group = name, %fault, "refused group not taken back");
+            return error;
+        }
+    };
+    if members.iter().all(snapshot::was_made) {
         return error;
     }
     for member in members {

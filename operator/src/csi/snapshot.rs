@@ -125,7 +125,7 @@ fn is_final(reason: Reason) -> bool {
 }
 
 /// Whether a node reported a copy: then it is never taken back by a refusal.
-fn was_made(snapshot: &StorageSnapshot) -> bool {
+pub(super) fn was_made(snapshot: &StorageSnapshot) -> bool {
     snapshot.status.as_ref().is_some_and(|status| status.created_at.is_some())
 }
 

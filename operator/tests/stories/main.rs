@@ -92,8 +92,7 @@ async fn two_calls_at_once_for_one_volume_name_the_holder() {
         }
     };
     assert_eq!(told.code(), Code::Aborted);
-    let said =
-        "still waiting for pvc-1: node node-a to remove it; the work goes on, call again";
+    let said = "still waiting for pvc-1: node node-a to remove it; the work goes on, call again";
     assert_eq!(told.message(), said);
 }
 

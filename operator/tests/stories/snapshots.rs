@@ -224,3 +224,33 @@ async fn a_group_of_which_one_member_comes_to_nothing_is_taken_back_whole() {
     groups.create_volume_group_snapshot(request).await.unwrap();
     operator.end().await;
 }
+
+#[tokio::test]
+async fn i1_a_group_that_was_whole_is_never_taken_back_when_a_member_is_lost() {
+    let mut cluster = Cluster::new(Node::Obeys);
+    let operator = cluster.operator("one").await;
+    let (mut csi, mut groups) = (operator.caller().await, operator.group_caller().await);
+    for name in ["pvc-1", "pvc-2"] {
+        csi.create_volume(asks(name, GIB)).await.unwrap();
+    }
+    let request = CreateVolumeGroupSnapshotRequest {
+        name: "group-1".into(),
+        source_volume_ids: vec!["pvc-1".into(), "pvc-2".into()],
+        ..CreateVolumeGroupSnapshotRequest::default()
+    };
+    let taken = groups.create_volume_group_snapshot(request.clone()).await.unwrap().into_inner();
+    let members = taken.group_snapshot.unwrap().snapshots;
+    cluster.node(Node::IsSilent);
+    cluster.api.edit("storagesnapshots", &members[0].snapshot_id, |lost| {
+        lost["status"]["conditions"][0]["status"] = json!("False");
+        lost["status"]["conditions"][0]["reason"] = json!("Inconsistent");
+    });
+    let asked = within(SHORT, request);
+    let refused = groups.create_volume_group_snapshot(asked).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Aborted, "{}", refused.message());
+    for member in members {
+        let there = cluster.api.get("storagesnapshots", &member.snapshot_id).expect("it is left");
+        assert!(there["spec"]["deletion"].is_null(), "{there:#}");
+    }
+    operator.end().await;
+}
