@@ -29,6 +29,12 @@ fn with_pool(name: &str, work: impl FnOnce(&Story) -> Result<()>) -> Result<()> 
     let ended = story.end();
     kubectl(&["delete", "sc", "capacity-late", "capacity-now", "--ignore-not-found"])?;
     kubectl(&["delete", "spool", "capacity", "--ignore-not-found", "--timeout=90s"])?;
+    // Taken away before the node has forgotten the pool, its folder would be a pool whose disk is missing.
+    until("the node forgets the pool", 60, || {
+        let pools = kubectl(&["get", "snode", "-o", "jsonpath={.items[*].status.pools[*].name}"])?;
+        let listed = pools.split(' ').any(|pool| pool == "capacity");
+        Ok(if listed { Err(pools) } else { Ok(()) })
+    })?;
     on_node(&format!("umount {FOLDER}; rm -rf {FOLDER} {IMAGE}"))?;
     done.and(ended)
 }
