@@ -2,6 +2,11 @@
 //! else's, and whoever is refused is told what to do instead. The writers act with real tokens of Terrace's
 //! service accounts, bound to Pods on nodes that do not exist, so that no agent takes the volumes for real.
 
+#[path = "admission/nodes.rs"]
+mod nodes;
+#[path = "admission/snapshots.rs"]
+mod snapshots;
+
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
@@ -12,8 +17,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::{Value, from_value, json};
-use terrace_crds::snapshot::StorageSnapshot;
-use terrace_crds::{StorageNode, StoragePool, StorageVolume};
+use terrace_crds::{StoragePool, StorageVolume};
 use terrace_e2e::rig;
 use uuid::Uuid;
 
@@ -135,11 +139,6 @@ fn volume(name: &str, origin: &str, node: Option<&str>) -> Result<StorageVolume>
         volume["spec"]["volumeUUID"] = Value::Null;
     }
     Ok(from_value(volume)?)
-}
-
-fn node(name: &str) -> Result<StorageNode> {
-    let (api, kind) = ("terrace.storage/v1alpha1", "StorageNode");
-    Ok(from_value(json!({"apiVersion": api, "kind": kind, "metadata": {"name": name}}))?)
 }
 
 fn stamp() -> Value {
@@ -372,72 +371,6 @@ async fn a_person_takes_the_nodes_finalizer_only_of_a_volume_that_is_being_delet
         let_go.context("the way out, where the node never comes back")?;
         ensure!(operator.get_opt(&name).await?.is_none(), "the volume is still there");
         Ok(())
-    })
-    .await
-}
-
-#[tokio::test]
-async fn a_storagenode_is_written_by_the_agent_of_that_node_and_removed_by_people() -> Result<()> {
-    staged(async |actors| {
-        let [here, there] = &actors.nodes;
-        let [agent, other, nowhere, person]: [Api<StorageNode>; 4] =
-            [&actors.here, &actors.there, &actors.nowhere, &actors.person]
-                .map(|c| Api::all(c.clone()));
-        refused(agent.create(&dry(), &node(there)?).await, "may write only the StorageNode")?;
-        refused(nowhere.create(&dry(), &node(here)?).await, "names no node")?;
-        refused(person.create(&dry(), &node(here)?).await, "written by the node's agent")?;
-        agent.create(&PostParams::default(), &node(here)?).await.context("its own")?;
-        let status = Patch::Merge(json!({"status": {"kernel": "6.1"}}));
-        let params = PatchParams::default();
-        agent.patch_status(here, &params, &status).await.context("its own status")?;
-        let done = person.patch_status(here, &params, &status).await;
-        refused(done, "written by the node's agent")?;
-        let done = other.patch_status(here, &params, &status).await;
-        refused(done, "may write only the StorageNode")?;
-        person.delete(here, &DeleteParams::default()).await.context("a node that is gone")?;
-        Ok(())
-    })
-    .await
-}
-
-fn snapshot(name: &str, node: &str) -> Result<StorageSnapshot> {
-    Ok(from_value(json!({
-        "apiVersion": "terrace.storage/v1alpha1", "kind": "StorageSnapshot", "metadata": {"name": name},
-        "spec": {
-            "snapshotUUID": OTHER_UUID, "sourceVolume": "pvc", "sourceVolumeUUID": VOLUME_UUID,
-            "capacity": "1Gi", "volumeMode": "Block", "assignment": {"node": node, "poolUUID": POOL_UUID},
-        },
-    }))?)
-}
-
-#[tokio::test]
-async fn i1_a_snapshot_is_the_operators_and_goes_with_its_stamp_only() -> Result<()> {
-    staged(async |actors| {
-        let [operator, person, here, there] =
-            [&actors.operator, &actors.person, &actors.here, &actors.there]
-                .map(|client| Api::<StorageSnapshot>::all(client.clone()));
-        let name = format!("admission-{}", Uuid::new_v4().simple());
-        let made = snapshot(&name, &actors.nodes[0])?;
-        refused(person.create(&dry(), &made).await, "create a VolumeSnapshot")?;
-        operator.create(&PostParams::default(), &made).await.context("the operator makes it")?;
-        let params = PatchParams::default();
-        let stamp = json!({"spec": {"deletion": {
-            "snapshotUUID": OTHER_UUID, "id": VOLUME_UUID, "requestedAt": "2026-11-22T10:00:00Z",
-        }}});
-        let stamped = Patch::Merge(&stamp);
-        let by_person = person.patch(&name, &params, &stamped).await;
-        let report = Patch::Merge(json!({"status": {"pool": "fast"}}));
-        let by_other = there.patch_status(&name, &params, &report).await;
-        let by_node = here.patch_status(&name, &params, &report).await;
-        let taken = person.delete(&name, &DeleteParams::default()).await;
-        let unstamped = operator.delete(&name, &DeleteParams::default()).await;
-        operator.patch(&name, &params, &stamped).await.context("stamp as the operator")?;
-        operator.delete(&name, &DeleteParams::default()).await.context("with a stamp")?;
-        refused(by_person, "it is the CSI controller's")?;
-        refused(by_other, "whose spec.assignment.node is")?;
-        by_node.context("its own node reports")?;
-        refused(taken, "deleting its VolumeSnapshot")?;
-        refused(unstamped, "spec.deletion is not set")
     })
     .await
 }
