@@ -91,12 +91,12 @@ impl Stage<'_> {
         Ok("no image left".to_owned())
     }
 
-    /// Names of the volumes' images in the pool's folder.
+    /// Names of the images in the pool's folder, in service and in quarantine.
     fn images(&self) -> Result<Vec<String>> {
         let dir = self.on_node(POOL);
         let entries = fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))?;
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        Ok(names.filter(|name| !name.ends_with(".json")).collect())
+        Ok(names.filter(|name| name.starts_with("t-") || name.starts_with("q-")).collect())
     }
 
     /// UUIDs of the node's pools and host objects, as it reports them.
@@ -165,4 +165,4 @@ impl Stage<'_> {
 
 /// The shell that started the writers has become `sleep` when both have ended.
 const STILL_WRITES: &str =
-    r#"tr '\0' ' ' < /proc/1/cmdline | grep -q '^sleep ' && echo no || echo yes"#;
+    r#"case "$(tr '\0' ' ' < /proc/1/cmdline)" in "sleep "*) echo no;; *) echo yes;; esac"#;
