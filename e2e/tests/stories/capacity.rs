@@ -11,6 +11,8 @@ use terrace_e2e::rig::on_node;
 use terrace_e2e::story::{Story, apply, class_yaml, kubectl, pod_yaml, until};
 use terrace_e2e::watch::follow;
 
+use crate::pools::rid_of;
+
 const FOLDER: &str = "/var/lib/terrace/pools/capacity";
 const IMAGE: &str = "/var/lib/terrace/story-capacity.img";
 const POOL: &str = "apiVersion: terrace.storage/v1alpha1\nkind: StoragePool\nmetadata: {name: capacity}\nspec: {tier: capacity, file: {directory: /var/lib/terrace/pools/capacity}}\n";
@@ -28,13 +30,7 @@ fn with_pool(name: &str, work: impl FnOnce(&Story) -> Result<()>) -> Result<()> 
     let done = set_up().and_then(|()| work(&story));
     let ended = story.end();
     kubectl(&["delete", "sc", "capacity-late", "capacity-now", "--ignore-not-found"])?;
-    kubectl(&["delete", "spool", "capacity", "--ignore-not-found", "--timeout=90s"])?;
-    // Taken away before the node has forgotten the pool, its folder would be a pool whose disk is missing.
-    until("the node forgets the pool", 60, || {
-        let pools = kubectl(&["get", "snode", "-o", "jsonpath={.items[*].status.pools[*].name}"])?;
-        let listed = pools.split(' ').any(|pool| pool == "capacity");
-        Ok(if listed { Err(pools) } else { Ok(()) })
-    })?;
+    rid_of(&["capacity"])?;
     on_node(&format!("umount {FOLDER}; rm -rf {FOLDER} {IMAGE}"))?;
     done.and(ended)
 }

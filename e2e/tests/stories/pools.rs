@@ -16,9 +16,14 @@ fn says(name: &str, words: &str) -> Result<String> {
     })
 }
 
+/// Deletes pools, and waits until the node has forgotten them: taken away before that, a disk would be a pool's that is missing.
 pub(crate) fn rid_of(names: &[&str]) -> Result<()> {
-    kubectl(&[&["delete", "spool", "--timeout=60s", "--ignore-not-found"], names].concat())
-        .map(drop)
+    kubectl(&[&["delete", "spool", "--timeout=60s", "--ignore-not-found"], names].concat())?;
+    until("the node forgets the pools", 60, || {
+        let pools = kubectl(&["get", "snode", "-o", "jsonpath={.items[*].status.pools[*].name}"])?;
+        let listed = pools.split(' ').any(|pool| names.contains(&pool));
+        Ok(if listed { Err(pools) } else { Ok(()) })
+    })
 }
 
 /// A disk of the node for as long as the work takes: a loop device on a file outside of every pool.
@@ -81,9 +86,11 @@ pub(crate) fn on_pool(
         let told = tell(&story, &object);
         let ended = story.end();
         kubectl(&["delete", "storageclass", &object, "--ignore-not-found"])?;
+        // Whatever came of it, the next story begins without this pool.
+        let rid = rid_of(&[&object]);
         told?;
         ended?;
-        rid_of(&[&object])
+        rid
     })
 }
 
