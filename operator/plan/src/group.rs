@@ -1,11 +1,14 @@
 //! Groups of snapshots: which snapshots a group has, and whether its volumes can show one moment together. Pure.
 
+use std::collections::BTreeMap;
+
 use terrace_crds::names::group_uuid;
 use terrace_crds::snapshot::SnapshotGroup;
 use terrace_crds::{StorageSnapshot, StorageVolume};
 use uuid::Uuid;
 
 use crate::class::Class;
+use crate::snapshot::{self, SnapshotError};
 use crate::world::{World, name_of};
 
 /// Most members, as the schema bounds them.
@@ -66,6 +69,19 @@ impl GroupError {
             | Self::Exists { .. } => Class::Invalid,
         }
     }
+}
+
+/// Refuses every parameter of a group's class but what Kubernetes adds itself, and the class's own `deletionPolicy`, which Kubernetes'
+/// own suite repeats among them: the snapshotter obeys it, and nothing here does.
+///
+/// # Errors
+/// [`SnapshotError::Parameter`], naming the first.
+pub fn validate_parameters(given: BTreeMap<String, String>) -> Result<(), SnapshotError> {
+    let repeats = |name: &str, value: &str| {
+        name == "deletionPolicy" && (value == "Delete" || value == "Retain")
+    };
+    let rest = given.into_iter().filter(|(name, value)| !repeats(name, value)).collect();
+    snapshot::validate_parameters(&rest)
 }
 
 /// A snapshot's CSI name, and the volume it is a copy of.
@@ -143,7 +159,10 @@ pub fn check_members(
 
 #[cfg(test)]
 mod tests {
-    use super::{GroupError, StorageSnapshot, Uuid, World, check_members, plan_group};
+    use super::{
+        BTreeMap, GroupError, StorageSnapshot, Uuid, World, check_members, plan_group,
+        validate_parameters,
+    };
     use serde_json::{from_value, json};
     use terrace_crds::StorageVolume;
 
@@ -174,6 +193,17 @@ mod tests {
         let many: Vec<String> = (0..65).map(|at| at.to_string()).collect();
         let many = plan_group(&World::default(), Uuid::nil(), "g", &many, &[]);
         assert_eq!(many, Err(GroupError::TooMany { asked: 65 }));
+    }
+
+    #[test]
+    fn a_class_may_repeat_its_own_deletion_policy_and_nothing_else() {
+        let given = |name: &str, value: &str| {
+            validate_parameters(BTreeMap::from([(name.to_owned(), value.to_owned())]))
+        };
+        assert_eq!(given("deletionPolicy", "Delete"), Ok(()));
+        assert_eq!(given("csi.storage.k8s.io/volumegroupsnapshot/name", "x"), Ok(()));
+        assert!(given("deletionPolicy", "Sometimes").is_err());
+        assert!(given("colour", "red").is_err());
     }
 
     #[test]

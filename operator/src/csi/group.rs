@@ -15,8 +15,8 @@ use kube::Api;
 use kube::api::ListParams;
 use terrace_crds::snapshot::SnapshotGroup;
 use terrace_crds::{StorageSnapshot, StorageVolume};
-use terrace_plan::group::{check_members, plan_group};
-use terrace_plan::snapshot::{validate_name, validate_parameters};
+use terrace_plan::group::{check_members, plan_group, validate_parameters};
+use terrace_plan::snapshot::validate_name;
 use terrace_plan::world::name_of;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -35,7 +35,7 @@ async fn create(
     let CreateVolumeGroupSnapshotRequest { name, source_volume_ids, secrets: _, parameters } =
         request;
     validate_name(&name)?;
-    validate_parameters(&wire::sorted(parameters))?;
+    validate_parameters(wire::sorted(parameters))?;
     if source_volume_ids.is_empty() {
         return Err(Error::Field { field: "source_volume_ids" });
     }
