@@ -1,6 +1,8 @@
 //! CreateVolume: write the intent, wait until the node says Ready, reply. Where no place is found, the intent
 //! that came to nothing is taken back, so that the scheduler may try another node.
 
+use std::time::Duration;
+
 use csi_proto_rs::csi::v1::{CreateVolumeRequest, CreateVolumeResponse};
 use jiff::Timestamp;
 use terrace_crds::condition::{ConditionType, Reason, Truth, find, is_true};
@@ -19,6 +21,9 @@ use super::{Service, wire};
 use crate::error::Error;
 use crate::metrics::Method;
 
+/// How long the watch may take to tell what was read past it.
+const CACHE_LAG: Duration = Duration::from_millis(20);
+
 /// Makes a volume, or finds the one that is there.
 ///
 /// # Errors
@@ -36,12 +41,21 @@ pub async fn create(
     let _guard = service.calls.enter(name, Method::CreateVolume)?;
     let there = intend(service, &valid).await?;
     let uid = there.metadata.uid.as_deref().unwrap_or_default();
-    let made = wait_for(&service.caches.volumes, (name, uid), deadline, "its node", judge).await;
-    match made {
-        Ok(volume) => {
-            Ok(CreateVolumeResponse { volume: Some(wire::volume(&service.caches, &volume)) })
+    loop {
+        let caches = &service.caches;
+        let error = match wait_for(&caches.volumes, (name, uid), deadline, "its node", judge).await
+        {
+            Ok(volume) => {
+                return Ok(CreateVolumeResponse { volume: Some(wire::volume(caches, &volume)) });
+            }
+            Err(error) => error,
+        };
+        // One that got its place after all is waited for again: answered with the refusal, it would be nobody's.
+        match take_back(service, name, &error).await {
+            Back::Taken => return Err(error),
+            // The cache tells in a moment what the API server knows already.
+            Back::Stands => tokio::time::sleep(CACHE_LAG).await,
         }
-        Err(error) => Err(take_back(service, name, error).await),
     }
 }
 
@@ -139,30 +153,52 @@ fn was_touched(volume: &StorageVolume) -> bool {
     status.is_some_and(|status| status.capacity.is_some() || status.formatted.is_some())
 }
 
-/// Takes a volume back that was refused before anything of it was made. Whatever goes wrong here, the caller
-/// hears of the refusal, and its retry finds what is there.
-async fn take_back(service: &Service, name: &str, error: Error) -> Error {
-    if !matches!(error, Error::Refused { .. }) {
-        return error;
-    }
-    if let Err(fault) = try_take_back(service, name).await {
-        tracing::warn!(volume = name, %fault, "refused volume not taken back");
-    }
-    error
+/// What became of a refused volume.
+enum Back {
+    /// It is gone, or on its way; or it was no refusal.
+    Taken,
+    /// It is refused no more.
+    Stands,
 }
 
-async fn try_take_back(service: &Service, name: &str) -> Result<(), Error> {
-    let Some(volume) = service.read(name).await? else { return Ok(()) };
-    if was_touched(&volume) {
-        return Ok(());
+/// Takes a volume back that was refused before anything of it was made. Whatever goes wrong here, the caller
+/// hears of the refusal, and its retry finds what is there.
+async fn take_back(service: &Service, name: &str, error: &Error) -> Back {
+    /// Collisions with the leader and the node.
+    const ROUNDS: usize = 12;
+    if !matches!(error, Error::Refused { .. }) {
+        return Back::Taken;
+    }
+    for _ in 0..ROUNDS {
+        match try_take_back(service, name).await {
+            Ok(back) => return back,
+            Err(Error::Changed { .. }) => {}
+            Err(fault) => {
+                tracing::warn!(volume = name, %fault, "refused volume not taken back");
+                return Back::Taken;
+            }
+        }
+    }
+    Back::Taken
+}
+
+async fn try_take_back(service: &Service, name: &str) -> Result<Back, Error> {
+    let Some(volume) = service.read(name).await? else { return Ok(Back::Taken) };
+    if volume.metadata.deletion_timestamp.is_some() {
+        return Ok(Back::Taken);
+    }
+    if !matches!(judge(&volume), Some(Err(_))) {
+        return Ok(Back::Stands);
     }
     if volume.spec.assignment.is_none() {
         let volume = ObjectRef::of(&volume.metadata);
-        return service.effects.apply(&Effect::DeleteVolume { volume }).await;
+        service.effects.apply(&Effect::DeleteVolume { volume }).await?;
+        return Ok(Back::Taken);
     }
     // Its node has it: the stamp lets the node remove what it may have begun.
     super::delete::carry_out(service, volume, |volume| {
         plan_delete(volume, Uuid::new_v4(), Timestamp::now())
     })
-    .await
+    .await?;
+    Ok(Back::Taken)
 }
