@@ -13,24 +13,18 @@ mod stage;
 use std::path::PathBuf;
 
 use terrace_device_types::{
-    Bytes, Form, FsType, Intent, MountPoint, PoolIntent, PoolRefusal, PoolView, QuotaView, Refusal,
-    RequestRefusal, Step, SubvolumeView, Tool, View, VolumeMode,
+    Bytes, ClusterUid, Form, FsType, Intent, MountPoint, PoolIntent, PoolRefusal, PoolView,
+    QuotaView, Refusal, RequestRefusal, Step, SubvolumeView, Tool, View, VolumeMode, VolumeUuid,
 };
 
 use crate::check::OurImage;
-use crate::pool::{self, Ground};
-use crate::{Backend, BackendKind, copying, end, publish, staging};
+use crate::planner::{self, Creation, Planner, Staging};
+use crate::pool::Ground;
+use crate::{Backend, BackendKind, copying};
 
 /// Subvolumes of a btrfs filesystem.
 #[derive(Debug, Clone, Copy)]
 pub struct BtrfsBackend;
-
-/// A btrfs with classic quota groups.
-const GROUND: Ground = Ground {
-    fs: FsType::Btrfs,
-    prepare: plan_quota,
-    furnish: |dir| vec![Step::EnableQuota { dir: dir.to_owned() }],
-};
 
 impl Backend for BtrfsBackend {
     fn kind(&self) -> BackendKind {
@@ -38,7 +32,7 @@ impl Backend for BtrfsBackend {
     }
 
     fn device_filesystem(&self) -> FsType {
-        GROUND.fs
+        Self::GROUND.fs
     }
 
     fn needs(&self) -> &'static [Tool] {
@@ -46,60 +40,7 @@ impl Backend for BtrfsBackend {
     }
 
     fn plan(&self, intent: &Intent, view: &View) -> Result<Vec<Step>, Refusal> {
-        match intent {
-            Intent::Create { volume, cluster, name, size, mode, allocation } => {
-                let wanted = create::Wanted {
-                    volume: *volume,
-                    cluster,
-                    name,
-                    size: *size,
-                    mode: *mode,
-                    allocation: *allocation,
-                };
-                create::plan_create(&wanted, view)
-            }
-            Intent::Copy { object, volume, cluster, name, source, size, mode, allocation } => {
-                let wanted = copying::Wanted {
-                    object: *object,
-                    volume: *volume,
-                    cluster,
-                    name,
-                    source: *source,
-                    size: *size,
-                    mode: *mode,
-                    allocation: *allocation,
-                };
-                copy::plan_copy(&wanted, view)
-            }
-            Intent::Grow { volume, cluster, to } => create::plan_grow(*volume, cluster, *to, view),
-            Intent::Stage { volume, cluster, mode, target, options, access: _, operation: _ } => {
-                let (volume, mode) = (*volume, *mode);
-                let wanted = stage::Wanted { volume, cluster, mode, target, options };
-                stage::plan_stage(&wanted, view)
-            }
-            Intent::Unstage { volume, cluster, target } => {
-                staging::plan_unstage(*volume, cluster, target, view)
-            }
-            Intent::Publish { volume, cluster, staging, target, access, sharing } => {
-                let wanted = publish::Wanted {
-                    volume: *volume,
-                    cluster,
-                    staging,
-                    target,
-                    access: *access,
-                    sharing: *sharing,
-                };
-                publish::plan_publish(&wanted, view)
-            }
-            Intent::Unpublish { target } => publish::plan_unpublish(target, view),
-            Intent::Delete { volume, proof, erase } => {
-                end::plan_delete(*volume, proof, *erase, view)
-            }
-            Intent::Purge { erase } => end::plan_purge(*erase, view),
-            Intent::Abandon { volume, cluster } => end::plan_abandon(*volume, cluster, view),
-            Intent::Retain { volume, cluster } => end::plan_retain(*volume, cluster, view),
-            Intent::Adopt { volume, cluster } => end::plan_adopt(*volume, cluster, view),
-        }
+        planner::plan(self, intent, view)
     }
 
     fn plan_pool(
@@ -108,9 +49,38 @@ impl Backend for BtrfsBackend {
         view: &PoolView,
         mounts: &[MountPoint],
     ) -> Result<Vec<Step>, Refusal> {
-        match intent {
-            PoolIntent::Make { file, place } => pool::plan_make(GROUND, file, place, view, mounts),
-        }
+        planner::plan_pool::<Self>(intent, view, mounts)
+    }
+}
+
+impl Planner for BtrfsBackend {
+    /// A btrfs with classic quota groups.
+    const GROUND: Ground = Ground {
+        fs: FsType::Btrfs,
+        prepare: plan_quota,
+        furnish: |dir| vec![Step::EnableQuota { dir: dir.to_owned() }],
+    };
+
+    fn create(&self, wanted: &Creation<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+        create::plan_create(wanted, view)
+    }
+
+    fn copy(&self, wanted: &copying::Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+        copy::plan_copy(wanted, view)
+    }
+
+    fn grow(
+        &self,
+        volume: VolumeUuid,
+        cluster: &ClusterUid,
+        to: Bytes,
+        view: &View,
+    ) -> Result<Vec<Step>, Refusal> {
+        create::plan_grow(volume, cluster, to, view)
+    }
+
+    fn stage(&self, wanted: &Staging<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+        stage::plan_stage(wanted, view)
     }
 }
 

@@ -12,19 +12,17 @@ mod grow;
 mod stage;
 
 use terrace_device_types::{
-    FsType, Intent, MountPoint, PoolIntent, PoolView, Refusal, Step, Tool, View,
+    Bytes, ClusterUid, FsType, Intent, MountPoint, PoolIntent, PoolView, Refusal, Step, Tool, View,
+    VolumeUuid,
 };
 
+use crate::planner::{self, Creation, Planner, Staging};
 use crate::pool::Ground;
-use crate::{Backend, BackendKind, copying, end, pool, publish, staging};
+use crate::{Backend, BackendKind, copying};
 
 /// Images behind loop devices.
 #[derive(Debug, Clone, Copy)]
 pub struct FileBackend;
-
-/// Any filesystem that takes our tags; xfs where we may choose.
-const GROUND: Ground =
-    Ground { fs: FsType::Xfs, prepare: |_| Ok(Vec::new()), furnish: |_| Vec::new() };
 
 impl Backend for FileBackend {
     fn kind(&self) -> BackendKind {
@@ -32,7 +30,7 @@ impl Backend for FileBackend {
     }
 
     fn device_filesystem(&self) -> FsType {
-        GROUND.fs
+        Self::GROUND.fs
     }
 
     fn needs(&self) -> &'static [Tool] {
@@ -40,67 +38,7 @@ impl Backend for FileBackend {
     }
 
     fn plan(&self, intent: &Intent, view: &View) -> Result<Vec<Step>, Refusal> {
-        match intent {
-            Intent::Create { volume, cluster, name, size, mode, allocation } => {
-                let wanted = create::Wanted {
-                    volume: *volume,
-                    cluster,
-                    name,
-                    size: *size,
-                    mode: *mode,
-                    allocation: *allocation,
-                };
-                create::plan_create(&wanted, view)
-            }
-            Intent::Copy { object, volume, cluster, name, source, size, mode, allocation } => {
-                let wanted = copying::Wanted {
-                    object: *object,
-                    volume: *volume,
-                    cluster,
-                    name,
-                    source: *source,
-                    size: *size,
-                    mode: *mode,
-                    allocation: *allocation,
-                };
-                copy::plan_copy(&wanted, view)
-            }
-            Intent::Grow { volume, cluster, to } => grow::plan_grow(*volume, cluster, *to, view),
-            Intent::Stage { volume, cluster, mode, target, options, access, operation } => {
-                let wanted = stage::Wanted {
-                    volume: *volume,
-                    cluster,
-                    mode: *mode,
-                    target,
-                    options,
-                    access: *access,
-                    operation,
-                };
-                stage::plan_stage(&wanted, view)
-            }
-            Intent::Unstage { volume, cluster, target } => {
-                staging::plan_unstage(*volume, cluster, target, view)
-            }
-            Intent::Publish { volume, cluster, staging, target, access, sharing } => {
-                let wanted = publish::Wanted {
-                    volume: *volume,
-                    cluster,
-                    staging,
-                    target,
-                    access: *access,
-                    sharing: *sharing,
-                };
-                publish::plan_publish(&wanted, view)
-            }
-            Intent::Unpublish { target } => publish::plan_unpublish(target, view),
-            Intent::Delete { volume, proof, erase } => {
-                end::plan_delete(*volume, proof, *erase, view)
-            }
-            Intent::Purge { erase } => end::plan_purge(*erase, view),
-            Intent::Abandon { volume, cluster } => end::plan_abandon(*volume, cluster, view),
-            Intent::Retain { volume, cluster } => end::plan_retain(*volume, cluster, view),
-            Intent::Adopt { volume, cluster } => end::plan_adopt(*volume, cluster, view),
-        }
+        planner::plan(self, intent, view)
     }
 
     fn plan_pool(
@@ -109,8 +47,34 @@ impl Backend for FileBackend {
         view: &PoolView,
         mounts: &[MountPoint],
     ) -> Result<Vec<Step>, Refusal> {
-        match intent {
-            PoolIntent::Make { file, place } => pool::plan_make(GROUND, file, place, view, mounts),
-        }
+        planner::plan_pool::<Self>(intent, view, mounts)
+    }
+}
+
+impl Planner for FileBackend {
+    /// Any filesystem that takes our tags; xfs where we may choose.
+    const GROUND: Ground =
+        Ground { fs: FsType::Xfs, prepare: |_| Ok(Vec::new()), furnish: |_| Vec::new() };
+
+    fn create(&self, wanted: &Creation<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+        create::plan_create(wanted, view)
+    }
+
+    fn copy(&self, wanted: &copying::Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+        copy::plan_copy(wanted, view)
+    }
+
+    fn grow(
+        &self,
+        volume: VolumeUuid,
+        cluster: &ClusterUid,
+        to: Bytes,
+        view: &View,
+    ) -> Result<Vec<Step>, Refusal> {
+        grow::plan_grow(volume, cluster, to, view)
+    }
+
+    fn stage(&self, wanted: &Staging<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+        stage::plan_stage(wanted, view)
     }
 }

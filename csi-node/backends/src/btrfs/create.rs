@@ -1,26 +1,17 @@
 //! Create and grow: a subvolume in a directory with the tag, its limit, then `ready`.
 
 use terrace_device_types::{
-    Allocation, Bytes, ClusterUid, HostObject, HostState, Latch, PoolFileReading, PoolRefusal,
-    Refusal, RequestRefusal, StageState, Step, Tag, View, VolumeMode, VolumeUuid, image_name,
+    Bytes, ClusterUid, HostState, Latch, Refusal, RequestRefusal, Step, Tag, View, VolumeUuid,
+    image_name,
 };
 
 use super::{limit_of, subvolume_of, validate_mode, validate_quota};
 use crate::check::{self, OurImage};
 use crate::end;
-
-/// What is asked.
-pub(super) struct Wanted<'a> {
-    pub(super) volume: VolumeUuid,
-    pub(super) cluster: &'a ClusterUid,
-    pub(super) name: &'a str,
-    pub(super) size: Bytes,
-    pub(super) mode: VolumeMode,
-    pub(super) allocation: Allocation,
-}
+use crate::planner::Creation;
 
 /// What is there already is completed, never made a second time.
-pub(super) fn plan_create(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+pub(super) fn plan_create(wanted: &Creation<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
     validate_mode(wanted.mode)?;
     check::validate_size(wanted.size, wanted.mode)?;
     check::validate_pool(&view.pool, wanted.cluster)?;
@@ -29,13 +20,14 @@ pub(super) fn plan_create(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>,
         Some(ours) => plan_complete(wanted, ours, view),
         None => {
             check::validate_room(&view.pool, wanted.size)?;
-            let tag = new_tag(wanted, view)?;
-            plan_new(wanted, tag, view)
+            // Its latch says from the start that nothing is ever to be formatted (I2).
+            let latch = Latch::Formatted { filesystem: wanted.volume.filesystem_uuid() };
+            plan_new(wanted, wanted.tag(&view.pool, latch)?, view)
         }
     }
 }
 
-fn plan_new(wanted: &Wanted<'_>, tag: Tag, view: &View) -> Result<Vec<Step>, Refusal> {
+fn plan_new(wanted: &Creation<'_>, tag: Tag, view: &View) -> Result<Vec<Step>, Refusal> {
     let object = view.pool.dir.join(image_name(tag.object, wanted.volume));
     let create = Step::CreateSubvolume { object: object.clone(), tag: Box::new(tag) };
     let limit =
@@ -44,29 +36,9 @@ fn plan_new(wanted: &Wanted<'_>, tag: Tag, view: &View) -> Result<Vec<Step>, Ref
     Ok(vec![create, Step::SyncDir { dir: view.pool.dir.clone() }, limit, ready])
 }
 
-/// Its latch says from the start that nothing is ever to be formatted (I2).
-fn new_tag(wanted: &Wanted<'_>, view: &View) -> Result<Tag, Refusal> {
-    let PoolFileReading::Read(file) = &view.pool.file else {
-        return Err(PoolRefusal::Unmarked { dir: view.pool.dir.clone() }.into());
-    };
-    Ok(Tag {
-        object: HostObject::Volume,
-        volume: wanted.volume,
-        cluster: wanted.cluster.clone(),
-        pool: file.pool_uuid,
-        name: wanted.name.to_owned(),
-        mode: wanted.mode,
-        allocation: wanted.allocation,
-        state: HostState::Creating,
-        latch: Latch::Formatted { filesystem: wanted.volume.filesystem_uuid() },
-        stage: StageState::Never,
-        source: None,
-    })
-}
-
 /// Finishes what a crash left, or grows what is there.
 fn plan_complete(
-    wanted: &Wanted<'_>,
+    wanted: &Creation<'_>,
     ours: OurImage<'_>,
     view: &View,
 ) -> Result<Vec<Step>, Refusal> {

@@ -1,27 +1,17 @@
 //! Stage: the stage record, then the subvolume bound to the staging path, then the layout.
 
-use std::path::Path;
-
 use terrace_device_types::{
-    Access, BindOptions, ClusterUid, FormatRefusal, Latch, LayoutView, MountPoint, Refusal,
-    RequestRefusal, Step, UseRefusal, View, VolumeMode, VolumeUuid,
+    Access, BindOptions, FormatRefusal, Latch, LayoutView, MountPoint, Refusal, RequestRefusal,
+    Step, UseRefusal, View,
 };
 
 use super::{subvolume_of, volume_dir};
 use crate::check::{self, OurImage};
+use crate::planner::Staging;
 use crate::staging::{refuse_second_stage, stage_record};
 
-/// What is asked.
-pub(super) struct Wanted<'a> {
-    pub(super) volume: VolumeUuid,
-    pub(super) cluster: &'a ClusterUid,
-    pub(super) mode: VolumeMode,
-    pub(super) target: &'a Path,
-    pub(super) options: &'a [String],
-}
-
 /// Bound at the target.
-pub(super) fn plan_stage(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+pub(super) fn plan_stage(wanted: &Staging<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
     check::validate_path(wanted.target)?;
     let ours = check::require_image(view, wanted.volume, wanted.cluster)?;
     ours.require_volume("stage")?;
@@ -63,7 +53,7 @@ fn validate_whole(ours: OurImage<'_>) -> Result<(), Refusal> {
     Err(FormatRefusal::Lost { image, expected, found: "no subvolume".to_owned() }.into())
 }
 
-fn validate_bound(wanted: &Wanted<'_>, mount: &MountPoint, view: &View) -> Result<(), Refusal> {
+fn validate_bound(wanted: &Staging<'_>, mount: &MountPoint, view: &View) -> Result<(), Refusal> {
     if view.is_of_volume(mount) {
         return Ok(());
     }

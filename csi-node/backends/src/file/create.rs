@@ -1,25 +1,16 @@
 //! Create: an image with its tag, in one piece, then `ready`. Formatting is not done here but at the first stage.
 
 use terrace_device_types::{
-    Allocation, Bytes, ClusterUid, HostObject, HostState, Latch, PoolFileReading, PoolRefusal,
-    Refusal, RequestRefusal, StageState, Step, Tag, View, VolumeMode, VolumeUuid, image_name,
+    Allocation, Bytes, HostObject, HostState, Latch, Refusal, RequestRefusal, Step, View,
+    image_name,
 };
 
 use super::grow;
 use crate::check::{self, OurImage};
-
-/// What is asked.
-pub(super) struct Wanted<'a> {
-    pub(super) volume: VolumeUuid,
-    pub(super) cluster: &'a ClusterUid,
-    pub(super) name: &'a str,
-    pub(super) size: Bytes,
-    pub(super) mode: VolumeMode,
-    pub(super) allocation: Allocation,
-}
+use crate::planner::Creation;
 
 /// An image that is there already is completed, never made a second time.
-pub(super) fn plan_create(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+pub(super) fn plan_create(wanted: &Creation<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
     check::validate_size(wanted.size, wanted.mode)?;
     check::validate_pool(&view.pool, wanted.cluster)?;
     match check::find_image(view, wanted.volume, wanted.cluster)? {
@@ -28,29 +19,14 @@ pub(super) fn plan_create(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>,
     }
 }
 
-fn plan_allocate(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+fn plan_allocate(wanted: &Creation<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
     let pool = &view.pool;
     let need = match wanted.allocation {
         Allocation::Reserved => wanted.size,
         Allocation::Sparse => Bytes::ZERO,
     };
     check::validate_room(pool, need)?;
-    let PoolFileReading::Read(file) = &pool.file else {
-        return Err(PoolRefusal::Unmarked { dir: pool.dir.clone() }.into());
-    };
-    let tag = Tag {
-        object: HostObject::Volume,
-        volume: wanted.volume,
-        cluster: wanted.cluster.clone(),
-        pool: file.pool_uuid,
-        name: wanted.name.to_owned(),
-        mode: wanted.mode,
-        allocation: wanted.allocation,
-        state: HostState::Creating,
-        latch: Latch::None,
-        stage: StageState::Never,
-        source: None,
-    };
+    let tag = wanted.tag(pool, Latch::None)?;
     let image = pool.dir.join(image_name(HostObject::Volume, wanted.volume));
     Ok(vec![
         Step::AllocateImage { image: image.clone(), size: wanted.size, tag: Box::new(tag) },
@@ -60,7 +36,7 @@ fn plan_allocate(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal>
 }
 
 fn plan_complete(
-    wanted: &Wanted<'_>,
+    wanted: &Creation<'_>,
     ours: OurImage<'_>,
     view: &View,
 ) -> Result<Vec<Step>, Refusal> {

@@ -1,30 +1,18 @@
 //! Stage: loop device, format latch, stage record, mount, layout. The way back is [`crate::staging`]'s.
 
-use std::path::Path;
-
 use terrace_device_types::{
-    Access, ClusterUid, DeviceRef, FilesystemView, FsType, Grown, LayoutView, LoopView, MountPoint,
-    OperationId, Refusal, RequestRefusal, Step, UseRefusal, View, VolumeMode, VolumeUuid,
+    Access, DeviceRef, FilesystemView, FsType, Grown, LayoutView, LoopView, MountPoint, Refusal,
+    RequestRefusal, Step, UseRefusal, View, VolumeMode,
 };
 
 use super::format::{self, Age, Formatting};
 use super::grow;
 use crate::check::{self, OurImage};
+use crate::planner::Staging;
 use crate::staging::{refuse_second_stage, stage_record};
 
-/// What is asked.
-pub(super) struct Wanted<'a> {
-    pub(super) volume: VolumeUuid,
-    pub(super) cluster: &'a ClusterUid,
-    pub(super) mode: VolumeMode,
-    pub(super) target: &'a Path,
-    pub(super) options: &'a [String],
-    pub(super) access: Access,
-    pub(super) operation: &'a OperationId,
-}
-
 /// Mounted at the target, or attached.
-pub(super) fn plan_stage(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+pub(super) fn plan_stage(wanted: &Staging<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
     check::validate_path(wanted.target)?;
     let ours = check::require_image(view, wanted.volume, wanted.cluster)?;
     ours.require_volume("stage")?;
@@ -44,7 +32,7 @@ pub(super) fn plan_stage(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, 
 }
 
 fn plan_stage_filesystem(
-    wanted: &Wanted<'_>,
+    wanted: &Staging<'_>,
     ours: OurImage<'_>,
     fs: FsType,
     view: &View,
@@ -79,7 +67,7 @@ fn plan_stage_filesystem(
 
 /// The target is a mount already: finish what a crash may have left undone. An ext4 is not grown here, since that could fail for want of a capability.
 fn plan_stage_again(
-    wanted: &Wanted<'_>,
+    wanted: &Staging<'_>,
     ours: OurImage<'_>,
     fs: FsType,
     mount: &MountPoint,
@@ -109,7 +97,7 @@ fn plan_stage_again(
 }
 
 fn plan_stage_block(
-    wanted: &Wanted<'_>,
+    wanted: &Staging<'_>,
     ours: OurImage<'_>,
     view: &View,
 ) -> Result<Vec<Step>, Refusal> {
