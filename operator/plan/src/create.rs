@@ -2,6 +2,7 @@
 //! refuses it; and whether a volume that is there already is the one asked for. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use terrace_crds::names::{
@@ -17,10 +18,11 @@ use crate::class::Class;
 use crate::parameters::{
     Erase, ParameterError, Target, ValidParameters, parse_parameters, refuse_mutable,
 };
+use crate::placement::matches;
 use crate::size::{Asked, Content, Granted, SizeError, plan_copy_size, words};
 use crate::space::{bytes, granted};
 use crate::topology::Topology;
-use crate::world::{World, csi_name_of, name_of};
+use crate::world::{csi_name_of, name_of};
 
 /// Longest name, in bytes, as CSI demands of every driver.
 const NAME_MAX: usize = 128;
@@ -167,21 +169,19 @@ impl CreateError {
 
 /// The filesystem of a class that names none: btrfs where its pools hold nothing else.
 #[must_use]
-pub fn default_fs(world: &World, parameters: &BTreeMap<String, String>) -> FsType {
+pub fn default_fs(pools: &[Arc<StoragePool>], parameters: &BTreeMap<String, String>) -> FsType {
     // What cannot be read is refused elsewhere.
     let target = parse_parameters(parameters).map_or(Target::Any, |valid| valid.target);
-    own_filesystem(world, &target)
+    own_filesystem(pools, &target)
 }
 
 /// The filesystem of a volume for which none was named, by the pools that would do.
-pub(crate) fn own_filesystem(world: &World, target: &Target) -> FsType {
-    let is_meant = |pool: &StoragePool| match target {
-        Target::Pool(name) => name_of(&pool.metadata) == name,
-        Target::Tier(tier) => pool.spec.tier == *tier,
-        Target::Any => false,
-    };
-    let mut pools = world.pools.iter().filter(|pool| is_meant(pool)).peekable();
-    if pools.peek().is_some() && pools.all(|pool| pool.spec.btrfs.is_some()) {
+pub(crate) fn own_filesystem(pools: &[Arc<StoragePool>], target: &Target) -> FsType {
+    let mut pools = pools.iter().filter(|pool| matches(target, pool)).peekable();
+    if *target != Target::Any
+        && pools.peek().is_some()
+        && pools.all(|pool| pool.spec.btrfs.is_some())
+    {
         FsType::Btrfs
     } else {
         DEFAULT_FILESYSTEM

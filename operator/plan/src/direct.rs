@@ -134,7 +134,9 @@ fn content(world: &World, volume: &StorageVolume, kept: Option<&HostVolume>) -> 
         (VolumeMode::Filesystem, Some(fs)) => Content::Filesystem(fs),
         (VolumeMode::Filesystem, None) => {
             let there = kept.and_then(|host| host.fs_type);
-            Content::Filesystem(there.unwrap_or_else(|| own_filesystem(world, &target_of(volume))))
+            Content::Filesystem(
+                there.unwrap_or_else(|| own_filesystem(&world.pools, &target_of(volume))),
+            )
         }
     }
 }

@@ -92,7 +92,7 @@ fn valid(
         mutable: BTreeMap::new(),
         topology: Topology { requisite, preferred: Vec::new() },
         original: None,
-        default_fs: default_fs(world, &parameters),
+        default_fs: default_fs(&world.pools, &parameters),
     })
 }
 

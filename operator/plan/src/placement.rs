@@ -180,7 +180,8 @@ pub fn judge_all(world: &World, ask: &Ask) -> Judged {
     judged
 }
 
-fn matches(target: &Target, pool: &StoragePool) -> bool {
+/// Whether the pool is one of those asked for.
+pub(crate) fn matches(target: &Target, pool: &StoragePool) -> bool {
     match target {
         Target::Pool(name) => name == name_of(&pool.metadata),
         Target::Tier(tier) => *tier == pool.spec.tier,

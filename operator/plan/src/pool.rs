@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use terrace_crds::condition::{ConditionType, Reason, Truth, Verdict};
 use terrace_crds::names::FINALIZER_POOL;
 use terrace_crds::pool::{PoolOnNode, PoolState, StoragePoolStatus};
-use terrace_crds::{Size, StoragePool, StorageSnapshot, StorageVolume};
+use terrace_crds::volume::Assignment;
+use terrace_crds::{Size, StoragePool};
 
 use crate::effect::{Effect, ObjectRef, finalizers_without};
 use crate::plan::{Next, Plan};
@@ -91,8 +92,7 @@ pub fn plan_pool(world: &World, pool: &StoragePool, now: Timestamp) -> Plan {
     let name = name_of(&pool.metadata);
     let spaces: Vec<Space> =
         observe_spaces(world).into_iter().filter(|space| space.pool.name == name).collect();
-    let volumes = count_volumes(world, name, &spaces);
-    let snapshots = count_snapshots(world, name, &spaces);
+    let (volumes, snapshots) = count(world, name, &spaces);
     let mut effects = plan_finalizer(pool, volumes.saturating_add(snapshots));
     let verdict = judge(world, pool, &spaces);
     let status = sum(pool, &spaces, volumes, &verdict, now);
@@ -127,30 +127,22 @@ fn plan_finalizer(pool: &StoragePool, volumes: u32) -> Vec<Effect> {
     }
 }
 
-/// Volumes that lie on the pool: by its UUIDs, and by its name where the node lists nothing just now.
-fn count_snapshots(world: &World, name: &str, spaces: &[Space]) -> u32 {
+/// How many volumes and how many snapshots lie on the pool: by its UUIDs, and by its name where the node lists nothing just now.
+fn count(world: &World, name: &str, spaces: &[Space]) -> (u32, u32) {
     let here = |uuid: &str| spaces.iter().any(|space| space.pool.uuid.as_deref() == Some(uuid));
-    let lies_on_it = |snapshot: &StorageSnapshot| {
-        let reported = snapshot.status.as_ref().and_then(|status| status.pool.as_deref());
-        let place = snapshot.spec.assignment.as_ref();
-        place.is_some_and(|place| here(&place.pool_uuid) || reported == Some(name))
+    let lies_on_it = |place: Option<&Assignment>, named: Option<&str>| {
+        place.is_some_and(|place| here(&place.pool_uuid) || named == Some(name))
     };
-    let count = world.snapshots.iter().filter(|snapshot| lies_on_it(snapshot)).count();
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-fn count_volumes(world: &World, name: &str, spaces: &[Space]) -> u32 {
-    let here = |uuid: &str| spaces.iter().any(|space| space.pool.uuid.as_deref() == Some(uuid));
-    let named = |volume: &StorageVolume| {
+    let volumes = world.volumes.iter().filter(|volume| {
         let reported = volume.status.as_ref().and_then(|status| status.pool.as_deref());
-        reported.or(volume.spec.pool.as_deref()) == Some(name)
-    };
-    let lies_on_it = |volume: &StorageVolume| {
-        let place = volume.spec.assignment.as_ref();
-        place.is_some_and(|place| here(&place.pool_uuid) || named(volume))
-    };
-    let count = world.volumes.iter().filter(|volume| lies_on_it(volume)).count();
-    u32::try_from(count).unwrap_or(u32::MAX)
+        lies_on_it(volume.spec.assignment.as_ref(), reported.or(volume.spec.pool.as_deref()))
+    });
+    let snapshots = world.snapshots.iter().filter(|snapshot| {
+        let reported = snapshot.status.as_ref().and_then(|status| status.pool.as_deref());
+        lies_on_it(snapshot.spec.assignment.as_ref(), reported)
+    });
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    (number(volumes.count()), number(snapshots.count()))
 }
 
 fn judge(world: &World, pool: &StoragePool, spaces: &[Space]) -> Verdict {

@@ -36,7 +36,7 @@ pub fn capacity(
 fn parse(world: &World, request: GetCapacityRequest) -> Result<Ask, Error> {
     let GetCapacityRequest { volume_capabilities, parameters, accessible_topology } = request;
     let parameters = wire::sorted(parameters);
-    let default_fs = default_fs(world, &parameters);
+    let default_fs = default_fs(&world.pools, &parameters);
     let (target, parameter, erase) = match parse_parameters(&parameters) {
         Ok(ValidParameters { target, fs_type, erase, claim: _ }) => (target, fs_type, erase),
         // Asked without a class: of all pools.

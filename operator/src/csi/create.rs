@@ -35,7 +35,7 @@ pub async fn create(
 ) -> Result<CreateVolumeResponse, Error> {
     let original = find_original(service, &request).await?;
     let parameters = wire::sorted(request.parameters.clone());
-    let default_fs = default_fs(&service.caches.world(), &parameters);
+    let default_fs = default_fs(&service.caches.pools.all(), &parameters);
     let valid = validate_create(wire::parse_create(request, original, default_fs)?)?;
     let name = &valid.name.name;
     let _guard = service.calls.enter(name, Method::CreateVolume)?;

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use terrace_crds::StorageVolume;
 use terrace_plan::delete::{plan_adopt_for_deletion, plan_delete, waits_for};
 use terrace_plan::effect::Effect;
+use terrace_plan::world::World;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -33,7 +34,8 @@ pub async fn delete(
         return Err(Error::Field { field: "volume_id" });
     }
     let _guard = service.calls.enter(&name, Method::DeleteVolume)?;
-    let Some(volume) = find_or_adopt(service, &name, deadline).await? else {
+    let found = find_or_adopt(service, ("volume", &name), deadline, plan_adopt_for_deletion);
+    let Some(volume): Option<StorageVolume> = found.await? else {
         return Ok(DeleteVolumeResponse {});
     };
     let uid = volume.metadata.uid.clone().unwrap_or_default();
@@ -45,25 +47,32 @@ pub async fn delete(
     Ok(DeleteVolumeResponse {})
 }
 
-/// The volume; where its object was lost but a node still has the bytes, a new object for its deletion.
-async fn find_or_adopt(
+/// The object; where it was lost but a node still has the bytes, a new one for its deletion, as `adopt` plans it.
+///
+/// # Errors
+/// [`Error::Deadline`] where the nodes have not told what they hold; what reading and writing say.
+pub(super) async fn find_or_adopt<K>(
     service: &Service,
-    name: &str,
+    (what, name): (&str, &str),
     deadline: Instant,
-) -> Result<Option<StorageVolume>, Error> {
-    if let Some(volume) = service.read(name).await? {
-        return Ok(Some(volume));
+    adopt: impl Fn(&World, &str) -> Option<Effect>,
+) -> Result<Option<K>, Error>
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    if let Some(object) = service.read_object(name).await? {
+        return Ok(Some(object));
     }
     // Before the first list no node would seem to have the bytes, and they would be left behind for good.
     if timeout_at(deadline, service.caches.synced()).await.is_err() {
-        let waiting = format!("volume {name}: the first list of what the nodes hold");
+        let waiting = format!("{what} {name}: the first list of what the nodes hold");
         return Err(Error::Deadline { waiting });
     }
-    let Some(adopt) = plan_adopt_for_deletion(&service.caches.world(), name) else {
+    let Some(adopt) = adopt(&service.caches.world(), name) else {
         return Ok(None);
     };
     service.effects.apply(&adopt).await?;
-    service.read(name).await
+    service.read_object(name).await
 }
 
 /// Carries out effect after effect, each planned on the volume as it is then.

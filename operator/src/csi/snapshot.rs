@@ -15,10 +15,10 @@ use terrace_plan::snapshot::{
     check_same, conditions_of, plan_adopt_for_deletion, plan_delete, snapshot_of, validate_name,
     validate_parameters,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::delete::carry_out;
+use super::delete::{carry_out, find_or_adopt};
 use super::wait::{gone, wait_for};
 use super::{Service, wire};
 use crate::error::Error;
@@ -185,7 +185,8 @@ pub async fn delete(
 /// # Errors
 /// [`Error`], as CSI names them.
 pub(super) async fn remove(service: &Service, name: &str, deadline: Instant) -> Result<(), Error> {
-    let Some(snapshot) = find_or_adopt(service, name, deadline).await? else { return Ok(()) };
+    let found = find_or_adopt(service, ("snapshot", name), deadline, plan_adopt_for_deletion);
+    let Some(snapshot): Option<StorageSnapshot> = found.await? else { return Ok(()) };
     let uid = snapshot.metadata.uid.clone().unwrap_or_default();
     stamp_and_delete(service, snapshot).await?;
     let read = || service.read_object::<StorageSnapshot>(name);
@@ -201,27 +202,6 @@ fn waits_for(snapshot: &StorageSnapshot) -> String {
         (Some(node), None) => format!("node {node} to remove it"),
         (Some(node), Some(said)) => format!("node {node} to remove it: {}", said.message),
     }
-}
-
-/// The snapshot; where its object was lost but a node still has the bytes, a new object for its deletion.
-async fn find_or_adopt(
-    service: &Service,
-    name: &str,
-    deadline: Instant,
-) -> Result<Option<StorageSnapshot>, Error> {
-    if let Some(snapshot) = service.read_object(name).await? {
-        return Ok(Some(snapshot));
-    }
-    // Before the first list no node would seem to have the bytes, and they would be left behind for good.
-    if timeout_at(deadline, service.caches.synced()).await.is_err() {
-        let waiting = format!("snapshot {name}: the first list of what the nodes hold");
-        return Err(Error::Deadline { waiting });
-    }
-    let Some(adopt) = plan_adopt_for_deletion(&service.caches.world(), name) else {
-        return Ok(None);
-    };
-    service.effects.apply(&adopt).await?;
-    service.read_object(name).await
 }
 
 /// One snapshot.
