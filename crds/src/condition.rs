@@ -47,6 +47,8 @@ names! {
         Missing,
         /// A PersistentVolumeClaim has the volume.
         Bound,
+        /// What earlier operations left on a node's pools was looked for, and removed where it may be.
+        Swept,
         /// A policy's text is sound.
         Accepted,
         /// A policy is being carried out.
@@ -129,6 +131,14 @@ names! {
         AdoptionNeeded,
         /// What is to be adopted is listed by no node.
         NotListed,
+        /// The API server did not answer a question on which bytes depend.
+        ReadFailed,
+        /// The API server has no StorageVolume at all, and the host has volumes in service.
+        NoVolumes,
+        /// The API server is of another cluster than the one whose host objects are here.
+        OtherCluster,
+        /// A kind of Terrace is being deleted from the API server, and with it its objects.
+        DefinitionTerminating,
     }
 }
 

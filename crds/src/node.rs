@@ -32,6 +32,7 @@ use crate::volume::{FsType, VolumeMode};
     printcolumn(name = "Pools", type_ = "integer", json_path = ".status.counts.pools"),
     printcolumn(name = "Volumes", type_ = "integer", json_path = ".status.counts.volumes"),
     printcolumn(name = "Devices", type_ = "integer", json_path = ".status.counts.devices"),
+    printcolumn(name = "Orphans", type_ = "integer", json_path = ".status.counts.orphans"),
     printcolumn(name = "Kernel", type_ = "string", json_path = ".status.kernel"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
@@ -71,6 +72,12 @@ pub struct StorageNodeStatus {
     #[schemars(length(max = 4096))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["uuid".into(), "state".into()]))]
     pub volumes: Vec<HostVolume>,
+    /// Host objects that no StorageVolume or StorageSnapshot claims, or whose tag cannot be read, by UUID; the first
+    /// of them where there are more than fit, `counts.orphans` has them all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["uuid".into()]))]
+    pub orphans: Vec<Orphan>,
     /// What the kernel and the tools here can do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -92,6 +99,9 @@ pub struct Counts {
     pub volumes: u32,
     /// Block devices.
     pub devices: u32,
+    /// Orphans, also those that the list has no place for.
+    #[serde(default)]
+    pub orphans: u32,
 }
 
 /// A block device.
@@ -203,6 +213,63 @@ pub enum HostVolumeState {
     Quarantined,
     /// Its tag cannot be read; untouched.
     Unreadable,
+}
+
+/// How many orphans the list has place for.
+pub const ORPHANS_LISTED: usize = 256;
+
+/// A host object that no StorageVolume or StorageSnapshot claims, or whose tag cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Orphan {
+    /// UUID of the volume or snapshot.
+    pub uuid: String,
+    /// Which of the two.
+    pub kind: HostObjectKind,
+    /// Name of the StorageVolume or StorageSnapshot it was made for; of an unreadable one the name of its file.
+    pub name: String,
+    /// UUID of the pool it lies on.
+    #[serde(rename = "poolUUID")]
+    pub pool_uuid: String,
+    /// Space it may come to take: a volume's size, a snapshot's reservation.
+    pub size: Size,
+    /// Why it is listed.
+    pub reason: OrphanReason,
+    /// What it is, and what can be done about it.
+    pub message: String,
+}
+
+/// Why a host object is an orphan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum OrphanReason {
+    /// Kept when its object went away without proof, or because that was asked for.
+    Retained,
+    /// In service, and no object names it.
+    NoObject,
+    /// Its tag cannot be read; untouched.
+    Unreadable,
+    /// Begun and never finished: the sweeper removes it when it may.
+    Unfinished,
+    /// On its way out, with proof: the sweeper removes it when it may.
+    Quarantined,
+}
+
+impl OrphanReason {
+    /// Every reason, in order.
+    pub const ALL: [Self; 5] =
+        [Self::Retained, Self::NoObject, Self::Unreadable, Self::Unfinished, Self::Quarantined];
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retained => "Retained",
+            Self::NoObject => "NoObject",
+            Self::Unreadable => "Unreadable",
+            Self::Unfinished => "Unfinished",
+            Self::Quarantined => "Quarantined",
+        }
+    }
 }
 
 /// Something that the kernel or a tool here can or cannot do.

@@ -49,6 +49,7 @@ pub fn plan_node_status(
         pools: count(ready),
         volumes: count(volumes.len()),
         devices: count(devices.len()),
+        orphans: 0,
     };
     let generation = there.conditions.iter().find_map(|condition| condition.observed_generation);
     let condition = verdict(facts).against(&there.conditions, generation.unwrap_or(1), now);
@@ -59,6 +60,7 @@ pub fn plan_node_status(
         devices,
         pools: facts.pools.clone(),
         volumes,
+        orphans: Vec::new(),
         facilities: facilities(facts.facilities),
         conditions: vec![condition],
     }
