@@ -131,6 +131,8 @@ names! {
         AdoptionNeeded,
         /// What is to be adopted is listed by no node.
         NotListed,
+        /// The object was lost, and made again from its PersistentVolume and the bytes that a node has.
+        Healed,
         /// The API server did not answer a question on which bytes depend.
         ReadFailed,
         /// The API server has no StorageVolume at all, and the host has volumes in service.

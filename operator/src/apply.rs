@@ -42,6 +42,9 @@ impl Effects {
         let pools = || Api::<StoragePool>::all(self.client.clone());
         match effect {
             Effect::CreateVolume { volume } => make(&volumes(), manager::CSI, &**volume).await,
+            Effect::HealVolume { volume, node: _ } => {
+                make(&volumes(), manager::CSI, &**volume).await
+            }
             Effect::AssignVolume { volume, assignment, .. } => {
                 apply_spec(&volumes(), volume, &json!({ "assignment": assignment })).await
             }
@@ -90,18 +93,23 @@ impl Effects {
                 merge(&snapshots(), snapshot, manager::CSI, traced(spec)).await
             }
             Effect::DeleteSnapshot { snapshot } => delete(&snapshots(), snapshot).await,
+            Effect::AbandonSnapshot { snapshot, uuid, node, finalizers } => {
+                audit("snapshot", snapshot, uuid, node);
+                merge(&snapshots(), snapshot, manager::OPERATOR, held_by(finalizers)).await
+            }
+            Effect::AbandonVolume { volume, uuid, node, finalizers } => {
+                audit("volume", volume, uuid, node);
+                merge(&volumes(), volume, manager::OPERATOR, held_by(finalizers)).await
+            }
             Effect::ReleaseSnapshot { snapshot, finalizers } => {
-                let metadata = json!({ "finalizers": finalizers });
-                let body = json!({ "metadata": metadata });
-                merge(&snapshots(), snapshot, manager::OPERATOR, body).await
+                merge(&snapshots(), snapshot, manager::OPERATOR, held_by(finalizers)).await
             }
             Effect::ReportSnapshot { snapshot, conditions } => {
                 let status = json!({ "conditions": conditions });
                 apply_status(&snapshots(), snapshot, &status).await
             }
             Effect::ReleaseVolume { volume, finalizers } => {
-                let metadata = json!({ "finalizers": finalizers });
-                merge(&volumes(), volume, manager::OPERATOR, json!({ "metadata": metadata })).await
+                merge(&volumes(), volume, manager::OPERATOR, held_by(finalizers)).await
             }
             Effect::ReportVolume { volume, claim, conditions } => {
                 let mut status = json!({ "conditions": conditions });
@@ -110,8 +118,7 @@ impl Effects {
                 apply_status(&volumes(), volume, &status).await
             }
             Effect::HoldPool { pool, finalizers } | Effect::ReleasePool { pool, finalizers } => {
-                let metadata = json!({ "finalizers": finalizers });
-                merge(&pools(), pool, manager::OPERATOR, json!({ "metadata": metadata })).await
+                merge(&pools(), pool, manager::OPERATOR, held_by(finalizers)).await
             }
             Effect::ReportPool { pool, status } => {
                 apply_status(&pools(), pool, &json!(status)).await
@@ -129,6 +136,10 @@ impl Effects {
                 self.events.tell(claim, *tone, *reason, note).await;
                 Ok(())
             }
+            Effect::TellPersistent { persistent, tone, reason, note } => {
+                self.events.tell_persistent(persistent, *tone, *reason, note).await;
+                Ok(())
+            }
         }
     }
 }
@@ -140,6 +151,24 @@ where
     let how = PostParams { field_manager: Some(manager.into()), ..PostParams::default() };
     let name = object.meta().name.as_deref().unwrap_or_default();
     api.create(&how, object).await.map(drop).map_err(|error| Error::api("create", name, error))
+}
+
+/// What lets an object go while its bytes stay is written down, whatever is logged beside.
+fn audit(what: &str, at: &ObjectRef, uuid: &str, node: &str) {
+    let name = at.name.as_str();
+    tracing::warn!(
+        audit = true,
+        what,
+        name,
+        uuid,
+        node,
+        "finalizer dropped: Kubernetes has no such node, and the bytes stay on its disks"
+    );
+}
+
+/// These finalizers and no other.
+fn held_by(finalizers: &[String]) -> Value {
+    json!({ "metadata": { "finalizers": finalizers } })
 }
 
 /// A claim of this name, whichever it becomes: the nulls take away the one that had it before.

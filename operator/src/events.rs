@@ -7,7 +7,7 @@ use kube::{Api, Client};
 use terrace_crds::condition::Reason;
 use terrace_crds::names::manager;
 use terrace_crds::volume::ClaimRef;
-use terrace_plan::effect::Tone;
+use terrace_plan::effect::{ObjectRef, Tone};
 
 /// Longest note that the API server takes, in bytes.
 const NOTE_MAX: usize = 1024;
@@ -54,6 +54,30 @@ impl Events {
             uid: found.metadata.uid,
             ..ObjectReference::default()
         };
+        self.write(&reference, tone, reason, note).await
+    }
+
+    /// Tells the PersistentVolume: its claim is gone.
+    pub async fn tell_persistent(&self, at: &ObjectRef, tone: Tone, reason: Reason, note: &str) {
+        let reference = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("PersistentVolume".into()),
+            name: Some(at.name.clone()),
+            uid: Some(at.uid.clone()),
+            ..ObjectReference::default()
+        };
+        if let Err(error) = self.write(&reference, tone, reason, note).await {
+            tracing::warn!(%error, persistent = %at.name, "event not written");
+        }
+    }
+
+    async fn write(
+        &self,
+        reference: &ObjectReference,
+        tone: Tone,
+        reason: Reason,
+        note: &str,
+    ) -> Result<(), kube::Error> {
         let type_ = match tone {
             Tone::Normal => EventType::Normal,
             Tone::Warning => EventType::Warning,
@@ -65,7 +89,7 @@ impl Events {
             action: "Provision".into(),
             secondary: None,
         };
-        self.recorder.publish(&event, &reference).await
+        self.recorder.publish(&event, reference).await
     }
 }
 

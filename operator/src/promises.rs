@@ -119,6 +119,10 @@ fn promise_of(effect: &Effect) -> Option<(String, Promise)> {
         }
         Effect::GrowVolume { volume, to } => Some(promise(volume, None, *to)),
         Effect::CreateVolume { .. }
+        | Effect::HealVolume { .. }
+        | Effect::AbandonVolume { .. }
+        | Effect::AbandonSnapshot { .. }
+        | Effect::TellPersistent { .. }
         | Effect::NameVolume { .. }
         | Effect::MakePersistent { .. }
         | Effect::PointPersistent { .. }

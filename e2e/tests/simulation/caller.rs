@@ -259,7 +259,9 @@ impl Callers {
 /// Carries out what the CSI controller or the operator decided. A refused write is planned anew from what is there then.
 pub(crate) fn apply(api: &mut Api, effect: Effect, now: Timestamp) {
     let _ = match effect {
-        Effect::CreateVolume { volume } => api.create(*volume),
+        Effect::CreateVolume { volume } | Effect::HealVolume { volume, node: _ } => {
+            api.create(*volume)
+        }
         Effect::AssignVolume { volume, assignment, .. } => {
             api.change(&volume, |volume| volume.spec.assignment = Some(assignment))
         }
@@ -270,7 +272,8 @@ pub(crate) fn apply(api: &mut Api, effect: Effect, now: Timestamp) {
             api.change(&volume, |volume| volume.spec.deletion = Some(deletion))
         }
         Effect::DeleteVolume { volume } => api.delete(&volume.name, now),
-        Effect::ReleaseVolume { volume, finalizers } => {
+        Effect::ReleaseVolume { volume, finalizers }
+        | Effect::AbandonVolume { volume, finalizers, .. } => {
             api.change(&volume, |volume| volume.metadata.finalizers = Some(finalizers))
         }
         Effect::ReportVolume { volume: ObjectRef { name, .. }, claim, conditions } => {
@@ -302,7 +305,9 @@ pub(crate) fn apply(api: &mut Api, effect: Effect, now: Timestamp) {
         | Effect::ReportPool { .. }
         | Effect::ReportLifecycle { .. }
         | Effect::ReportTiering { .. }
-        | Effect::Tell { .. } => Ok(()),
+        | Effect::AbandonSnapshot { .. }
+        | Effect::Tell { .. }
+        | Effect::TellPersistent { .. } => Ok(()),
     };
 }
 

@@ -61,6 +61,13 @@ pub enum Effect {
         /// Metadata and spec, as they will be.
         volume: Box<StorageVolume>,
     },
+    /// Make the object of a volume again that was lost, for bytes that a node has. It never makes bytes.
+    HealVolume {
+        /// Metadata and spec, as they will be.
+        volume: Box<StorageVolume>,
+        /// The node that lists the bytes.
+        node: String,
+    },
     /// Reserve the volume's capacity on a pool, for good. Refused if the volume changed since.
     AssignVolume {
         /// Which volume.
@@ -154,6 +161,17 @@ pub enum Effect {
         /// Finalizers that stay: those of others.
         finalizers: Vec<String>,
     },
+    /// Let go of a snapshot whose node Kubernetes has no more. Its bytes stay on that node's disks.
+    AbandonSnapshot {
+        /// Which snapshot.
+        snapshot: ObjectRef,
+        /// UUID of its bytes.
+        uuid: String,
+        /// The node.
+        node: String,
+        /// Finalizers that stay: those of others.
+        finalizers: Vec<String>,
+    },
     /// Say why a snapshot has no place.
     ReportSnapshot {
         /// Which snapshot.
@@ -170,6 +188,17 @@ pub enum Effect {
     ReleaseVolume {
         /// Which volume.
         volume: ObjectRef,
+        /// Finalizers that stay: those of others.
+        finalizers: Vec<String>,
+    },
+    /// Let go of a volume whose node Kubernetes has no more. Its bytes stay on that node's disks.
+    AbandonVolume {
+        /// Which volume.
+        volume: ObjectRef,
+        /// UUID of its bytes.
+        uuid: String,
+        /// The node.
+        node: String,
         /// Finalizers that stay: those of others.
         finalizers: Vec<String>,
     },
@@ -228,6 +257,17 @@ pub enum Effect {
         /// Cause and remedy.
         note: String,
     },
+    /// An Event on the PersistentVolume, whose claim is gone.
+    TellPersistent {
+        /// Which PersistentVolume.
+        persistent: ObjectRef,
+        /// How much it asks of its reader.
+        tone: Tone,
+        /// From the closed list.
+        reason: Reason,
+        /// Cause and remedy.
+        note: String,
+    },
 }
 
 impl fmt::Display for Effect {
@@ -236,6 +276,11 @@ impl fmt::Display for Effect {
             Self::CreateVolume { volume } => {
                 let name = volume.metadata.name.as_deref().unwrap_or_default();
                 write!(f, "create volume {name} of {}", volume.spec.capacity)
+            }
+            Self::HealVolume { volume, node } => {
+                let name = volume.metadata.name.as_deref().unwrap_or_default();
+                let size = &volume.spec.capacity;
+                write!(f, "make volume {name} of {size} again: node {node} has its bytes")
             }
             Self::AssignVolume { volume, assignment, pool, bytes } => {
                 let (name, bytes) = (&volume.name, crate::size::words(*bytes));
@@ -287,12 +332,18 @@ impl fmt::Display for Effect {
             Self::ReleaseSnapshot { snapshot, .. } => {
                 write!(f, "release snapshot {}: no node ever had it", snapshot.name)
             }
+            Self::AbandonSnapshot { snapshot, uuid, node, .. } => {
+                write!(f, "let go of snapshot {}: bytes {uuid} stay on node {node}", snapshot.name)
+            }
             Self::ReportSnapshot { snapshot, conditions } => {
                 write!(f, "report snapshot {}{}", snapshot.name, words(conditions))
             }
             Self::DeleteVolume { volume } => write!(f, "delete volume {}", volume.name),
             Self::ReleaseVolume { volume, .. } => {
                 write!(f, "release volume {}: no node ever had it", volume.name)
+            }
+            Self::AbandonVolume { volume, uuid, node, .. } => {
+                write!(f, "let go of volume {}: bytes {uuid} stay on node {node}", volume.name)
             }
             Self::ReportVolume { volume, claim, conditions } => {
                 let claim = claim.as_deref().unwrap_or("none");
@@ -322,6 +373,10 @@ impl fmt::Display for Effect {
             }
             Self::Tell { claim, tone, reason, note } => {
                 write!(f, "tell {}/{} ({tone:?} {reason}): {note}", claim.namespace, claim.name)
+            }
+            Self::TellPersistent { persistent, tone, reason, note } => {
+                let name = &persistent.name;
+                write!(f, "tell PersistentVolume {name} ({tone:?} {reason}): {note}")
             }
         }
     }

@@ -100,6 +100,21 @@ pub fn meaning(reason: Reason) -> &'static str {
         Reason::NotListed => {
             "Nothing is made in the place of bytes that were to be adopted. See kubectl terrace nodes for what each node keeps."
         }
+        Reason::Healed => {
+            "Its StorageVolume was lost and is there again: the PersistentVolume tells what it was, and a node has its bytes. Nothing is left to do."
+        }
+        Reason::ReadFailed => {
+            "The API server did not answer what has to be known before anything is removed, so nothing is; it is asked again by itself."
+        }
+        Reason::NoVolumes => {
+            "The API server knows no StorageVolume at all while volumes are in service here, as after a loss of its objects, so nothing is removed. See kubectl terrace orphan list."
+        }
+        Reason::OtherCluster => {
+            "The API server is of another cluster than the one that made what is here, so nothing is touched. Check which cluster the node joined."
+        }
+        Reason::DefinitionTerminating => {
+            "A kind of Terrace is being deleted, so the absence of its objects proves nothing. Apply the kinds again: kubectl apply --server-side -f crds/yaml/."
+        }
     }
 }
 

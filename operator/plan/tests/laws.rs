@@ -67,9 +67,12 @@ fn carry_out(world: &mut World, effect: &Effect) {
             let found = Arc::make_mut(found.expect("the pool of the effect"));
             found.status = Some((**status).clone());
         }
-        Effect::Tell { .. } => {}
+        Effect::Tell { .. } | Effect::TellPersistent { .. } => {}
         // No node reports here, so no claim is due.
         Effect::CreateVolume { .. }
+        | Effect::HealVolume { .. }
+        | Effect::AbandonVolume { .. }
+        | Effect::AbandonSnapshot { .. }
         | Effect::MakePersistent { .. }
         | Effect::PointPersistent { .. }
         | Effect::MakeClaim { .. }
