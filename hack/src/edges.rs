@@ -7,13 +7,17 @@ use crate::paths::Paths;
 use crate::run::{command, output};
 
 /// (crate, what it may depend on within the workspace). A crate that is not listed is an error too.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("terrace-crds", &[]),
     ("terrace-telemetry", &[]),
+    ("terrace-faults", &[]),
     ("csi-proto-rs", &[]),
     ("terrace-device-types", &[]),
     ("terrace-plan", &["terrace-crds"]),
-    ("terrace-operator", &["terrace-crds", "terrace-plan", "terrace-telemetry", "csi-proto-rs"]),
+    (
+        "terrace-operator",
+        &["terrace-crds", "terrace-plan", "terrace-telemetry", "terrace-faults", "csi-proto-rs"],
+    ),
     ("kubectl-terrace", &["terrace-crds", "terrace-plan"]),
     ("terrace-devices", &["terrace-device-types"]),
     ("terrace-backends", &["terrace-device-types"]),
@@ -22,6 +26,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
         &[
             "terrace-crds",
             "terrace-telemetry",
+            "terrace-faults",
             "csi-proto-rs",
             "terrace-devices",
             "terrace-device-types",
@@ -35,6 +40,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "terrace-plan",
             "terrace-operator",
             "terrace-node",
+            "terrace-faults",
             "terrace-devices",
             "terrace-device-types",
             "terrace-backends",
