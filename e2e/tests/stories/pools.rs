@@ -53,35 +53,25 @@ fn with_disk_of(
     done
 }
 
-/// A way to keep volumes, and the filesystem of its volumes.
-#[derive(Clone, Copy)]
-pub(crate) struct Kept {
-    /// The backend, as StoragePool.spec names it.
-    pub(crate) backend: &'static str,
-    /// The filesystem of its class.
-    pub(crate) fs: &'static str,
-}
-
-/// Images with xfs in them.
-pub(crate) const XFS: Kept = Kept { backend: "file", fs: "xfs" };
+/// Images, with xfs in them where nothing else is asked for.
+pub(crate) const XFS: &str = "file";
 /// Subvolumes.
-pub(crate) const BTRFS: Kept = Kept { backend: "btrfs", fs: "btrfs" };
+pub(crate) const BTRFS: &str = "btrfs";
 
-/// A story with a pool of its own on a disk of its own, and a class of that name that uses it.
+/// A story with a pool of its own on a disk of its own, kept by `backend`, and a class of that name that uses it and asks for no
+/// filesystem.
 pub(crate) fn on_pool(
     name: &str,
-    kept: Kept,
+    backend: &str,
     size: &str,
     tell: impl Fn(&Story, &str) -> Result<()>,
 ) -> Result<()> {
-    let Kept { backend, fs } = kept;
     let object = format!("{name}-{backend}");
     with_disk_of(&object, size, "true", |id| {
         let story = Story::begin(&object)?;
         pool(&object, &format!("devices: [{{id: '{id}'}}], {backend}: {{}}"))?;
         kubectl(&["wait", &format!("spool/{object}"), "--for=condition=Ready", "--timeout=90s"])?;
-        let parameters =
-            format!("{{terrace.storage/pool: {object}, terrace.storage/fs-type: {fs}}}");
+        let parameters = format!("{{terrace.storage/pool: {object}}}");
         apply(&class_yaml(&object, &parameters, "WaitForFirstConsumer", "Delete"))?;
         let told = tell(&story, &object);
         let ended = story.end();

@@ -3,13 +3,13 @@
 use anyhow::{Result, ensure};
 use terrace_e2e::story::{Story, kubectl, until};
 
-use crate::pools::{BTRFS, Kept, XFS, on_pool};
+use crate::pools::{BTRFS, XFS, on_pool};
 
 /// Room for a handful of volumes of 400Mi and their copies.
 const DISK: &str = "12G";
 
-fn on(kept: Kept, name: &str, tell: impl Fn(&Story, &str) -> Result<()>) -> Result<()> {
-    on_pool(&format!("copies-{name}"), kept, DISK, tell)
+fn on(backend: &str, name: &str, tell: impl Fn(&Story, &str) -> Result<()>) -> Result<()> {
+    on_pool(&format!("copies-{name}"), backend, DISK, tell)
 }
 
 fn snapshot(story: &Story, name: &str, claim: &str) -> Result<()> {
@@ -51,7 +51,7 @@ fn sizes(story: &Story, pod: &str, path: &str) -> Result<u64> {
 
 /// The original, what was restored larger, and the clone, each with its own bytes, mounted side by side in one Pod; then the source goes
 /// before its snapshot.
-fn side_by_side(story: &Story, class: &str, kept: Kept) -> Result<()> {
+fn side_by_side(story: &Story, class: &str, backend: &str) -> Result<()> {
     story.claim("data", class, "400Mi", "")?;
     pod(story, "writer", &["data"])?;
     story.exec("writer", "echo before > /data/file && sync")?;
@@ -62,7 +62,7 @@ fn side_by_side(story: &Story, class: &str, kept: Kept) -> Result<()> {
     pod(story, "all", &["data", "restored", "clone"])?;
     let read = story.exec("all", "cat /data/file /restored/file /clone/file")?;
     ensure!(read == "after\nbefore\nafter\n", "it reads {read:?}");
-    if kept.backend == "file" {
+    if backend == XFS {
         let (original, restored) =
             (sizes(story, "all", "/data")?, sizes(story, "all", "/restored")?);
         ensure!(restored > original * 3 / 2, "restored larger: {original} and {restored} bytes");

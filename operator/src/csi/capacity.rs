@@ -2,7 +2,7 @@
 
 use csi_proto_rs::csi::v1::{GetCapacityRequest, GetCapacityResponse};
 use terrace_plan::capability::validate_capabilities;
-use terrace_plan::capacity::plan_capacity;
+use terrace_plan::capacity::{filesystem_unsaid, plan_capacity};
 use terrace_plan::create::default_fs;
 use terrace_plan::parameters::{Erase, ParameterError, Target, ValidParameters, parse_parameters};
 use terrace_plan::placement::Ask;
@@ -44,7 +44,7 @@ fn parse(world: &World, request: GetCapacityRequest) -> Result<Ask, Error> {
         Err(error) => return Err(error.into()),
     };
     let fs_type = if volume_capabilities.is_empty() {
-        parameter
+        filesystem_unsaid(parameter, default_fs)
     } else {
         let asked = wire::parse_capabilities(volume_capabilities);
         match validate_capabilities(&asked, parameter, default_fs)?.content {

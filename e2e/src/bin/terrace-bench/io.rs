@@ -71,7 +71,8 @@ fn set_up(story: &Story, number: usize, class: &str, arguments: &Arguments) -> R
         text(&pod, "/metadata/uid")?
     );
     let (backend, folder) = pool_of(&volume, &text(&pod, "/spec/nodeName")?)?;
-    let filesystem = |path: &str| rig::on_node(&format!("stat --file-system --format=%T {path}"));
+    let filesystem =
+        |path: &str| rig::on_node(&format!("findmnt --noheadings --output FSTYPE --target {path}"));
     let what = format!(
         "class {class}, backend {backend}: {} of the Pod against {} in the pool's folder",
         filesystem(&at)?.trim(),
