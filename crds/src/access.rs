@@ -153,8 +153,14 @@ pub const ROLES: &[Role] = &[
             cluster(
                 "",
                 &["persistentvolumes"],
+                &["get", "list"],
+                "proof before destruction: is the PV gone or released; does any name a leftover",
+            ),
+            cluster(
+                "apiextensions.k8s.io",
+                &["customresourcedefinitions"],
                 &["get"],
-                "proof before destruction: is the PV gone or released",
+                "nothing is swept while a kind is being deleted",
             ),
             cluster("", &["nodes"], &["get"], "labels of this node, for pool selectors"),
             cluster("", &["namespaces"], &["get"], "UID of kube-system: the cluster's identity"),

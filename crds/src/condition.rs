@@ -135,8 +135,8 @@ names! {
         Healed,
         /// The API server did not answer a question on which bytes depend.
         ReadFailed,
-        /// The API server has no StorageVolume at all, and the host has volumes in service.
-        NoVolumes,
+        /// The API server has no object at all of a kind of which the host has bytes in service.
+        NoObjects,
         /// The API server is of another cluster than the one whose host objects are here.
         OtherCluster,
         /// A kind of Terrace is being deleted from the API server, and with it its objects.

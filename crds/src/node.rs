@@ -240,7 +240,9 @@ pub struct Orphan {
 }
 
 /// Why a host object is an orphan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum OrphanReason {
     /// Kept when its object went away without proof, or because that was asked for.
     Retained,
