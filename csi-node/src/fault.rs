@@ -1,185 +1,223 @@
 //! Fault points: every place where a crash leaves the host, the journal or the API server in a state
 //! that no other crash leaves, each with a name. In service they do nothing; a test records the ones
-//! a story passes and then stops at each in turn.
+//! a story passes and then stops at each in turn; built with feature `faults`, a harness arms one by a file.
 
-use std::fmt;
-use std::sync::{Mutex, PoisonError};
+mod stop_at;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::{fmt, io};
+
+use terrace_device_types::StepKind;
+pub use terrace_faults::{Edge, Faults, NoFaults, Verdict, pass, pass_blocking};
 
 use crate::operation::OpKind;
 
-/// Before or after what is named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Edge {
-    /// Nothing of it has happened.
-    Before,
-    /// All of it has happened, nobody was told.
-    After,
-}
+pub use stop_at::StopAt;
 
 /// A place where the process may die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Point {
     /// The journal learns of an operation.
     JournalBegin(OpKind, Edge),
-    /// One step of an operation acts on the host.
-    Step(OpKind, usize, Edge),
+    /// One step of an operation acts on the host, or one is taken back.
+    Step(OpKind, StepKind, Edge),
     /// The journal learns that a step is done.
-    JournalAdvance(OpKind, usize, Edge),
+    JournalAdvance(OpKind, StepKind, Edge),
     /// The journal forgets an operation that is over.
     JournalFinish(OpKind, Edge),
+    /// The journal forgets what is left of others, for there is nothing to do.
+    JournalSettle(OpKind, Edge),
+    /// The journal learns where a pool lies, or forgets it.
+    JournalPool(PoolWrite, Edge),
     /// Something is written to the API server.
     ApiWrite(ApiWrite, Edge),
-    /// A call is answered.
+    /// A call is answered with what was asked for.
     Reply(Rpc),
 }
 
-/// What the node writes to the API server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ApiWrite {
-    /// `StorageVolume.status`.
-    VolumeStatus,
-    /// `StorageSnapshot.status`.
-    SnapshotStatus,
-    /// The node's finalizer on a StorageVolume or StorageSnapshot is set.
-    AddFinalizer,
-    /// The node's finalizer on a StorageVolume or StorageSnapshot is dropped.
-    DropFinalizer,
-    /// `StorageNode` and its status.
-    NodeStatus,
-    /// An Event.
-    Event,
+/// What reaches a point and may not get past it.
+pub type Fault = terrace_faults::Fault<Point>;
+
+/// One line a word, so that none is missing from the list.
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $word:ident => $text:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$doc])* $word,)*
+        }
+
+        impl $name {
+            /// Every one.
+            pub const ALL: &[Self] = &[$(Self::$word,)*];
+
+            /// The word for it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$word => $text,)*
+                }
+            }
+        }
+    };
 }
 
-/// The calls of the kubelet that change something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Rpc {
-    /// `NodeStageVolume`.
-    Stage,
-    /// `NodeUnstageVolume`.
-    Unstage,
-    /// `NodePublishVolume`.
-    Publish,
-    /// `NodeUnpublishVolume`.
-    Unpublish,
-    /// `NodeExpandVolume`.
-    Expand,
+words! {
+    /// What the journal is told about pools.
+    PoolWrite {
+        /// Where it lies.
+        Put => "put",
+        /// That it is none any more.
+        Forget => "forget",
+    }
 }
 
-impl fmt::Display for Edge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Before => "before",
-            Self::After => "after",
-        })
+words! {
+    /// What the node writes to the API server.
+    ApiWrite {
+        /// `StorageVolume.status`.
+        VolumeStatus => "volume-status",
+        /// `StorageSnapshot.status`.
+        SnapshotStatus => "snapshot-status",
+        /// The node's finalizer on a StorageVolume or StorageSnapshot is set.
+        AddFinalizer => "add-finalizer",
+        /// The node's finalizer on a StorageVolume or StorageSnapshot is dropped.
+        DropFinalizer => "drop-finalizer",
+        /// `StorageNode` and its status.
+        NodeStatus => "node-status",
+        /// An Event.
+        Event => "event",
+    }
+}
+
+words! {
+    /// The calls of the kubelet.
+    Rpc {
+        /// `NodeStageVolume`.
+        Stage => "stage",
+        /// `NodeUnstageVolume`.
+        Unstage => "unstage",
+        /// `NodePublishVolume`.
+        Publish => "publish",
+        /// `NodeUnpublishVolume`.
+        Unpublish => "unpublish",
+        /// `NodeExpandVolume`.
+        Expand => "expand",
+        /// `NodeGetVolumeStats`.
+        Stats => "stats",
+        /// `NodeGetInfo`.
+        Info => "info",
+        /// `NodeGetCapabilities`.
+        Capabilities => "capabilities",
     }
 }
 
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::JournalBegin(kind, edge) => write!(f, "{edge} journal-begin {kind}"),
-            Self::Step(kind, step, edge) => write!(f, "{edge} step {kind} {step}"),
+            Self::JournalBegin(kind, edge) => write!(f, "node/journal-begin/{kind}/{edge}"),
+            Self::Step(kind, step, edge) => write!(f, "node/step/{kind}/{step}/{edge}"),
             Self::JournalAdvance(kind, step, edge) => {
-                write!(f, "{edge} journal-advance {kind} {step}")
+                write!(f, "node/journal-advance/{kind}/{step}/{edge}")
             }
-            Self::JournalFinish(kind, edge) => write!(f, "{edge} journal-finish {kind}"),
-            Self::ApiWrite(write, edge) => write!(f, "{edge} api-write {write:?}"),
-            Self::Reply(rpc) => write!(f, "reply {rpc:?}"),
+            Self::JournalFinish(kind, edge) => write!(f, "node/journal-finish/{kind}/{edge}"),
+            Self::JournalSettle(kind, edge) => write!(f, "node/journal-settle/{kind}/{edge}"),
+            Self::JournalPool(what, edge) => {
+                write!(f, "node/journal-pool/{}/{edge}", what.as_str())
+            }
+            Self::ApiWrite(what, edge) => write!(f, "node/api-write/{}/{edge}", what.as_str()),
+            Self::Reply(rpc) => write!(f, "node/reply/{}", rpc.as_str()),
         }
     }
 }
 
-/// The process is to be taken as dead from here on: nothing may be cleaned up, told or undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("stopped at fault point: {0}")]
-pub struct Stopped(pub Point);
-
-/// Decides at each point whether to go on.
-pub trait Faults: fmt::Debug + Send + Sync {
-    /// Called at every point.
-    ///
-    /// # Errors
-    /// [`Stopped`], to end there.
-    fn reach(&self, point: Point) -> Result<(), Stopped>;
-}
-
-/// Goes on everywhere: what runs in service.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoFaults;
-
-impl Faults for NoFaults {
-    fn reach(&self, _: Point) -> Result<(), Stopped> {
-        Ok(())
-    }
-}
-
-/// Remembers the points it passes and stops once at the one with the number it was given; from then on
-/// it stops everywhere, as a dead process would.
-#[derive(Debug)]
-pub struct StopAt {
-    number: Option<usize>,
-    passed: Mutex<Vec<Point>>,
-}
-
-impl StopAt {
-    /// Stops at the `number`-th point (from 0) of what follows.
+impl Point {
+    /// Every point there is, each once.
     #[must_use]
-    pub fn nth(number: usize) -> Self {
-        Self { number: Some(number), passed: Mutex::default() }
+    pub fn all() -> Vec<Self> {
+        let of_kinds = OpKind::ALL.iter().flat_map(|kind| Self::of_operation(*kind));
+        let pools = both(PoolWrite::ALL, Self::JournalPool);
+        let writes = both(ApiWrite::ALL, Self::ApiWrite);
+        let replies = Rpc::ALL.iter().map(|rpc| Self::Reply(*rpc));
+        of_kinds.chain(pools).chain(writes).chain(replies).collect()
     }
 
-    /// Only remembers.
-    #[must_use]
-    pub fn never() -> Self {
-        Self { number: None, passed: Mutex::default() }
-    }
-
-    /// The points passed so far, in order; the last one is where it stopped, if it did.
-    #[must_use]
-    pub fn passed(&self) -> Vec<Point> {
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The points that an operation of this kind may pass.
+    pub fn of_operation(kind: OpKind) -> impl Iterator<Item = Self> {
+        let begin = Edge::ALL.map(|edge| Self::JournalBegin(kind, edge));
+        let steps = both(kind.steps(), move |step, edge| Self::Step(kind, step, edge));
+        let told = both(kind.steps(), move |step, edge| Self::JournalAdvance(kind, step, edge));
+        let end = Edge::ALL.map(|edge| Self::JournalFinish(kind, edge));
+        let none = Edge::ALL.map(|edge| Self::JournalSettle(kind, edge));
+        begin.into_iter().chain(steps).chain(told).chain(end).chain(none)
     }
 }
 
-impl Faults for StopAt {
-    fn reach(&self, point: Point) -> Result<(), Stopped> {
-        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.number.is_some_and(|number| passed.len() > number) {
-            return Err(Stopped(point));
-        }
-        passed.push(point);
-        if self.number.is_some_and(|number| passed.len() == number + 1) {
-            return Err(Stopped(point));
-        }
-        Ok(())
-    }
+/// What decides in a process that serves at `socket`: nothing, unless this was built with feature `faults`.
+///
+/// # Errors
+/// With that feature: if there is no folder to take orders from.
+pub fn of_process(socket: &Path) -> io::Result<Arc<dyn Faults<Point>>> {
+    #[cfg(feature = "faults")]
+    let faults = terrace_faults::ByOrder::beside(socket, terrace_faults::Process::Node)?;
+    #[cfg(not(feature = "faults"))]
+    let (faults, _) = (NoFaults, socket);
+    Ok(Arc::new(faults))
+}
+
+fn both<T: Copy>(
+    all: &'static [T],
+    point: impl Fn(T, Edge) -> Point,
+) -> impl Iterator<Item = Point> {
+    let edges = all.iter().flat_map(|one| Edge::ALL.map(|edge| (*one, edge)));
+    edges.map(move |(one, edge)| point(one, edge))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Edge, Faults, NoFaults, Point, Rpc, StopAt, Stopped};
+    use std::collections::BTreeSet;
+
+    use super::{Edge, Point, Rpc};
     use crate::operation::OpKind;
 
-    const STORY: [Point; 3] = [
-        Point::JournalBegin(OpKind::Stage, Edge::Before),
-        Point::Step(OpKind::Stage, 0, Edge::After),
-        Point::Reply(Rpc::Stage),
-    ];
-
     #[test]
-    fn points_are_listed_in_the_order_they_are_passed() {
-        let faults = StopAt::never();
-        assert!(STORY.iter().all(|point| faults.reach(*point).is_ok()));
-        assert_eq!(faults.passed(), STORY);
-        assert!(NoFaults.reach(STORY[0]).is_ok());
+    fn every_point_has_a_name_of_its_own() {
+        let names: Vec<String> = Point::all().iter().map(ToString::to_string).collect();
+        let once: BTreeSet<&String> = names.iter().collect();
+        assert_eq!(once.len(), names.len());
+        let is_word = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        let is_name = |name: &&String| name.starts_with("node/") && name.split('/').all(is_word);
+        assert_eq!(names.iter().find(|name| !is_name(name)), None);
+    }
+
+    /// No arm but these: a new sort of point does not compile here before it is in the list.
+    #[test]
+    fn every_sort_of_point_is_in_the_list() {
+        let sort = |point: &Point| match point {
+            Point::JournalBegin(..) => 0,
+            Point::Step(..) => 1,
+            Point::JournalAdvance(..) => 2,
+            Point::JournalFinish(..) => 3,
+            Point::JournalSettle(..) => 4,
+            Point::JournalPool(..) => 5,
+            Point::ApiWrite(..) => 6,
+            Point::Reply(..) => 7,
+        };
+        let sorts: BTreeSet<i32> = Point::all().iter().map(sort).collect();
+        assert_eq!(sorts, (0..8).collect());
     }
 
     #[test]
-    fn a_stopped_process_stays_stopped() {
-        let faults = StopAt::nth(1);
-        assert_eq!(faults.reach(STORY[0]), Ok(()));
-        assert_eq!(faults.reach(STORY[1]), Err(Stopped(STORY[1])));
-        assert_eq!(faults.reach(STORY[2]), Err(Stopped(STORY[2])));
-        assert_eq!(faults.passed(), STORY[..2]);
+    fn names_are_as_the_harness_writes_them() {
+        let begin = Point::JournalBegin(OpKind::PreparePool, Edge::Before).to_string();
+        assert_eq!(begin, "node/journal-begin/prepare-pool/before");
+        let stage = OpKind::Stage;
+        let mount = terrace_device_types::StepKind::MountFilesystem;
+        let step = Point::Step(stage, mount, Edge::After).to_string();
+        assert_eq!(step, "node/step/stage/mount-filesystem/after");
+        let told = Point::JournalAdvance(stage, mount, Edge::Before).to_string();
+        assert_eq!(told, "node/journal-advance/stage/mount-filesystem/before");
+        assert_eq!(Point::Reply(Rpc::Unpublish).to_string(), "node/reply/unpublish");
     }
 }

@@ -14,13 +14,13 @@ use tokio::task::JoinSet;
 use crate::agent::api::ApiServer;
 use crate::agent::events::Events;
 use crate::agent::pool::Allowed;
-use crate::agent::{Agent, node, usage_watch, watch as agent_watch};
+use crate::agent::{Agent, node, sweep, usage_watch, watch as agent_watch};
 use crate::args::Args;
 use crate::context::Context;
 use crate::csi::identity::IdentityService;
 use crate::csi::node::NodeService;
 use crate::csi::serve::{self, serve_csi, serve_registration};
-use crate::fault::{Faults, NoFaults};
+use crate::fault;
 use crate::host::{Host, RealHost};
 use crate::host_lock::{self, HostLock};
 use crate::http::{self, Pages};
@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::pools::Pools;
 use crate::queue::Queue;
 use crate::registration::{Registrar, Standing};
-use crate::runner::Runner;
+use crate::runner::{self, Runner};
 use crate::runner::recovery::{recover, thaw};
 
 /// How long another process may take to give the host up: an old Pod that is being replaced.
@@ -50,6 +50,12 @@ pub enum Error {
     /// The disk does not let us keep a journal.
     #[error(transparent)]
     Journal(#[from] journal::Error),
+    /// What an earlier run left cannot be dealt with.
+    #[error(transparent)]
+    Recovery(#[from] runner::Error),
+    /// Of a build with fault points: nowhere to take orders from.
+    #[error("make the folder of fault points")]
+    Faults(#[source] std::io::Error),
     /// A socket.
     #[error(transparent)]
     Socket(#[from] serve::Error),
@@ -91,25 +97,21 @@ pub async fn run(args: Args) -> Result<(), Error> {
         Found::New | Found::Read => None,
     };
     let host: Arc<dyn Host> = Arc::new(RealHost::new());
-    let faults: Arc<dyn Faults> = Arc::new(NoFaults);
+    let faults = fault::of_process(&args.csi_socket()).map_err(Error::Faults)?;
     let pools = Pools::default();
     pools.load(&journal, &*host, &args.pool_roots)?;
     let queue = Queue::new(usize::from(args.workers));
     let runner = Runner::new(host, queue, Arc::new(journal), Arc::clone(&faults), metrics.clone());
     let client = Client::try_default().await.map_err(Error::Client)?;
-    let api = ApiServer::new(client.clone(), faults, metrics);
+    let api = ApiServer::new(client.clone(), Arc::clone(&faults), metrics);
     let (cluster_is, cluster) = watch::channel(None);
     let (changed, told) = mpsc::unbounded_channel();
     let context =
         Context { runner, pools, cluster, changed, kubelet_dir: args.kubelet_dir.clone() };
-    let events = Events::new(client, &args.node_name);
-    let agent = Arc::new(Agent::new(
-        context,
-        api,
-        events,
-        args.node_name.clone(),
-        args.capacity_pressure_percent,
-    ));
+    let events = Events::new(client, &args.node_name, faults);
+    let (node, pressure) = (args.node_name.clone(), args.capacity_pressure_percent);
+    let agent = Agent::new(context, api, events, node, pressure);
+    let agent = Arc::new(agent.sweeping_after(args.sweep_after));
     serve_all(&args, agent, cluster_is, told, aside).await
 }
 
@@ -126,7 +128,8 @@ async fn serve_all(
     let pages = Pages { context: context.clone(), ready: ready.clone() };
     let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
     let (http, health) = (args.http, args.health);
-    let (first, second) = (http::all(pages.clone()), http::health(pages));
+    let orphans = http::orphans::pages(Arc::clone(&agent));
+    let (first, second) = (http::all(pages.clone()).merge(orphans), http::health(pages));
     let (end_http, end_health) = (end.clone(), end.clone());
     parts.spawn(async move { Ok(http::serve(http, first, end_http).await?) });
     parts.spawn(async move { Ok(http::serve(health, second, end_health).await?) });
@@ -187,11 +190,15 @@ fn spawn_agent(
     let allowed = Allowed { roots: args.pool_roots.clone(), mounts: args.pool_mounts() };
     let pools = agent_watch::pools(&agent);
     let (nodes, volumes, usage) = (Arc::clone(&agent), Arc::clone(&agent), Arc::clone(&agent));
-    let (snapshots, identity) = (Arc::clone(&agent), agent);
+    let (snapshots, sweeper, identity) = (Arc::clone(&agent), Arc::clone(&agent), agent);
     let (end_node, end_usage, end_identity) = (end.clone(), end.clone(), end.clone());
-    let end_snapshots = end.clone();
+    let (end_snapshots, end_sweeper) = (end.clone(), end.clone());
     parts.spawn(async move {
         agent_watch::snapshots(snapshots, end_snapshots).await;
+        Ok(())
+    });
+    parts.spawn(async move {
+        sweep::run(sweeper, end_sweeper).await;
         Ok(())
     });
     parts.spawn(async move { Ok(node::run(nodes, pools, allowed, aside, end_node).await?) });

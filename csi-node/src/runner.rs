@@ -6,7 +6,6 @@ mod backoff;
 pub mod deadline;
 mod error;
 mod job;
-mod label;
 pub mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +17,7 @@ use terrace_devices::DeviceError;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::fault::{Edge, Faults, Point};
+use crate::fault::{Edge, Faults, Point, pass_blocking};
 use crate::host::Host;
 use crate::journal::record::{Record, Resume, Subject};
 use crate::journal::{self, Journal};
@@ -39,8 +38,8 @@ pub struct Runner {
     pub queue: Queue,
     /// What has begun.
     pub journal: Arc<Journal>,
-    /// Where a test stops.
-    pub faults: Arc<dyn Faults>,
+    /// Where it may be made to die or fail.
+    pub faults: Arc<dyn Faults<Point>>,
     /// What is counted.
     pub metrics: Metrics,
     progress: Arc<Mutex<BTreeMap<OpId, Progress>>>,
@@ -60,7 +59,7 @@ impl Runner {
         host: Arc<dyn Host>,
         queue: Queue,
         journal: Arc<Journal>,
-        faults: Arc<dyn Faults>,
+        faults: Arc<dyn Faults<Point>>,
         metrics: Metrics,
     ) -> Self {
         Self { host, queue, journal, faults, metrics, progress: Arc::default() }
@@ -99,7 +98,8 @@ impl Runner {
         if steps.is_empty() {
             // What an earlier operation left in the journal is true now: a later start must not take it back.
             let settle = |journal: &Journal, subject: &Subject| journal.settle(subject);
-            self.write_journal(id, settle, subject).await?;
+            self.journaled(id, move |edge| Point::JournalSettle(kind, edge), settle, &subject)
+                .await?;
             return Ok(Outcome::Already);
         }
         let record = Record::new(id, kind, subject, &steps, jiff::Timestamp::now());
@@ -134,11 +134,13 @@ impl Runner {
         steps: Vec<Step>,
     ) -> Result<Outcome, Error> {
         let kind = record.kind;
-        self.journaled(Point::JournalBegin, kind, |journal, record| journal.begin(record), &record)
-            .await?;
+        let begin = move |edge| Point::JournalBegin(kind, edge);
+        let write = |journal: &Journal, record: &Record| journal.begin(record);
+        self.journaled(record.id, begin, write, &record).await?;
         for (number, step) in steps.into_iter().enumerate() {
             record.next = number;
             self.show(&record, 1);
+            let which = step.kind();
             let (back, done) = self.run_step(permit, &record, step).await;
             permit = match (back, done) {
                 (Some(permit), Ok(_)) => permit,
@@ -147,11 +149,11 @@ impl Runner {
                 (None, Err(error)) => return Err(error),
             };
             record.next = number + 1;
-            let advance = |kind, edge| Point::JournalAdvance(kind, number, edge);
-            self.journaled(advance, kind, |journal, record| journal.put(record), &record).await?;
+            let advance = move |edge| Point::JournalAdvance(kind, which, edge);
+            let write = |journal: &Journal, record: &Record| journal.put(record);
+            self.journaled(record.id, advance, write, &record).await?;
         }
-        let finish = |journal: &Journal, record: &Record| journal.remove(record.id);
-        self.journaled(Point::JournalFinish, kind, finish, &record).await?;
+        self.forget(&record).await?;
         drop(permit);
         Ok(Outcome::Changed)
     }
@@ -164,36 +166,31 @@ impl Runner {
         record: &Record,
         step: Step,
     ) -> (Option<Permit>, Result<StepDone, Error>) {
-        let point = |edge| Point::Step(record.kind, record.next, edge);
-        if let Err(stopped) = self.faults.reach(point(Edge::Before)) {
-            return (Some(permit), Err(stopped.into()));
-        }
         let mut delays = backoff::delays();
         for attempt in 1_u32.. {
             self.show(record, attempt);
-            let (back, done) = self.execute(permit, step.clone()).await;
+            let (back, done) = self.execute(permit, record.kind, step.clone()).await;
             permit = match back {
                 Some(permit) => permit,
                 None => return (None, done),
             };
             let again = match &done {
-                // What hung may still be at work, and a freeze that ended can't be had back: that takes a new plan.
-                Err(Error::Step {
-                    source: DeviceError::Deadline { .. } | DeviceError::NotStill { .. },
-                    ..
-                }) => None,
+                // What hung may still be at work, and a freeze that ended can't be had back: that takes a new plan. What is
+                // injected is to fail the operation.
+                Err(
+                    Error::Step {
+                        source: DeviceError::Deadline { .. } | DeviceError::NotStill { .. },
+                        ..
+                    }
+                    | Error::Fault(_),
+                ) => None,
                 Err(error) if error.class() == Class::Retry => delays.next(),
                 Err(_) | Ok(_) => None,
             };
             let Some(delay) = again else {
-                let after = done.is_ok().then(|| self.faults.reach(point(Edge::After)));
-                let done = match after {
-                    Some(Err(stopped)) => Err(stopped.into()),
-                    Some(Ok(())) | None => done,
-                };
                 return (Some(permit), done);
             };
-            self.metrics.retry(label::of(&step));
+            self.metrics.retry(step.kind().as_str());
             tokio::time::sleep(delay).await;
         }
         (Some(permit), Err(Error::Panicked(record.id)))
@@ -202,22 +199,30 @@ impl Runner {
     async fn execute(
         &self,
         permit: Permit,
+        kind: OpKind,
         step: Step,
     ) -> (Option<Permit>, Result<StepDone, Error>) {
-        let (host, prose, label) = (Arc::clone(&self.host), step.to_string(), label::of(&step));
+        let (prose, which) = (step.to_string(), step.kind());
         let deadline = deadline::of(&step);
         let id = permit.id();
         let began = Instant::now();
         let span = tracing::info_span!("step", step = prose);
-        let work =
-            tokio::spawn(holding(permit, move || span.in_scope(|| host.execute(&step, deadline))));
+        let (host, faults, said) =
+            (Arc::clone(&self.host), Arc::clone(&self.faults), prose.clone());
+        // The points lie where the system call does: what hangs there hangs as the kernel would.
+        let execute = move || -> Result<StepDone, Error> {
+            pass_blocking(&*faults, Point::Step(kind, which, Edge::Before))?;
+            let done = host.execute(&step, deadline);
+            let done = done.map_err(|source| Error::Step { step: said, source })?;
+            pass_blocking(&*faults, Point::Step(kind, which, Edge::After))?;
+            Ok(done)
+        };
+        let work = tokio::spawn(holding(permit, move || span.in_scope(execute)));
         // The executor keeps the deadline itself where it can; this one is for system calls that hang.
         let answer = tokio::time::timeout(deadline + deadline::GRACE, work).await;
-        self.metrics.step(label, began.elapsed());
+        self.metrics.step(which.as_str(), began.elapsed());
         match answer {
-            Ok(Ok((permit, Some(done)))) => {
-                (Some(permit), done.map_err(|source| Error::Step { step: prose, source }))
-            }
+            Ok(Ok((permit, Some(done)))) => (Some(permit), done),
             Ok(Ok((permit, None))) => (Some(permit), Err(Error::Panicked(id))),
             Ok(Err(_)) => (None, Err(Error::Panicked(id))),
             Err(_) => {
@@ -233,7 +238,7 @@ impl Runner {
 
     /// Takes back what this kind takes back, and forgets the operation: whoever asked asks again.
     async fn fail(&self, mut permit: Permit, record: &Record, error: Error) -> Error {
-        if matches!(error, Error::Stopped(_)) {
+        if error.is_death() {
             return error;
         }
         tracing::warn!(error = error.chain(), "operation failed");
@@ -243,7 +248,7 @@ impl Runner {
         };
         for step in undo {
             let prose = step.to_string();
-            let (back, done) = self.execute(permit, step).await;
+            let (back, done) = self.execute(permit, record.kind, step).await;
             if let Err(error) = done {
                 tracing::error!(
                     step = prose,
@@ -256,8 +261,7 @@ impl Runner {
                 None => return error,
             };
         }
-        let finish = |journal: &Journal, record: &Record| journal.remove(record.id);
-        if let Err(late) = self.journaled(Point::JournalFinish, record.kind, finish, record).await {
+        if let Err(late) = self.forget(record).await {
             tracing::error!(
                 error = late.chain(),
                 "the journal still knows an operation that is over"
@@ -266,30 +270,31 @@ impl Runner {
         error
     }
 
-    /// One write to the journal, between its two fault points.
-    async fn journaled(
-        &self,
-        point: impl Fn(OpKind, Edge) -> Point,
-        kind: OpKind,
-        write: impl FnOnce(&Journal, &Record) -> Result<(), journal::Error> + Send + 'static,
-        record: &Record,
-    ) -> Result<(), Error> {
-        self.faults.reach(point(kind, Edge::Before))?;
-        self.write_journal(record.id, write, record.clone()).await?;
-        self.faults.reach(point(kind, Edge::After))?;
-        Ok(())
+    /// The journal forgets an operation that is over.
+    async fn forget(&self, record: &Record) -> Result<(), Error> {
+        let kind = record.kind;
+        let write = |journal: &Journal, record: &Record| journal.remove(record.id);
+        let end = move |edge| Point::JournalFinish(kind, edge);
+        self.journaled(record.id, end, write, record).await
     }
 
-    /// A write whose code panics is a write that did not happen.
-    async fn write_journal<T: Send + 'static>(
+    /// One write to the journal, between its two fault points. A write whose code panics is a write that did not happen.
+    async fn journaled<T: Clone + Send + 'static>(
         &self,
         id: OpId,
+        point: impl Fn(Edge) -> Point + Send + 'static,
         write: impl FnOnce(&Journal, &T) -> Result<(), journal::Error> + Send + 'static,
-        value: T,
+        value: &T,
     ) -> Result<(), Error> {
-        let journal = Arc::clone(&self.journal);
-        let written = tokio::task::spawn_blocking(move || write(&journal, &value)).await;
-        Ok(written.map_err(|_| Error::Panicked(id))??)
+        let (journal, faults, value) =
+            (Arc::clone(&self.journal), Arc::clone(&self.faults), value.clone());
+        let written = tokio::task::spawn_blocking(move || -> Result<(), Error> {
+            pass_blocking(&*faults, point(Edge::Before))?;
+            write(&journal, &value)?;
+            pass_blocking(&*faults, point(Edge::After))?;
+            Ok(())
+        });
+        written.await.unwrap_or(Err(Error::Panicked(id)))
     }
 
     fn show(&self, record: &Record, attempts: u32) {

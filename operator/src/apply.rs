@@ -1,6 +1,8 @@
 //! The only place that changes the world: one arm an effect. It chooses nothing; what is written is in the
 //! effect, and what changed since the plan was made is refused by the API server, not looked at here.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
@@ -16,19 +18,21 @@ use terrace_plan::effect::{Effect, ObjectRef};
 
 use crate::error::Error;
 use crate::events::Events;
+use crate::fault::{Edge, Faults, Point, pass};
 
 /// Carries out effects.
 #[derive(Clone)]
 pub struct Effects {
     client: Client,
     events: Events,
+    faults: Arc<dyn Faults<Point>>,
 }
 
 impl Effects {
     /// Through this client.
     #[must_use]
-    pub fn new(client: Client, events: Events) -> Self {
-        Self { client, events }
+    pub fn new(client: Client, events: Events, faults: Arc<dyn Faults<Point>>) -> Self {
+        Self { client, events, faults }
     }
 
     /// Carries out one effect. Doing it twice is doing it once.
@@ -37,6 +41,12 @@ impl Effects {
     /// [`Error::Changed`] where the object is not the one planned for any more, [`Error::Api`] for the rest.
     pub async fn apply(&self, effect: &Effect) -> Result<(), Error> {
         tracing::debug!(%effect, "apply");
+        pass(&*self.faults, Point::Effect(effect.kind(), Edge::Before)).await?;
+        self.change(effect).await?;
+        Ok(pass(&*self.faults, Point::Effect(effect.kind(), Edge::After)).await?)
+    }
+
+    async fn change(&self, effect: &Effect) -> Result<(), Error> {
         let volumes = || Api::<StorageVolume>::all(self.client.clone());
         let snapshots = || Api::<StorageSnapshot>::all(self.client.clone());
         let pools = || Api::<StoragePool>::all(self.client.clone());

@@ -31,6 +31,7 @@ use crate::apply::Effects;
 use crate::cache::Caches;
 use crate::csi::calls::Calls;
 use crate::error::Error;
+use crate::fault::{Faults, Point};
 use crate::metrics::Metrics;
 use crate::promises::Promises;
 
@@ -45,6 +46,8 @@ pub struct Service {
     pub effects: Effects,
     /// Space promised and not yet told.
     pub promises: Arc<Promises>,
+    /// Where it may be made to die or fail.
+    pub faults: Arc<dyn Faults<Point>>,
     /// Calls under way.
     pub calls: Arc<Calls>,
     /// What happened.

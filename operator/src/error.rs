@@ -15,6 +15,8 @@ use terrace_plan::snapshot::SnapshotError;
 use terrace_plan::topology::TopologyError;
 use tonic::{Code, Status};
 
+use crate::fault::Fault;
+
 /// Why a call or a reconciliation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -108,6 +110,9 @@ pub enum Error {
     /// This replica is not the leader any more.
     #[error("another replica leads now")]
     NotLeading,
+    /// It was made to fail.
+    #[error(transparent)]
+    Fault(#[from] Fault),
     /// See the source.
     #[error(transparent)]
     Create(#[from] CreateError),
@@ -166,6 +171,7 @@ impl Error {
             | Self::Busy { .. }
             | Self::Deadline { .. }
             | Self::NotLeading
+            | Self::Fault(_)
             | Self::Leaving { .. } => Class::Retry,
             Self::Refused { reason, .. } | Self::SnapshotRefused { reason, .. } => {
                 class_of(*reason)
@@ -204,7 +210,7 @@ impl Error {
             Self::Grow(GrowError::Size(error)) => code_of_size(error),
             Self::Grow(GrowError::Leaving { .. }) => Code::FailedPrecondition,
             Self::Token { .. } => Code::Aborted,
-            Self::NotLeading => Code::Unavailable,
+            Self::NotLeading | Self::Fault(_) => Code::Unavailable,
             Self::Api { source, .. } => match class_of_api(source) {
                 Class::Invalid => Code::InvalidArgument,
                 Class::Retry | Class::Wait | Class::Bug => Code::Unavailable,

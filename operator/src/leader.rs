@@ -2,6 +2,7 @@
 //! Clocks of two machines are never compared: a rival's lease is over when it has not changed for its whole
 //! length, as seen by us.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::fault::{Edge, Faults, LeaseWrite, Point, pass};
 
 /// How long a lease holds without being renewed.
 const LENGTH: Duration = Duration::from_secs(15);
@@ -34,6 +36,7 @@ pub fn holds(leading: Leading) -> bool {
 /// Takes part in the election.
 #[derive(Debug)]
 pub struct Election {
+    faults: Arc<dyn Faults<Point>>,
     leases: Api<Lease>,
     name: String,
     identity: String,
@@ -61,9 +64,16 @@ enum Step {
 impl Election {
     /// Among all that use the lease `namespace/name`, as `identity`.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: &str,
+        faults: Arc<dyn Faults<Point>>,
+    ) -> Self {
         let leases = Api::namespaced(client, namespace);
-        Self { leases, name: name.to_owned(), identity: identity.to_owned(), seen: None }
+        let (name, identity) = (name.to_owned(), identity.to_owned());
+        Self { faults, leases, name, identity, seen: None }
     }
 
     /// Stands for election until told to stop; then gives the lease back, so that another leads at once.
@@ -110,16 +120,24 @@ impl Election {
     async fn try_hold(&mut self) -> Result<Held, Error> {
         let found = self.leases.get_opt(&self.name).await.map_err(|error| self.failed(error))?;
         let how = PostParams::default();
-        let written = match self.next_step(found.as_ref(), Instant::now()) {
+        let step = self.next_step(found.as_ref(), Instant::now());
+        let ours_already = found.as_ref().and_then(holder_of) == Some(&self.identity);
+        let write = if ours_already { LeaseWrite::Renew } else { LeaseWrite::Acquire };
+        if step != Step::Wait {
+            pass(&*self.faults, Point::Lease(write, Edge::Before)).await?;
+        }
+        let written = match step {
             Step::Wait => return Ok(Held::Theirs),
             Step::Create => self.leases.create(&how, &self.ours(None)).await,
             Step::Take => self.leases.replace(&self.name, &how, &self.ours(found.as_ref())).await,
         };
         match written.map_err(|error| self.failed(error)) {
-            Ok(_) => Ok(Held::Ours),
-            Err(Error::Changed { .. }) => Ok(Held::Theirs),
-            Err(error) => Err(error),
+            Ok(_) => {}
+            Err(Error::Changed { .. }) => return Ok(Held::Theirs),
+            Err(error) => return Err(error),
         }
+        pass(&*self.faults, Point::Lease(write, Edge::After)).await?;
+        Ok(Held::Ours)
     }
 
     fn failed(&self, error: kube::Error) -> Error {
@@ -128,7 +146,7 @@ impl Election {
 
     fn next_step(&mut self, found: Option<&Lease>, now: Instant) -> Step {
         let Some(lease) = found else { return Step::Create };
-        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+        let holder = holder_of(lease);
         if holder.is_none_or(|holder| holder.is_empty() || holder == self.identity) {
             return Step::Take;
         }
@@ -169,8 +187,10 @@ impl Election {
             return Ok(());
         }
         spec.holder_identity = None;
+        pass(&*self.faults, Point::Lease(LeaseWrite::Release, Edge::Before)).await?;
         let done = self.leases.replace(&self.name, &PostParams::default(), &lease).await;
-        done.map(drop).map_err(|error| self.failed(error))
+        done.map_err(|error| self.failed(error))?;
+        Ok(pass(&*self.faults, Point::Lease(LeaseWrite::Release, Edge::After)).await?)
     }
 }
 
@@ -178,6 +198,10 @@ impl Election {
 enum Held {
     Ours,
     Theirs,
+}
+
+fn holder_of(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref())
 }
 
 fn length_of(lease: &Lease) -> Duration {

@@ -13,6 +13,7 @@ use terrace_plan::class::Class;
 use tonic::Code;
 
 use crate::error::Error;
+pub use crate::method::Method;
 
 /// Upper bounds of the timers, in seconds.
 const BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
@@ -24,6 +25,8 @@ pub enum Kind {
     StorageVolume,
     /// Of StorageSnapshots.
     StorageSnapshot,
+    /// Of PersistentVolumes.
+    PersistentVolume,
     /// Of StoragePools.
     StoragePool,
     /// Of LifecyclePolicies.
@@ -40,59 +43,6 @@ enum Outcome {
     Wait,
     Invalid,
     Bug,
-}
-
-/// A method of the CSI Controller or GroupController service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Method {
-    /// CreateVolume.
-    CreateVolume,
-    /// DeleteVolume.
-    DeleteVolume,
-    /// ControllerExpandVolume.
-    ControllerExpandVolume,
-    /// ValidateVolumeCapabilities.
-    ValidateVolumeCapabilities,
-    /// ListVolumes.
-    ListVolumes,
-    /// GetCapacity.
-    GetCapacity,
-    /// CreateSnapshot.
-    CreateSnapshot,
-    /// DeleteSnapshot.
-    DeleteSnapshot,
-    /// ListSnapshots.
-    ListSnapshots,
-    /// GetSnapshot.
-    GetSnapshot,
-    /// CreateVolumeGroupSnapshot.
-    CreateVolumeGroupSnapshot,
-    /// DeleteVolumeGroupSnapshot.
-    DeleteVolumeGroupSnapshot,
-    /// GetVolumeGroupSnapshot.
-    GetVolumeGroupSnapshot,
-}
-
-impl Method {
-    /// Its name in the CSI specification.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CreateVolume => "CreateVolume",
-            Self::DeleteVolume => "DeleteVolume",
-            Self::ControllerExpandVolume => "ControllerExpandVolume",
-            Self::ValidateVolumeCapabilities => "ValidateVolumeCapabilities",
-            Self::ListVolumes => "ListVolumes",
-            Self::GetCapacity => "GetCapacity",
-            Self::CreateSnapshot => "CreateSnapshot",
-            Self::DeleteSnapshot => "DeleteSnapshot",
-            Self::ListSnapshots => "ListSnapshots",
-            Self::GetSnapshot => "GetSnapshot",
-            Self::CreateVolumeGroupSnapshot => "CreateVolumeGroupSnapshot",
-            Self::DeleteVolumeGroupSnapshot => "DeleteVolumeGroupSnapshot",
-            Self::GetVolumeGroupSnapshot => "GetVolumeGroupSnapshot",
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

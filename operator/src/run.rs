@@ -24,6 +24,7 @@ use crate::csi::Service;
 use crate::csi::calls::Calls;
 use crate::csi::identity::Identified;
 use crate::events::Events;
+use crate::fault;
 use crate::http::{self, Health};
 use crate::leader::{Election, Leading};
 use crate::metrics::Metrics;
@@ -75,19 +76,24 @@ pub async fn run_with(client: Client, args: Args, stop: CancellationToken) -> Re
     let cluster = observe_cluster(&client).await?;
     let (metrics, promises) = (Arc::new(Metrics::default()), Arc::new(Promises::default()));
     let caches = Arc::new(Caches::start(&client));
-    let effects = Effects::new(client.clone(), Events::new(client.clone(), &args.identity));
+    let faults = fault::of_process(&args.csi_endpoint)
+        .map_err(|source| listen("the folder of fault points", source))?;
+    let events = Events::new(client.clone(), &args.identity);
+    let effects = Effects::new(client.clone(), events, faults.clone());
     let (lead, leading) = watch::channel(None);
     let service = Service {
         client: client.clone(),
         caches: caches.clone(),
         effects: effects.clone(),
         promises: promises.clone(),
+        faults: faults.clone(),
         calls: Arc::new(Calls::default()),
         metrics: metrics.clone(),
         cluster,
     };
     let health = Health { caches: caches.clone(), metrics: metrics.clone() };
-    let election = Election::new(client.clone(), &args.namespace, &args.lease, &args.identity);
+    let election =
+        Election::new(client.clone(), &args.namespace, &args.lease, &args.identity, faults);
     let context =
         Arc::new(Context { client, caches, effects, cluster, promises, leading, metrics });
     // The lease is given back last: until then nobody else may think that our last write was not made.

@@ -18,7 +18,7 @@ use terrace_crds::{
 };
 use terrace_device_types::{ClusterUid, PvReading};
 
-use crate::fault::{ApiWrite, Edge, Faults, Point, Stopped};
+use crate::fault::{ApiWrite, Edge, Fault, Faults, Point, pass};
 use crate::metrics::Metrics;
 
 /// How long an answer may take.
@@ -48,9 +48,9 @@ pub enum Error {
     /// The namespace that names the cluster has no usable UID.
     #[error("namespace kube-system has no usable UID: {0:?}")]
     NoCluster(Option<String>),
-    /// A test ended the process here.
+    /// It was made to fail, or the process to die.
     #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Fault(#[from] Fault),
 }
 
 impl Error {
@@ -67,7 +67,7 @@ impl Error {
                 kube::Error::Api(status) => status.code == 404 || status.code == 409,
                 _ => false,
             },
-            Self::TimedOut { .. } | Self::NoCluster(_) | Self::Stopped(_) => false,
+            Self::TimedOut { .. } | Self::NoCluster(_) | Self::Fault(_) => false,
         }
     }
 }
@@ -76,7 +76,7 @@ impl Error {
 #[derive(Clone)]
 pub struct ApiServer {
     client: Client,
-    faults: std::sync::Arc<dyn Faults>,
+    faults: std::sync::Arc<dyn Faults<Point>>,
     metrics: Metrics,
 }
 
@@ -89,7 +89,7 @@ impl std::fmt::Debug for ApiServer {
 impl ApiServer {
     /// Through this client.
     #[must_use]
-    pub fn new(client: Client, faults: std::sync::Arc<dyn Faults>, metrics: Metrics) -> Self {
+    pub fn new(client: Client, faults: std::sync::Arc<dyn Faults<Point>>, metrics: Metrics) -> Self {
         Self { client, faults, metrics }
     }
 
@@ -177,11 +177,11 @@ impl ApiServer {
         let volumes: Api<StorageVolume> = Api::all(self.client());
         let parameters = PatchParams::apply(manager::NODE).force();
         let patch = Patch::Apply(&body);
-        self.faults.reach(Point::ApiWrite(ApiWrite::VolumeStatus, Edge::Before))?;
+        pass(&*self.faults, Point::ApiWrite(ApiWrite::VolumeStatus, Edge::Before)).await?;
         let write = volumes.patch_status(name, &parameters, &patch);
         self.metrics.api_write();
         let written = ask("write status of volume", name, write).await?;
-        self.faults.reach(Point::ApiWrite(ApiWrite::VolumeStatus, Edge::After))?;
+        pass(&*self.faults, Point::ApiWrite(ApiWrite::VolumeStatus, Edge::After)).await?;
         Ok(written)
     }
 
@@ -201,11 +201,11 @@ impl ApiServer {
         let snapshots: Api<StorageSnapshot> = Api::all(self.client());
         let parameters = PatchParams::apply(manager::NODE).force();
         let patch = Patch::Apply(&body);
-        self.faults.reach(Point::ApiWrite(ApiWrite::SnapshotStatus, Edge::Before))?;
+        pass(&*self.faults, Point::ApiWrite(ApiWrite::SnapshotStatus, Edge::Before)).await?;
         let write = snapshots.patch_status(name, &parameters, &patch);
         self.metrics.api_write();
         ask("write status of snapshot", name, write).await?;
-        self.faults.reach(Point::ApiWrite(ApiWrite::SnapshotStatus, Edge::After))?;
+        pass(&*self.faults, Point::ApiWrite(ApiWrite::SnapshotStatus, Edge::After)).await?;
         Ok(())
     }
 
@@ -233,11 +233,11 @@ impl ApiServer {
         let objects: Api<K> = Api::all(self.client());
         let parameters =
             PatchParams { field_manager: Some(manager::NODE.into()), ..PatchParams::default() };
-        self.faults.reach(Point::ApiWrite(write, Edge::Before))?;
+        pass(&*self.faults, Point::ApiWrite(write, Edge::Before)).await?;
         let patch = Patch::Merge(&body);
         self.metrics.api_write();
         ask("write finalizer of", &name, objects.patch(&name, &parameters, &patch)).await?;
-        self.faults.reach(Point::ApiWrite(write, Edge::After))?;
+        pass(&*self.faults, Point::ApiWrite(write, Edge::After)).await?;
         Ok(())
     }
 
@@ -268,7 +268,7 @@ impl ApiServer {
         });
         let mut body = head.clone();
         body["status"] = json!(status);
-        self.faults.reach(Point::ApiWrite(ApiWrite::NodeStatus, Edge::Before))?;
+        pass(&*self.faults, Point::ApiWrite(ApiWrite::NodeStatus, Edge::Before)).await?;
         let patch = Patch::Apply(&body);
         let doing = "write status of storage node";
         self.metrics.api_write();
@@ -281,13 +281,13 @@ impl ApiServer {
             }
             result => drop(result?),
         }
-        self.faults.reach(Point::ApiWrite(ApiWrite::NodeStatus, Edge::After))?;
+        pass(&*self.faults, Point::ApiWrite(ApiWrite::NodeStatus, Edge::After)).await?;
         Ok(())
     }
 }
 
 /// Waits for an answer, not for ever.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     doing: &'static str,
     name: &str,
     call: impl Future<Output = Result<T, kube::Error>>,

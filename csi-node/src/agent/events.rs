@@ -1,11 +1,15 @@
 //! Events on the claim (of a snapshot: on its StorageSnapshot), for its owner: what happened, in words. Best effort: conditions are
 //! the truth, and no operation fails because an Event was not taken.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use terrace_crds::volume::ClaimRef;
 use terrace_crds::{StorageSnapshot, StorageVolume};
+
+use crate::fault::{ApiWrite, Edge, Fault, Faults, Point, pass};
 
 /// What is worth telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +75,7 @@ impl Notice {
 #[derive(Clone)]
 pub struct Events {
     recorder: Recorder,
+    faults: Arc<dyn Faults<Point>>,
 }
 
 impl std::fmt::Debug for Events {
@@ -82,12 +87,12 @@ impl std::fmt::Debug for Events {
 impl Events {
     /// In the name of the agent on `node`.
     #[must_use]
-    pub fn new(client: Client, node: &str) -> Self {
+    pub fn new(client: Client, node: &str, faults: Arc<dyn Faults<Point>>) -> Self {
         let reporter = Reporter {
             controller: terrace_crds::names::manager::NODE.to_owned(),
             instance: Some(node.to_owned()),
         };
-        Self { recorder: Recorder::new(client, reporter) }
+        Self { recorder: Recorder::new(client, reporter), faults }
     }
 
     /// Publishes `notice` on the claim of `volume`, if it has one.
@@ -107,6 +112,18 @@ impl Events {
     }
 
     async fn publish(&self, about: &ObjectReference, notice: &Notice) {
+        let told = async {
+            pass(&*self.faults, Point::ApiWrite(ApiWrite::Event, Edge::Before)).await?;
+            self.write(about, notice).await;
+            pass(&*self.faults, Point::ApiWrite(ApiWrite::Event, Edge::After)).await
+        };
+        let told: Result<(), Fault> = told.await;
+        if let Err(fault) = told {
+            tracing::warn!(%fault, reason = notice.reason(), "an event was not taken");
+        }
+    }
+
+    async fn write(&self, about: &ObjectReference, notice: &Notice) {
         // The API takes at most 1 kB; a cause at the end of a long chain is worth less than its start.
         let note = notice.text().chars().take(1000).collect();
         let event = Event {

@@ -17,9 +17,10 @@ use super::pool_plan::{Claim, Place, Refused, World, plan_claims};
 use super::room::{Room, plan_room};
 use super::{Agent, PoolFacts};
 use crate::context::LookError;
+use crate::fault::{self, Edge, Point, PoolWrite};
 use crate::host::Host;
-use crate::journal::KnownPool;
 use crate::journal::record::Subject;
+use crate::journal::{self, Journal, KnownPool};
 use crate::operation::OpKind;
 use crate::queue::schedule::{LockKey, LockMode, Priority};
 use crate::runner::{self, AGENT_PATIENCE, Job, Outcome};
@@ -79,10 +80,24 @@ async fn forget_empty(agent: &Agent, pools: &[&StoragePool], known: &[KnownPool]
         if !matches!(images, Ok(Ok(images)) if images.is_empty()) {
             continue;
         }
-        if let Err(error) = agent.context.pools.forget(pool.uuid, &agent.context.runner.journal) {
-            tracing::error!(%error, pool = pool.name, "a pool that is gone is still remembered");
+        let forget = |journal: &Journal| agent.context.pools.forget(pool.uuid, journal);
+        if let Err(error) = remember(agent, PoolWrite::Forget, forget).await {
+            let error = error.chain();
+            tracing::error!(error, pool = pool.name, "a pool that is gone is still remembered");
         }
     }
+}
+
+/// One write to the journal about pools, between its fault points.
+async fn remember(
+    agent: &Agent,
+    what: PoolWrite,
+    write: impl FnOnce(&Journal) -> Result<(), journal::Error> + Send,
+) -> Result<(), runner::Error> {
+    let runner = &agent.context.runner;
+    fault::pass(&*runner.faults, Point::JournalPool(what, Edge::Before)).await?;
+    write(&runner.journal)?;
+    Ok(fault::pass(&*runner.faults, Point::JournalPool(what, Edge::After)).await?)
 }
 
 /// Why a pool is not in service.
@@ -219,8 +234,11 @@ async fn make(
         dir: dir.clone(),
         device: device.map(|device| device.id),
     };
-    if let Err(error) = agent.context.pools.put(pool, &agent.context.runner.journal) {
-        tracing::error!(%error, pool = name, "a pool is served but not remembered");
+    let put = |journal: &Journal| journal.put_pool(&pool);
+    if agent.context.pools.take_in(&pool)
+        && let Err(error) = remember(agent, PoolWrite::Put, put).await
+    {
+        tracing::error!(error = error.chain(), pool = name, "a pool is served but not remembered");
     }
     let look = agent.context.look(move |host| Ok((host.pool(&dir)?, host.images(&dir)?))).await?;
     let (view, images) = look.map_err(runner::Error::Observe)?;

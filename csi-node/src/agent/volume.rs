@@ -261,6 +261,7 @@ fn intent(agent: &Agent, valid: &ValidVolume, kind: OpKind) -> Option<Intent> {
         | OpKind::Copy
         | OpKind::Retain
         | OpKind::Delete
+        | OpKind::Sweep
         | OpKind::Stage
         | OpKind::Unstage
         | OpKind::Publish
@@ -313,7 +314,7 @@ pub fn reason_of(error: &runner::Error) -> Reason {
         runner::Error::Busy(_)
         | runner::Error::Hangs { .. }
         | runner::Error::Journal(_)
-        | runner::Error::Stopped(_)
+        | runner::Error::Fault(_)
         | runner::Error::Panicked(_) => Reason::Failed,
     }
 }

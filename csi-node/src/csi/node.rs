@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::{expand, publish, stage, stats};
 use crate::context::Context;
-use crate::fault::{Point, Rpc};
+use crate::fault::{Point, Rpc, pass};
 use crate::runner;
 
 /// What the node can do; `VOLUME_MOUNT_GROUP` is not listed: fsGroup is the kubelet's work.
@@ -43,12 +43,11 @@ impl NodeService {
         Self { context, node_name, volume_limit }
     }
 
-    /// The answer, unless a test ends the process before it is sent.
-    fn reply<T>(&self, rpc: Rpc, answer: T) -> Result<Response<T>, Status> {
-        let reached = self.context.runner.faults.reach(Point::Reply(rpc));
-        let reached =
-            reached.map_err(|stopped| super::status::Error::Run(runner::Error::Stopped(stopped)));
-        reached.map(|()| Response::new(answer)).map_err(Status::from)
+    /// The answer, unless it is made to fail before it is sent.
+    async fn reply<T>(&self, rpc: Rpc, answer: T) -> Result<Response<T>, Status> {
+        let passed = pass(&*self.context.runner.faults, Point::Reply(rpc)).await;
+        let passed = passed.map_err(|fault| super::status::Error::Run(runner::Error::Fault(fault)));
+        passed.map(|()| Response::new(answer)).map_err(Status::from)
     }
 }
 
@@ -60,7 +59,7 @@ impl Node for NodeService {
         request: Request<NodeStageVolumeRequest>,
     ) -> Result<Response<NodeStageVolumeResponse>, Status> {
         stage::stage(&self.context, request.into_inner()).await?;
-        self.reply(Rpc::Stage, NodeStageVolumeResponse {})
+        self.reply(Rpc::Stage, NodeStageVolumeResponse {}).await
     }
 
     #[tracing::instrument(name = "NodeUnstageVolume", skip_all, fields(volume = request.get_ref().volume_id), err(level = "warn"))]
@@ -69,7 +68,7 @@ impl Node for NodeService {
         request: Request<NodeUnstageVolumeRequest>,
     ) -> Result<Response<NodeUnstageVolumeResponse>, Status> {
         stage::unstage(&self.context, request.into_inner()).await?;
-        self.reply(Rpc::Unstage, NodeUnstageVolumeResponse {})
+        self.reply(Rpc::Unstage, NodeUnstageVolumeResponse {}).await
     }
 
     #[tracing::instrument(name = "NodePublishVolume", skip_all, fields(volume = request.get_ref().volume_id), err(level = "warn"))]
@@ -78,7 +77,7 @@ impl Node for NodeService {
         request: Request<NodePublishVolumeRequest>,
     ) -> Result<Response<NodePublishVolumeResponse>, Status> {
         publish::publish(&self.context, request.into_inner()).await?;
-        self.reply(Rpc::Publish, NodePublishVolumeResponse {})
+        self.reply(Rpc::Publish, NodePublishVolumeResponse {}).await
     }
 
     #[tracing::instrument(name = "NodeUnpublishVolume", skip_all, fields(volume = request.get_ref().volume_id), err(level = "warn"))]
@@ -87,7 +86,7 @@ impl Node for NodeService {
         request: Request<NodeUnpublishVolumeRequest>,
     ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
         publish::unpublish(&self.context, request.into_inner()).await?;
-        self.reply(Rpc::Unpublish, NodeUnpublishVolumeResponse {})
+        self.reply(Rpc::Unpublish, NodeUnpublishVolumeResponse {}).await
     }
 
     async fn node_get_volume_stats(
@@ -95,7 +94,7 @@ impl Node for NodeService {
         request: Request<NodeGetVolumeStatsRequest>,
     ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
         let usage = stats::stats(&self.context, request.into_inner()).await?;
-        Ok(Response::new(NodeGetVolumeStatsResponse { usage }))
+        self.reply(Rpc::Stats, NodeGetVolumeStatsResponse { usage }).await
     }
 
     #[tracing::instrument(name = "NodeExpandVolume", skip_all, fields(volume = request.get_ref().volume_id), err(level = "warn"))]
@@ -104,7 +103,7 @@ impl Node for NodeService {
         request: Request<NodeExpandVolumeRequest>,
     ) -> Result<Response<NodeExpandVolumeResponse>, Status> {
         let capacity_bytes = expand::expand(&self.context, request.into_inner()).await?;
-        self.reply(Rpc::Expand, NodeExpandVolumeResponse { capacity_bytes })
+        self.reply(Rpc::Expand, NodeExpandVolumeResponse { capacity_bytes }).await
     }
 
     async fn node_get_volume_health(
@@ -129,7 +128,7 @@ impl Node for NodeService {
             r#type: Some(Type::Rpc(RpcCapability { r#type: kind.into() })),
         };
         let capabilities = CAPABILITIES.map(capability).to_vec();
-        Ok(Response::new(NodeGetCapabilitiesResponse { capabilities }))
+        self.reply(Rpc::Capabilities, NodeGetCapabilitiesResponse { capabilities }).await
     }
 
     async fn node_get_info(
@@ -137,10 +136,11 @@ impl Node for NodeService {
         _: Request<NodeGetInfoRequest>,
     ) -> Result<Response<NodeGetInfoResponse>, Status> {
         let segments = [(names::TOPOLOGY_NODE.to_owned(), self.node_name.clone())].into();
-        Ok(Response::new(NodeGetInfoResponse {
+        let info = NodeGetInfoResponse {
             node_id: self.node_name.clone(),
             max_volumes_per_node: i64::try_from(self.volume_limit).unwrap_or(i64::MAX),
             accessible_topology: Some(Topology { segments }),
-        }))
+        };
+        self.reply(Rpc::Info, info).await
     }
 }

@@ -2,7 +2,7 @@
 
 use terrace_device_types::{Class, Refusal};
 
-use crate::fault::Stopped;
+use crate::fault::Fault;
 use crate::journal;
 use crate::queue;
 use crate::queue::schedule::OpId;
@@ -38,9 +38,9 @@ pub enum Error {
     /// The journal cannot be written: nothing is done without it (I3).
     #[error(transparent)]
     Journal(#[from] journal::Error),
-    /// A test ended the process here.
+    /// It was made to fail, or the process to die.
     #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Fault(#[from] Fault),
     /// The operation's own code failed.
     #[error("operation {0} panicked")]
     Panicked(OpId),
@@ -51,12 +51,18 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::Busy(_) | Self::Hangs { .. } | Self::Stopped(_) => Class::Retry,
+            Self::Busy(_) | Self::Hangs { .. } | Self::Fault(_) => Class::Retry,
             Self::Refused(refusal) => refusal.class(),
             Self::Observe(source) | Self::Step { source, .. } => source.class(),
             Self::Journal(source) => source.class(),
             Self::Panicked(_) => Class::Bug,
         }
+    }
+
+    /// Whether the process is to be taken as dead: nothing is cleaned up, told or undone.
+    #[must_use]
+    pub const fn is_death(&self) -> bool {
+        matches!(self, Self::Fault(fault) if fault.is_death())
     }
 
     /// The error and all its causes in one line, for a status or a condition.

@@ -7,6 +7,7 @@ use terrace_device_types::{ClusterUid, Intent, OperationId, Step};
 
 use super::{AGENT_PATIENCE, Error, Job, Runner, deadline};
 use crate::context::observe_and_plan;
+use crate::fault::{Edge, Point, pass_blocking};
 use crate::host::{Host, Probe};
 use crate::journal;
 use crate::journal::record::{Record, Resume, Subject};
@@ -32,17 +33,30 @@ pub struct Recovered {
 /// Only if the journal cannot be read.
 pub async fn thaw(runner: &Runner) -> Result<(), journal::Error> {
     let records = runner.journal.open_operations()?;
-    let steps = records.iter().flat_map(Record::rollback);
-    let thaws: Vec<Step> = steps.filter(|step| matches!(step, Step::EndFreeze { .. })).collect();
-    for step in thaws {
+    let steps = records.iter().flat_map(|record| {
+        let thaws = record.rollback().into_iter();
+        thaws.map(|step| (record.kind, step))
+    });
+    let thaws: Vec<(OpKind, Step)> =
+        steps.filter(|(_, step)| matches!(step, Step::EndFreeze { .. })).collect();
+    for (kind, step) in thaws {
         let (host, prose, limit) =
             (Arc::clone(&runner.host), step.to_string(), deadline::of(&step));
-        let work = tokio::task::spawn_blocking(move || host.execute(&step, limit));
+        let (faults, which, said) = (Arc::clone(&runner.faults), step.kind(), prose.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            pass_blocking(&*faults, Point::Step(kind, which, Edge::Before))?;
+            let done = host.execute(&step, limit);
+            let done = done.map_err(|source| Error::Step { step: said, source })?;
+            pass_blocking(&*faults, Point::Step(kind, which, Edge::After))?;
+            Ok::<_, Error>(done)
+        });
         match tokio::time::timeout(limit, work).await {
             Ok(Ok(Ok(done))) => {
                 tracing::info!(step = prose, ?done, "an earlier run may have left it")
             }
-            Ok(Ok(Err(error))) => tracing::error!(step = prose, %error, "it may still be frozen"),
+            Ok(Ok(Err(error))) => {
+                tracing::error!(step = prose, error = error.chain(), "it may still be frozen");
+            }
             Ok(Err(_)) | Err(_) => tracing::error!(step = prose, "it may still be frozen"),
         }
     }
@@ -52,12 +66,12 @@ pub async fn thaw(runner: &Runner) -> Result<(), journal::Error> {
 /// Deals with every unfinished operation, oldest first.
 ///
 /// # Errors
-/// Only if the journal cannot be read.
+/// Only if the journal cannot be read or written.
 pub async fn recover(
     runner: &Runner,
     pools: &Pools,
     cluster: &ClusterUid,
-) -> Result<Vec<Recovered>, journal::Error> {
+) -> Result<Vec<Recovered>, Error> {
     let mut records = runner.journal.open_operations()?;
     records.sort_by_key(|record| record.begun);
     let mut recovered = Vec::new();
@@ -68,12 +82,17 @@ pub async fn recover(
             Resume::Undo => undo(runner, &record).await,
             Resume::Again => again(runner, pools, cluster, &record).await,
         };
-        let error = result.err();
-        if matches!(error, Some(Error::Stopped(_))) {
+        let mut error = result.err();
+        if !error.as_ref().is_some_and(Error::is_death) {
+            match runner.forget(&record).await {
+                Err(death) if death.is_death() => error = Some(death),
+                forgotten => forgotten?,
+            }
+        }
+        if error.as_ref().is_some_and(Error::is_death) {
             recovered.push(Recovered { record, resume, error });
             return Ok(recovered);
         }
-        runner.journal.remove(record.id)?;
         tracing::info!(
             kind = %record.kind,
             name = record.subject.name,
@@ -122,6 +141,7 @@ async fn again(
             | OpKind::Copy
             | OpKind::Grow
             | OpKind::Delete
+            | OpKind::Sweep
             | OpKind::Stage
             | OpKind::Unstage
             | OpKind::Publish

@@ -12,7 +12,7 @@ use terrace_devices::DeviceError;
 use uuid::Uuid;
 
 use super::{AGENT_PATIENCE, Error, Job, Outcome, Runner};
-use crate::fault::NoFaults;
+use crate::fault::{NoFaults, Point};
 use crate::host::{Facilities, Host, Probe, Usage};
 use crate::journal::Journal;
 use crate::journal::record::{Record, Subject};
@@ -192,8 +192,9 @@ async fn i3_what_is_found_done_is_not_taken_back_at_the_next_start() {
 async fn i3_nothing_is_done_when_the_journals_code_fails() {
     let Rig { _dir, runner, begun, go_on: _go_on } = rig();
     let id = OpId(Uuid::from_u128(7));
+    let point = |edge| Point::JournalSettle(OpKind::Publish, edge);
     let written =
-        runner.write_journal(id, |_: &Journal, (): &()| panic!("a damaged page"), ()).await;
+        runner.journaled(id, point, |_: &Journal, (): &()| panic!("a damaged page"), &()).await;
     assert!(matches!(written, Err(Error::Panicked(_))), "{written:?}");
     assert!(begun.try_recv().is_err());
 }

@@ -22,7 +22,7 @@ pub(crate) fn agent(running: &Running, fake: &FakeApi) -> Arc<Agent> {
     let client = fake.client();
     let runner = &context.runner;
     let api = ApiServer::new(client.clone(), Arc::clone(&runner.faults), runner.metrics.clone());
-    let events = Events::new(client, "node-1");
+    let events = Events::new(client, "node-1", Arc::clone(&runner.faults));
     Arc::new(Agent::new(context, api, events, "node-1".into(), 85))
 }
 

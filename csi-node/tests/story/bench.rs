@@ -21,7 +21,7 @@ use terrace_node::context::{Context, observe_and_plan};
 use terrace_node::csi::identity::IdentityService;
 use terrace_node::csi::node::NodeService;
 use terrace_node::csi::serve::serve_csi;
-use terrace_node::fault::{Faults, NoFaults};
+use terrace_node::fault::{Faults, NoFaults, Point};
 use terrace_node::host::{Host, Probe, RealHost};
 use terrace_node::journal::record::Subject;
 use terrace_node::journal::{Journal, KnownPool};
@@ -120,14 +120,14 @@ impl Bench {
         }
     }
 
-    pub(crate) fn runner(&self, faults: Arc<dyn Faults>) -> Runner {
+    pub(crate) fn runner(&self, faults: Arc<dyn Faults<Point>>) -> Runner {
         let now = jiff::Timestamp::now();
         let (journal, _) = Journal::open(&self.path("journal.redb"), now).expect("a journal");
         let host: Arc<dyn Host> = Arc::new(RealHost::new());
         Runner::new(host, Queue::new(8), Arc::new(journal), faults, Metrics::new())
     }
 
-    pub(crate) fn context(&self, faults: Arc<dyn Faults>) -> Context {
+    pub(crate) fn context(&self, faults: Arc<dyn Faults<Point>>) -> Context {
         let runner = self.runner(faults);
         let pools = Pools::default();
         pools.put(self.pool.clone(), &runner.journal).expect("journal");
@@ -141,7 +141,7 @@ impl Bench {
         self.start_with(Arc::new(NoFaults)).await
     }
 
-    pub(crate) async fn start_with(&self, faults: Arc<dyn Faults>) -> Running {
+    pub(crate) async fn start_with(&self, faults: Arc<dyn Faults<Point>>) -> Running {
         let context = self.context(faults);
         let socket = self.path("csi.sock");
         let (_, ready) = watch::channel(true);

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
 use terrace_backends::group::plan_group;
 use terrace_device_types::{
-    Allocation, HostObject, HostState, Intent, OperationId, Step, TagReading,
+    Allocation, HostObject, HostState, Intent, OperationId, Step, StepKind, TagReading,
 };
 use terrace_devices::DeviceError;
 use terrace_node::context::observe_and_plan;
-use terrace_node::fault::{Edge, Faults, NoFaults, Point, Stopped};
+use terrace_node::fault::{Edge, Fault, Faults, NoFaults, Point, Verdict};
 use terrace_node::host::{Host, Probe};
 use terrace_node::journal::record::Subject;
 use terrace_node::operation::OpKind;
@@ -137,12 +137,12 @@ struct WritesBeforeTheThaw {
     file: PathBuf,
 }
 
-impl Faults for WritesBeforeTheThaw {
-    fn reach(&self, point: Point) -> Result<(), Stopped> {
-        if matches!(point, Point::Step(OpKind::Copy, 2, Edge::Before)) {
+impl Faults<Point> for WritesBeforeTheThaw {
+    fn reach(&self, point: Point) -> Verdict {
+        if point == Point::Step(OpKind::Copy, StepKind::ThawFilesystem, Edge::Before) {
             std::fs::write(&self.file, "let through by the watchdog").expect("written at last");
         }
-        Ok(())
+        Verdict::Go
     }
 }
 
@@ -152,12 +152,12 @@ struct DiesFrozen {
     dead: AtomicBool,
 }
 
-impl Faults for DiesFrozen {
-    fn reach(&self, point: Point) -> Result<(), Stopped> {
-        if matches!(point, Point::Step(OpKind::Copy, 1, Edge::After)) {
+impl Faults<Point> for DiesFrozen {
+    fn reach(&self, point: Point) -> Verdict {
+        if point == Point::Step(OpKind::Copy, StepKind::CloneImage, Edge::After) {
             self.dead.store(true, Ordering::SeqCst);
         }
-        if self.dead.load(Ordering::SeqCst) { Err(Stopped(point)) } else { Ok(()) }
+        if self.dead.load(Ordering::SeqCst) { Verdict::Stop } else { Verdict::Go }
     }
 }
 
@@ -169,7 +169,7 @@ async fn i10_the_next_start_thaws_before_it_knows_anything_else() {
     stage(&bench, &mut running, &SOURCES[..1]).await;
     running.stop().await;
     let running = bench.start_with(Arc::new(DiesFrozen::default())).await;
-    assert!(matches!(take(&bench, &running, &SOURCES[..1]).await, Err(Error::Stopped(_))));
+    assert!(matches!(take(&bench, &running, &SOURCES[..1]).await, Err(Error::Fault(Fault::Stopped(_)))));
     running.stop().await;
     let stood = is_frozen(&staging(&bench, "one"));
     let context = bench.context(Arc::new(NoFaults));

@@ -1,5 +1,7 @@
 //! What each effect says to the API server, byte for byte where it matters, and what its answers become.
 
+use std::sync::Arc;
+
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
@@ -14,6 +16,7 @@ use terrace_crds::volume::{Assignment, ClaimRef, Deletion, FsType};
 use terrace_plan::effect::{Effect, ObjectRef};
 
 use super::{Effects, Error, Events};
+use crate::fault::NoFaults;
 
 /// How the API server answers.
 #[derive(Clone, Copy)]
@@ -53,7 +56,7 @@ fn spec() -> Value {
 async fn carry_out(effect: Effect, scenario: Scenario) -> (Asked, Result<(), Error>) {
     let (service, mut server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let client = Client::new(service, "default");
-    let effects = Effects::new(client.clone(), Events::new(client, "me"));
+    let effects = Effects::new(client.clone(), Events::new(client, "me"), Arc::new(NoFaults));
     let asked = async {
         let (request, reply) = server.next_request().await.expect("a request");
         let (parts, body) = request.into_parts();

@@ -27,6 +27,7 @@ use tracing::Instrument;
 use super::deadline::deadline;
 use super::{Service, capacity, create, delete, expand, list, snapshot, snapshots, validate};
 use crate::error::Error;
+use crate::fault::{Point, pass};
 use crate::metrics::{Method, Metrics};
 
 /// What is offered; csi-sanity tests every line of it.
@@ -74,7 +75,12 @@ impl Service {
         let span = tracing::info_span!("csi", method = method.as_str(), volume);
         let late = || Error::Deadline { waiting: "the API server".into() };
         let work = timeout_at(until + GRACE, work.instrument(span.clone()));
-        let done = work.await.unwrap_or_else(|_| Err(late())).map_err(Status::from);
+        let mut done = work.await.unwrap_or_else(|_| Err(late()));
+        if done.is_ok() {
+            let passed = pass(&*self.faults, Point::Reply(method)).await;
+            done = passed.map_err(Error::from).and(done);
+        }
+        let done = done.map_err(Status::from);
         timed.code = done.as_ref().map_or_else(Status::code, |_| Code::Ok);
         span.in_scope(|| match &done {
             Ok(_) => tracing::debug!(took_ms = began.elapsed().as_millis(), "answered"),

@@ -1,15 +1,17 @@
 //! The election, without an API server: what a look at the lease asks for.
 
 use super::{
-    Client, Duration, Election, Instant, LENGTH, Lease, LeaseSpec, ObjectMeta, Step, holds,
+    Arc, Client, Duration, Election, Instant, LENGTH, Lease, LeaseSpec, ObjectMeta, Step, holds,
 };
+use crate::fault::NoFaults;
 
 fn election() -> Election {
     let (service, _handle) = tower_test::mock::pair::<
         http::Request<kube::client::Body>,
         http::Response<kube::client::Body>,
     >();
-    Election::new(Client::new(service, "default"), "ns", "lease", "me")
+    let client = Client::new(service, "default");
+    Election::new(client, "ns", "lease", "me", Arc::new(NoFaults))
 }
 
 fn lease(holder: &str, version: &str) -> Lease {

@@ -27,6 +27,7 @@ mod proof;
 mod prose;
 mod refusal;
 mod step;
+mod step_kind;
 pub mod tag;
 mod undo;
 mod view;
@@ -40,15 +41,18 @@ pub use id::{
     BootId, ClusterUid, DeletionId, DevT, FileId, FsUuid, IdError, OperationId, PoolUuid,
     SUBVOLUME_NAME, UNFINISHED_PREFIX, VolumeUuid, image_name, quarantine_name, unfinished_name,
 };
-pub use intent::{Intent, PoolIntent, PoolPlace, Sharing, Wipe};
+pub use intent::{Intent, Leftover, PoolIntent, PoolPlace, Sharing, Wipe};
 pub use kernel::Kernel;
 pub use pool::{POOL_FILE_NAME, PoolFile, PoolFileError, PoolFileReading, PoolView, QuotaView};
-pub use proof::{Claimed, DeletionProof, DeletionStamp, PvReading};
+pub use proof::{
+    Claimed, DeletionProof, DeletionStamp, OrphanReading, PersonsWord, PvReading,
+};
 pub use refusal::{
     Class, FormatRefusal, InUse, PoolRefusal, ProofRefusal, Refusal, RequestRefusal, TagRefusal,
     UseRefusal,
 };
 pub use step::{BindOptions, DeviceRef, FREEZE_LIMIT, FormatGuard, Grown, Step, SubvolumeCopy};
+pub use step_kind::StepKind;
 pub use tag::{HostObject, HostState, Latch, StageState, Tag, TagError};
 pub use undo::undo;
 pub use view::{

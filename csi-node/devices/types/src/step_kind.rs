@@ -1,0 +1,90 @@
+//! The kinds of step as a closed list with a word for each: for metrics, and for the names of fault points. What a step
+//! does is said in [`crate::Step`].
+
+use std::fmt;
+
+use crate::Step;
+
+/// One line a kind: a new step that is not here does not compile, and what is here is in the list.
+macro_rules! kinds {
+    ($($kind:ident => $word:literal,)*) => {
+        /// Which step, without its particulars.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum StepKind {
+            $(#[doc = concat!("[`Step::", stringify!($kind), "`]")] $kind,)*
+        }
+
+        impl StepKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// The word for it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $word,)*
+                }
+            }
+        }
+
+        impl Step {
+            /// Which step it is.
+            #[must_use]
+            pub const fn kind(&self) -> StepKind {
+                match self {
+                    $(Self::$kind { .. } => StepKind::$kind,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    AllocateImage => "allocate-image",
+    CloneImage => "clone-image",
+    FreezeFilesystem => "freeze-filesystem",
+    ThawFilesystem => "thaw-filesystem",
+    EndFreeze => "end-freeze",
+    SyncDevice => "sync-device",
+    CreateSubvolume => "create-subvolume",
+    SnapshotSubvolumes => "snapshot-subvolumes",
+    LimitSubvolume => "limit-subvolume",
+    RemoveSubvolume => "remove-subvolume",
+    RemoveUnfinishedSubvolume => "remove-unfinished-subvolume",
+    EnableQuota => "enable-quota",
+    SyncDir => "sync-dir",
+    WriteState => "write-state",
+    WriteLatch => "write-latch",
+    WriteStage => "write-stage",
+    GrowImage => "grow-image",
+    AttachLoop => "attach-loop",
+    SetAutoclear => "set-autoclear",
+    ResizeLoop => "resize-loop",
+    MakeFilesystem => "make-filesystem",
+    CheckFilesystem => "check-filesystem",
+    GrowOffline => "grow-offline",
+    MountFilesystem => "mount-filesystem",
+    MakeLayout => "make-layout",
+    MakeTarget => "make-target",
+    BindMount => "bind-mount",
+    BindDevice => "bind-device",
+    GrowFilesystem => "grow-filesystem",
+    ProveSize => "prove-size",
+    Unmount => "unmount",
+    RemoveTarget => "remove-target",
+    DetachLoop => "detach-loop",
+    MarkQuarantined => "mark-quarantined",
+    RenameToQuarantine => "rename-to-quarantine",
+    EraseImage => "erase-image",
+    RemoveImage => "remove-image",
+    RemoveUnfinished => "remove-unfinished",
+    WipeSignatures => "wipe-signatures",
+    MakePoolDirectory => "make-pool-directory",
+    WritePoolFile => "write-pool-file",
+}
+
+impl fmt::Display for StepKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
