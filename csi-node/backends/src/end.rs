@@ -1,9 +1,8 @@
 //! Delete, and everything else that ends or changes a host object's life, on every backend. Destroys only with a proof in hand or in the tag (I1).
 
 use terrace_device_types::{
-    ClusterUid, DeletionId, DeletionProof, Erase, Form, HostState, InUse, Latch, Opened,
-    ProofRefusal, Refusal, StageState, Step, TagRefusal, UseRefusal, View, VolumeUuid,
-    quarantine_name,
+    ClusterUid, DeletionId, DeletionProof, Erase, Form, HostState, InUse, Opened, ProofRefusal,
+    Refusal, StageState, Step, TagRefusal, UseRefusal, View, VolumeUuid, quarantine_name,
 };
 
 use crate::check::{self, OurImage};
@@ -39,20 +38,8 @@ pub(crate) fn plan_delete(
     Ok(steps)
 }
 
-/// Finishes what a proven deletion began.
-pub(crate) fn plan_purge(erase: Erase, view: &View) -> Result<Vec<Step>, Refusal> {
-    let Some(image) = &view.volume.image else { return Ok(Vec::new()) };
-    let volume = check::validate_tag(image)?.tag.volume;
-    let Some(ours) = find_in_own_pool(volume, view)? else { return Ok(Vec::new()) };
-    match &ours.tag.state {
-        HostState::Quarantined { deletion } => plan_removal(ours, deletion, erase, view),
-        HostState::Creating | HostState::Ready | HostState::Retained => {
-            Err(ours.wrong_state("purge"))
-        }
-    }
-}
-
-fn plan_removal(
+/// From the mark in the tag to the last entry of the directory.
+pub(crate) fn plan_removal(
     ours: OurImage<'_>,
     deletion: &DeletionId,
     erase: Erase,
@@ -91,7 +78,7 @@ fn find_in_own_pool(volume: VolumeUuid, view: &View) -> Result<Option<OurImage<'
 }
 
 /// Mounted, staged under this boot, or open: somebody would lose it under his hands. So would somebody of whom we do not know.
-fn refuse_if_used(ours: OurImage<'_>, view: &View) -> Result<(), Refusal> {
+pub(crate) fn refuse_if_used(ours: OurImage<'_>, view: &View) -> Result<(), Refusal> {
     let by = match (&ours.tag.stage, view.volume_mounts().next(), view.volume.opened) {
         (_, Some(mount), _) => InUse::Mounted { at: mount.at.clone() },
         (StageState::At { boot, target }, None, _) if *boot == view.boot => {
@@ -102,31 +89,6 @@ fn refuse_if_used(ours: OurImage<'_>, view: &View) -> Result<(), Refusal> {
         (_, None, Opened::ByNobody) => return Ok(()),
     };
     Err(UseRefusal::StillInUse { volume: ours.tag.volume, by }.into())
-}
-
-/// Takes back what was only begun. A copy has its source's latch from the start, a subvolume its own.
-pub(crate) fn plan_abandon(
-    volume: VolumeUuid,
-    cluster: &ClusterUid,
-    view: &View,
-) -> Result<Vec<Step>, Refusal> {
-    check::validate_pool(&view.pool, cluster)?;
-    let Some(ours) = check::find_object(&view.volume, volume, cluster)? else {
-        return Ok(Vec::new());
-    };
-    let unformatted = match ours.image.form {
-        Form::Image => ours.tag.latch == Latch::None || ours.tag.source.is_some(),
-        Form::Subvolume(_) => true,
-    };
-    let unused = ours.tag.state == HostState::Creating
-        && unformatted
-        && ours.tag.stage == StageState::Never
-        && view.volume.attached.is_none();
-    if !unused {
-        return Err(ours.wrong_state("abandon"));
-    }
-    refuse_if_used(ours, view)?;
-    Ok(vec![remove_unfinished(ours), Step::SyncDir { dir: view.pool.dir.clone() }])
 }
 
 /// The step that takes a host object back of which nobody has seen anything yet.

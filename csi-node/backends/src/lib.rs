@@ -19,6 +19,7 @@ mod planner;
 mod pool;
 mod publish;
 mod staging;
+mod sweep;
 
 pub use terrace_device_types::BackendKind;
 use terrace_device_types::{

@@ -10,7 +10,7 @@ use terrace_device_types::{
 };
 
 use crate::pool::{self, Ground};
-use crate::{copying, end, publish, staging};
+use crate::{copying, end, publish, staging, sweep};
 
 /// What is asked of a new volume.
 pub(crate) struct Creation<'a> {
@@ -121,8 +121,9 @@ pub(crate) fn plan(
         }
         Intent::Unpublish { target } => publish::plan_unpublish(target, view),
         Intent::Delete { volume, proof, erase } => end::plan_delete(*volume, proof, *erase, view),
-        Intent::Purge { erase } => end::plan_purge(*erase, view),
-        Intent::Abandon { volume, cluster } => end::plan_abandon(*volume, cluster, view),
+        Intent::Sweep { volume, cluster, leftover } => {
+            sweep::plan_sweep(*volume, cluster, leftover, view)
+        }
         Intent::Retain { volume, cluster } => end::plan_retain(*volume, cluster, view),
         Intent::Adopt { volume, cluster } => end::plan_adopt(*volume, cluster, view),
     }

@@ -16,7 +16,7 @@ use terrace_crds::volume::{FsType as WireFs, VolumeMode as WireMode};
 use terrace_crds::{Size, StorageNode, StorageVolume};
 use terrace_device_types::{
     Access, Allocation, Bytes, Claimed, DeletionProof, DeletionStamp, Erase, FsType, HostState,
-    Intent, Latch, ProofRefusal, Step, Tag, TagReading, VolumeMode, VolumeUuid, undo,
+    Intent, Latch, Leftover, ProofRefusal, Step, Tag, TagReading, VolumeMode, VolumeUuid, undo,
 };
 use terrace_plan::effect::ObjectRef;
 
@@ -227,14 +227,15 @@ pub(crate) fn sweep(node: &mut Node, api: &Api, luck: Luck, rng: &mut Rng, ledge
     for tag in tags {
         let (volume, cluster) = (tag.volume, node.cluster.clone());
         let is_known = known.contains(&volume.to_string());
-        let intent = match tag.state {
+        let leftover = match tag.state {
             // Its proof is in its tag, whatever an API server that was put back says of it.
-            HostState::Quarantined { .. } => Intent::Purge { erase: Erase::No },
+            HostState::Quarantined { deletion } => Leftover::Quarantined { deletion },
             HostState::Creating if !is_known && !api.pvs.contains_key(&tag.name) => {
-                Intent::Abandon { volume, cluster }
+                Leftover::Unfinished
             }
             HostState::Creating | HostState::Ready | HostState::Retained => continue,
         };
+        let intent = Intent::Sweep { volume, cluster, leftover };
         run(node, &intent, volume, luck, rng, ledger);
     }
 }

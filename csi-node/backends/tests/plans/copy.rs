@@ -2,8 +2,8 @@
 
 use terrace_backends::{Backend, FileBackend};
 use terrace_device_types::{
-    Access, Bytes, FsType, HostObject, HostState, Intent, Kernel, Latch, Opened, StageState,
-    TagReading, VolumeMode,
+    Access, Bytes, FsType, HostObject, HostState, Intent, Kernel, Latch, Leftover, Opened,
+    StageState, TagReading, VolumeMode,
 };
 
 use crate::golden::{EXT4, STAGING, XFS, after, check, publish, stage, unstage};
@@ -96,12 +96,9 @@ fn copying_again() {
     let mut retained = clone;
     retained.object.image_mut().tag.state = HostState::Retained;
     check("copy-again-retained", GIB, &retained);
-    let abandon = |pair: &Pair| {
-        let (volume, cluster) = (copied(), crate::world::cluster());
-        let intent = Intent::Abandon { volume, cluster };
-        FileBackend.plan(&intent, &pair.view())
-    };
-    crate::golden::check("copy-begun-and-abandoned", abandon(&begun));
+    let (volume, cluster, leftover) = (copied(), crate::world::cluster(), Leftover::Unfinished);
+    let sweep = Intent::Sweep { volume, cluster, leftover };
+    crate::golden::check("copy-begun-and-swept", FileBackend.plan(&sweep, &begun.view()));
 }
 
 #[test]

@@ -263,13 +263,9 @@ fn deleting() {
     let mut quarantined = world.clone();
     let deletion = "deletion-1".parse().unwrap();
     quarantined.image_mut().tag.state = HostState::Quarantined { deletion };
-    check_volume("i1-purge", &Intent::Purge { erase: Erase::Zeros }, &quarantined.view());
     check_volume("i1-stage-quarantined", &stage(XFS), &quarantined.view());
-    check_volume("i1-purge-in-service", &Intent::Purge { erase: Erase::No }, &world.view());
     let retain = Intent::Retain { volume: volume(), cluster: cluster() };
     check_volume("i1-retain", &retain, &world.view());
-    let abandon = Intent::Abandon { volume: volume(), cluster: cluster() };
-    check_volume("i1-abandon-in-service", &abandon, &world.view());
 }
 
 fn disk(signature: Signature) -> DeviceView {

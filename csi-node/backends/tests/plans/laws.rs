@@ -6,7 +6,7 @@ use proptest::prelude::{
 use terrace_backends::backend;
 use terrace_device_types::{
     Access, Allocation, BackendKind, Bytes, Claimed, DeletionProof, DeletionStamp, Erase, FsType,
-    HostState, Intent, Latch, PvReading, Sharing, Step, StepDone, VolumeMode,
+    HostState, Intent, Latch, Leftover, PvReading, Sharing, Step, StepDone, VolumeMode,
 };
 
 use crate::world::{Content, Inside, World, cluster, volume};
@@ -29,8 +29,8 @@ enum Verb {
     Publish { path: u8 },
     Unpublish { path: u8 },
     Delete { erase: Erase },
-    Purge,
-    Abandon,
+    SweepQuarantined,
+    SweepUnfinished,
     Retain,
     Adopt,
 }
@@ -51,8 +51,8 @@ fn verbs() -> impl Strategy<Value = Verb> {
         3 => path.clone().prop_map(|path| Verb::Publish { path }),
         2 => path.prop_map(|path| Verb::Unpublish { path }),
         1 => prop_oneof![Just(Erase::No), Just(Erase::Zeros)].prop_map(|erase| Verb::Delete { erase }),
-        1 => Just(Verb::Purge),
-        1 => Just(Verb::Abandon),
+        1 => Just(Verb::SweepQuarantined),
+        1 => Just(Verb::SweepUnfinished),
         1 => Just(Verb::Retain),
         1 => Just(Verb::Adopt),
     ]
@@ -124,8 +124,11 @@ fn intent(verb: Verb, mode: VolumeMode, world: &mut World) -> Option<Intent> {
             world.proven = true;
             Intent::Delete { volume, proof, erase }
         }
-        Verb::Purge => Intent::Purge { erase: Erase::No },
-        Verb::Abandon => Intent::Abandon { volume, cluster },
+        Verb::SweepQuarantined => {
+            let leftover = Leftover::Quarantined { deletion: "deletion-1".parse().unwrap() };
+            Intent::Sweep { volume, cluster, leftover }
+        }
+        Verb::SweepUnfinished => Intent::Sweep { volume, cluster, leftover: Leftover::Unfinished },
         Verb::Retain => Intent::Retain { volume, cluster },
         Verb::Adopt => Intent::Adopt { volume, cluster },
     })
@@ -185,12 +188,14 @@ fn assert_destroys_only_when_asked(intent: &Intent, steps: &[Step]) {
     });
     let takes_back = steps.iter().any(|step| matches!(step, Step::RemoveUnfinished { .. }));
     assert!(!marks || matches!(intent, Intent::Delete { .. }), "{intent:?}");
-    assert!(!ends || matches!(intent, Intent::Delete { .. } | Intent::Purge { .. }), "{intent:?}");
-    assert!(!takes_back || matches!(intent, Intent::Abandon { .. }), "{intent:?}");
+    let sweeps = |what: fn(&Leftover) -> bool| matches!(intent, Intent::Sweep { leftover, .. } if what(leftover));
+    let of_proven = sweeps(|leftover| matches!(leftover, Leftover::Quarantined { .. }));
+    let of_unfinished = sweeps(|leftover| matches!(leftover, Leftover::Unfinished));
+    assert!(!ends || of_proven || matches!(intent, Intent::Delete { .. }), "{intent:?}");
+    assert!(!takes_back || of_unfinished, "{intent:?}");
     // A making may begin anew with what a removal left of an earlier one.
     let anew = steps.iter().any(|step| matches!(step, Step::RemoveUnfinishedSubvolume { .. }));
-    let may = matches!(intent, Intent::Abandon { .. } | Intent::Create { .. });
-    assert!(!anew || may, "{intent:?}");
+    assert!(!anew || of_unfinished || matches!(intent, Intent::Create { .. }), "{intent:?}");
 }
 
 fn live(mut world: World, mode: VolumeMode, events: &[Event]) {

@@ -12,4 +12,5 @@ mod pair;
 mod subvolume;
 mod subvolume_golden;
 mod subvolume_laws;
+mod sweep;
 mod world;

@@ -69,8 +69,6 @@ fn making_a_subvolume() {
     tell("create-begun-before-a-crash", &create(BTRFS, Bytes::gib(1)), &begun);
     begun.image_mut().inside = Inside::Subvolume { there: false, read_only: false };
     tell("create-taken-back-in-part", &create(BTRFS, Bytes::gib(1)), &begun);
-    let abandon = Intent::Abandon { volume: volume(), cluster: cluster() };
-    tell("abandon", &abandon, &begun);
     for (name, quota) in [("off", QuotaView::Off), ("simple", QuotaView::Simple)] {
         let mut world = World::on_btrfs();
         world.pool.quota = quota;

@@ -143,6 +143,12 @@ impl fmt::Display for DeletionId {
     }
 }
 
+impl From<Uuid> for DeletionId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid.as_hyphenated().to_string())
+    }
+}
+
 impl FromStr for DeletionId {
     type Err = IdError;
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    Access, Allocation, Bytes, ClusterUid, DeletionProof, DeviceView, Erase, HostObject,
-    OperationId, PoolFile, VolumeMode, VolumeUuid,
+    Access, Allocation, Bytes, ClusterUid, DeletionId, DeletionProof, DeviceView, Erase,
+    HostObject, OperationId, PoolFile, VolumeMode, VolumeUuid,
 };
 
 /// What is asked for one volume. The volume and the cluster are those of [`Intent`]'s caller; a host object of another is refused.
@@ -109,17 +109,14 @@ pub enum Intent {
         /// What happens to the bytes.
         erase: Erase,
     },
-    /// Finish the removal of an image whose proof is already written in its tag (`quarantined`).
-    Purge {
-        /// What happens to the bytes.
-        erase: Erase,
-    },
-    /// Take back an image that is still `creating` and was never formatted nor staged.
-    Abandon {
+    /// Remove what an earlier operation left behind.
+    Sweep {
         /// The volume.
         volume: VolumeUuid,
         /// The cluster.
         cluster: ClusterUid,
+        /// What it was found as, and must still be.
+        leftover: Leftover,
     },
     /// Its StorageVolume went without proof: keep it, marked `retained`.
     Retain {
@@ -135,6 +132,18 @@ pub enum Intent {
         /// The cluster.
         cluster: ClusterUid,
     },
+}
+
+/// What an earlier operation left behind. Nothing else is ever swept.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leftover {
+    /// Its proof is already written in its tag (`quarantined`): only its removal is left.
+    Quarantined {
+        /// The deletion its tag names.
+        deletion: DeletionId,
+    },
+    /// It is still `creating`, and was never formatted nor staged.
+    Unfinished,
 }
 
 /// How many Pods' paths a volume may be published at.
@@ -197,8 +206,7 @@ impl Intent {
             | Self::Publish { .. }
             | Self::Unpublish { .. }
             | Self::Delete { .. }
-            | Self::Purge { .. }
-            | Self::Abandon { .. }
+            | Self::Sweep { .. }
             | Self::Retain { .. }
             | Self::Adopt { .. } => None,
         }
@@ -216,8 +224,7 @@ impl Intent {
             | Self::Copy { .. }
             | Self::Grow { .. }
             | Self::Delete { .. }
-            | Self::Purge { .. }
-            | Self::Abandon { .. }
+            | Self::Sweep { .. }
             | Self::Retain { .. }
             | Self::Adopt { .. } => None,
         }

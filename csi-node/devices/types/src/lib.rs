@@ -44,9 +44,7 @@ pub use id::{
 pub use intent::{Intent, Leftover, PoolIntent, PoolPlace, Sharing, Wipe};
 pub use kernel::Kernel;
 pub use pool::{POOL_FILE_NAME, PoolFile, PoolFileError, PoolFileReading, PoolView, QuotaView};
-pub use proof::{
-    Claimed, DeletionProof, DeletionStamp, OrphanReading, PersonsWord, PvReading,
-};
+pub use proof::{Claimed, DeletionProof, DeletionStamp, OrphanReading, PersonsWord, PvReading};
 pub use refusal::{
     Class, FormatRefusal, InUse, PoolRefusal, ProofRefusal, Refusal, RequestRefusal, TagRefusal,
     UseRefusal,

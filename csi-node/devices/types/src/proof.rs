@@ -1,4 +1,5 @@
-//! The proof of invariant I1. A [`DeletionProof`] is the only key to the steps that destroy, and [`DeletionProof::check`] is the only way to get one.
+//! The proof of invariant I1. A [`DeletionProof`] is the only key to the steps that destroy, and [`DeletionProof::check`] and
+//! [`DeletionProof::check_orphan`] are the only ways to get one.
 
 use crate::{ClusterUid, DeletionId, HostObject, ProofRefusal, Tag, VolumeUuid};
 
@@ -43,6 +44,29 @@ impl Claimed {
             Self::Snapshot => HostObject::Snapshot,
         }
     }
+}
+
+/// The word of a person who wants an orphan destroyed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonsWord {
+    /// The orphan.
+    pub volume: VolumeUuid,
+    /// The name it was made for: who knows it has looked at what is to go.
+    pub name: String,
+    /// The deletion.
+    pub id: DeletionId,
+}
+
+/// What the node's own quorum reads of everything that can name an orphan said. An error of any kind is not a reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrphanReading {
+    /// Nothing does.
+    Unclaimed,
+    /// Something does.
+    Claimed {
+        /// What, for people.
+        by: String,
+    },
 }
 
 /// Proof that this volume (or snapshot) may be destroyed.
@@ -91,6 +115,38 @@ impl DeletionProof {
             }
         }
         Ok(Self { volume, id: id.clone() })
+    }
+
+    /// Weighs a person's word for the end of an orphan: it names this object by UUID and name, the host object's tag is of both and of this cluster, and nothing in
+    /// the API names it.
+    /// That nobody has it open is proven when the steps are planned and again when they run.
+    ///
+    /// # Errors
+    /// The first piece that is missing.
+    pub fn check_orphan(
+        word: &PersonsWord,
+        cluster: &ClusterUid,
+        reading: &OrphanReading,
+        tag: &Tag,
+    ) -> Result<Self, ProofRefusal> {
+        let PersonsWord { volume, name, id } = word;
+        let volume = *volume;
+        if tag.volume != volume {
+            return Err(ProofRefusal::TagOfAnother { volume, tagged: tag.volume });
+        }
+        if tag.cluster != *cluster {
+            return Err(ProofRefusal::OtherCluster { volume, cluster: tag.cluster.clone() });
+        }
+        if tag.name != *name {
+            let (tagged, said) = (tag.name.clone(), name.clone());
+            return Err(ProofRefusal::OtherName { volume, tagged, said });
+        }
+        match reading {
+            OrphanReading::Unclaimed => Ok(Self { volume, id: id.clone() }),
+            OrphanReading::Claimed { by } => {
+                Err(ProofRefusal::StillClaimed { volume, by: by.clone() })
+            }
+        }
     }
 
     /// The volume it is about.

@@ -82,3 +82,27 @@ fn i1_a_snapshot_needs_its_stamp_and_a_tag_that_says_snapshot() {
         assert!(matches!(crossed, Err(ProofRefusal::OtherObject { .. })), "{crossed:?}");
     }
 }
+
+#[test]
+fn i1_an_orphan_needs_a_word_that_knows_it_and_nothing_that_names_it() {
+    let word = |volume: &str, name: &str| PersonsWord {
+        volume: volume.parse().unwrap(),
+        name: name.into(),
+        id: "d-1".parse().unwrap(),
+    };
+    let check = |word: &PersonsWord, reading: &OrphanReading, tag: &Tag| {
+        DeletionProof::check_orphan(word, &"c-1".parse().unwrap(), reading, tag)
+    };
+    let (free, ours) = (OrphanReading::Unclaimed, tag(ONE, "c-1"));
+    let proof = check(&word(ONE, "pvc-1"), &free, &ours).unwrap();
+    assert_eq!((proof.volume(), proof.id().as_str()), (ours.volume, "d-1"));
+    let refused = check(&word(TWO, "pvc-1"), &free, &ours);
+    assert!(matches!(refused, Err(ProofRefusal::TagOfAnother { .. })), "{refused:?}");
+    let refused = check(&word(ONE, "pvc-2"), &free, &ours);
+    assert!(matches!(refused, Err(ProofRefusal::OtherName { .. })), "{refused:?}");
+    let refused = check(&word(ONE, "pvc-1"), &free, &tag(ONE, "c-2"));
+    assert!(matches!(refused, Err(ProofRefusal::OtherCluster { .. })), "{refused:?}");
+    let claimed = OrphanReading::Claimed { by: "PersistentVolume pvc-1".into() };
+    let refused = check(&word(ONE, "pvc-1"), &claimed, &ours).unwrap_err().to_string();
+    assert!(refused.starts_with("PersistentVolume pvc-1 still names"), "{refused}");
+}

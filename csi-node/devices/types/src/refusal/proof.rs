@@ -61,6 +61,26 @@ pub enum ProofRefusal {
         /// Its reclaim policy.
         reclaim: String,
     },
+    /// A person named it by another name than its tag does.
+    #[error(
+        "the host object {volume} was made for {tagged}, not for {said:?}: nothing is destroyed"
+    )]
+    OtherName {
+        /// The UUID.
+        volume: VolumeUuid,
+        /// The name in its tag.
+        tagged: String,
+        /// The name given.
+        said: String,
+    },
+    /// It is no orphan.
+    #[error("{by} still names the host object {volume}: nothing is destroyed")]
+    StillClaimed {
+        /// The UUID.
+        volume: VolumeUuid,
+        /// What does.
+        by: String,
+    },
     /// A proof for another volume was handed in.
     #[error("the proof is for volume {proven}, not {volume}")]
     OfAnother {
@@ -89,6 +109,8 @@ impl ProofRefusal {
             | Self::OtherCluster { .. }
             | Self::PvStillThere { .. }
             | Self::OtherObject { .. }
+            | Self::OtherName { .. }
+            | Self::StillClaimed { .. }
             | Self::OtherDeletion { .. } => Class::Wait,
         }
     }
