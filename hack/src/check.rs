@@ -82,6 +82,8 @@ fn lints(paths: &Paths) -> Result<()> {
             "--quiet",
             "--workspace",
             "--all-targets",
+            "--features",
+            "terrace-node/faults,terrace-operator/faults",
             "--profile",
             "ci",
             "--",

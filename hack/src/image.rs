@@ -5,12 +5,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::oci::{Item, Layer, Start, filter_tar, write_archive};
 use crate::paths::Paths;
-use crate::run::{Progress, command, output, run};
+use crate::run::{Progress, command, output, run, succeeds};
 use crate::tools::Tools;
 
 /// Our programs, in /usr/bin of the image.
@@ -24,8 +24,41 @@ const SIDECARS: [(&str, &str); 4] = [
     ("snapshot-controller", "v8.7.0"),
 ];
 
-/// The name of our image in the rig.
-pub(crate) const REFERENCE: &str = "localhost/terrace:dev";
+/// Those of [`PROGRAMS`] that have fault points in the crash image; each is built there under a name of its own, so that no
+/// other build finds it in place of the product.
+const CRASHING: [&str; 2] = ["terrace-operator", "terrace-node"];
+
+/// Which of our images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ours {
+    /// What is released.
+    Product,
+    /// The same programs built with feature `faults`.
+    Crash,
+}
+
+impl Ours {
+    /// Its tag in the rig.
+    pub(crate) const fn tag(self) -> &'static str {
+        match self {
+            Self::Product => "dev",
+            Self::Crash => "crash",
+        }
+    }
+
+    /// Its name in the rig.
+    pub(crate) fn reference(self) -> String {
+        format!("localhost/terrace:{}", self.tag())
+    }
+
+    /// The file of one of [`PROGRAMS`].
+    fn program(self, paths: &Paths, name: &str) -> PathBuf {
+        match self {
+            Self::Crash if CRASHING.contains(&name) => paths.ours(&format!("{name}-crash")),
+            Self::Crash | Self::Product => paths.ours(name),
+        }
+    }
+}
 
 /// Debian packages of our image. xfsprogs wants python3 for one script; it is trimmed.
 const BASE_PACKAGES: &str = "btrfs-progs,coreutils,dash,e2fsprogs,mount,util-linux,xfsprogs";
@@ -87,6 +120,7 @@ pub(crate) fn product_images(
     paths: &Paths,
     tools: &Tools,
     progress: &Progress,
+    ours: Ours,
 ) -> Result<Vec<Archive>> {
     let mut archives = Vec::new();
     for (program, version) in SIDECARS {
@@ -103,7 +137,7 @@ pub(crate) fn product_images(
             &start,
         )?);
     }
-    archives.push(terrace_image(paths, progress, REFERENCE)?);
+    archives.push(terrace_image(paths, progress, ours, &ours.reference())?);
     Ok(archives)
 }
 
@@ -111,10 +145,20 @@ pub(crate) fn product_images(
 pub(crate) fn terrace_image(
     paths: &Paths,
     progress: &Progress,
+    ours: Ours,
     reference: &str,
 ) -> Result<Archive> {
-    let from: Vec<(String, PathBuf)> =
-        PROGRAMS.iter().map(|name| (format!("usr/bin/{name}"), paths.ours(name))).collect();
+    for name in CRASHING {
+        let program = ours.program(paths, name);
+        // What a product does not have, it does not know; nothing else makes it end with 0 there.
+        let has_points = succeeds(&mut command(&program, ["faults", "list"]));
+        if has_points != (ours == Ours::Crash) {
+            let not = if has_points { "" } else { "not " };
+            bail!("{} was {not}built with fault points: no image {reference}", program.display());
+        }
+    }
+    let program = |name: &&str| (format!("usr/bin/{name}"), ours.program(paths, name));
+    let from: Vec<(String, PathBuf)> = PROGRAMS.iter().map(program).collect();
     on_base(paths, progress, reference, &from, &["/usr/bin/terrace-node", "--help"])
 }
 
@@ -139,11 +183,23 @@ fn on_base(
     ensure(paths, progress, reference, Some(base), &items, &start)
 }
 
-/// Builds our programs in the one profile.
-pub(crate) fn build_programs(paths: &Paths, progress: &Progress) -> Result<()> {
-    progress.say("cargo build of the programs");
+/// Builds our programs in the one profile. Those of the crash image share folder and dependencies with the product: three
+/// crates of ours are compiled once more, and neither build makes the other stale.
+pub(crate) fn build_programs(paths: &Paths, progress: &Progress, ours: Ours) -> Result<()> {
     let mut build = command("cargo", ["build", "--quiet", "--profile", "ci"]);
     build.args(PROGRAMS.iter().flat_map(|name| ["-p", name]));
+    match ours {
+        Ours::Product => progress.say("cargo build of the programs"),
+        Ours::Crash => {
+            progress.say("cargo build of the programs with fault points");
+            let features = CRASHING.map(|name| format!("{name}/faults")).join(",");
+            let bins = PROGRAMS.map(|name| match CRASHING.contains(&name) {
+                true => format!("--bin={name}-crash"),
+                false => format!("--bin={name}"),
+            });
+            build.arg("--features").arg(features).args(bins);
+        }
+    }
     run(build.current_dir(&paths.repo).env("CARGO_TARGET_DIR", &paths.target))
 }
 

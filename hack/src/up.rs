@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cluster::{self, Extent};
 use crate::down;
-use crate::image::{self, Archive};
+use crate::image::{self, Archive, Ours};
 use crate::kinds;
 use crate::parts::kubectl;
 use crate::paths::Paths;
@@ -30,6 +30,20 @@ pub(crate) enum Content {
     Product,
     /// The same, with our programs as they lie in the target folder.
     ProductAsBuilt,
+    /// As `Product`, with our programs' fault points compiled in.
+    #[allow(dead_code, reason = "hack/crash begins it")]
+    Crash,
+}
+
+impl Content {
+    /// Which of our images it has, if any.
+    const fn ours(self) -> Option<Ours> {
+        match self {
+            Self::Test => None,
+            Self::Product | Self::ProductAsBuilt => Some(Ours::Product),
+            Self::Crash => Some(Ours::Crash),
+        }
+    }
 }
 
 /// Arguments of `hack/up`.
@@ -89,17 +103,10 @@ impl Up {
             (false, true) => Content::ProductAsBuilt,
             (false, false) => Content::Product,
         };
-        let images = images(paths, progress, content)?;
-        cluster::start(paths, &tools, progress, Extent::Node, &images)?;
+        bring_up(paths, &tools, progress, content, &helm)?;
         if only_cluster {
             return tell(paths, "a node without Terrace");
         }
-        progress.say("installing the chart");
-        kinds::apply(paths, &tools)?;
-        let mut rig_helm = helm_command(paths, &tools)?;
-        rig_helm.arg("--kubeconfig").arg(paths.kubeconfig());
-        install(&mut rig_helm, paths, &[of_rig(), restart_on_new_image(&images), helm].concat())?;
-        progress.say("Terrace is installed");
         if no_example {
             return tell(paths, "Terrace without the example");
         }
@@ -133,16 +140,39 @@ impl Down {
     }
 }
 
+/// The rig with this content, and Terrace installed where there is any; more values for the chart come last. The caller
+/// holds [`lock`].
+pub(crate) fn bring_up(
+    paths: &Paths,
+    tools: &Tools,
+    progress: &Progress,
+    content: Content,
+    helm: &[String],
+) -> Result<()> {
+    let images = images(paths, progress, content)?;
+    cluster::start(paths, tools, progress, Extent::Node, &images)?;
+    let Some(ours) = content.ours() else { return Ok(()) };
+    progress.say("installing the chart");
+    kinds::apply(paths, tools)?;
+    let mut rig_helm = helm_command(paths, tools)?;
+    rig_helm.arg("--kubeconfig").arg(paths.kubeconfig());
+    let tag = ["--set-string".to_owned(), format!("image.tag={}", ours.tag())].to_vec();
+    let values = [of_rig(), tag, restart_on_new_image(&images, ours), helm.to_vec()];
+    install(&mut rig_helm, paths, &values.concat())?;
+    progress.say("Terrace is installed");
+    Ok(())
+}
+
 /// Builds programs and images that are missing or changed.
 pub(crate) fn images(paths: &Paths, progress: &Progress, content: Content) -> Result<Vec<Archive>> {
     let mut archives = image::test_images(paths, progress)?;
+    let Some(ours) = content.ours() else { return Ok(archives) };
     match content {
-        Content::Test => return Ok(archives),
-        Content::Product => image::build_programs(paths, progress)?,
-        Content::ProductAsBuilt => {}
+        Content::Product | Content::Crash => image::build_programs(paths, progress, ours)?,
+        Content::ProductAsBuilt | Content::Test => {}
     }
     tools::ensure_sidecars(paths, progress)?;
-    archives.extend(image::product_images(paths, &Tools::locate(paths)?, progress)?);
+    archives.extend(image::product_images(paths, &Tools::locate(paths)?, progress, ours)?);
     Ok(archives)
 }
 
@@ -175,8 +205,9 @@ pub(crate) fn helm_command(paths: &Paths, tools: &Tools) -> Result<Command> {
 }
 
 /// The tag stays the same when the image changes, so the digest goes into an annotation of the Pods.
-fn restart_on_new_image(images: &[Archive]) -> Vec<String> {
-    let ours = images.iter().find(|image| image.reference == image::REFERENCE);
+fn restart_on_new_image(images: &[Archive], ours: Ours) -> Vec<String> {
+    let reference = ours.reference();
+    let ours = images.iter().find(|image| image.reference == reference);
     let set = |part: &str, digest: &str| {
         ["--set-string".to_owned(), format!("{part}.podAnnotations.image={digest}")]
     };

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::image::{self, Archive};
+use crate::image::{self, Archive, Ours};
 use crate::paths::Paths;
 use crate::run::{Progress, command, output, run};
 
@@ -32,9 +32,9 @@ impl Previous {
         let previous = Paths { target: repo.join("target"), repo, ..paths.clone() };
         unpack(paths, &previous, &commit)?;
         progress.say(format!("release {commit}: minutes the first time"));
-        image::build_programs(&previous, progress)?;
+        image::build_programs(&previous, progress, Ours::Product)?;
         let reference = format!("localhost/terrace:{TAG}");
-        let image = image::terrace_image(&previous, progress, &reference)?;
+        let image = image::terrace_image(&previous, progress, Ours::Product, &reference)?;
         Ok(Self { paths: previous, commit, image })
     }
 }
