@@ -6,14 +6,20 @@ mod copy;
 pub mod deletion;
 pub mod desired;
 pub mod events;
+pub mod evidence;
 pub mod node;
 pub mod node_status;
+pub mod objects;
+pub mod orphans;
 mod owner;
 pub mod pool;
 pub mod pool_plan;
 pub mod report;
 pub mod room;
 pub mod snapshot;
+pub mod stock;
+pub mod sweep;
+pub mod sweep_plan;
 pub mod usage;
 pub mod usage_watch;
 pub mod verdict;
@@ -21,15 +27,22 @@ pub mod volume;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use terrace_crds::condition::Verdict;
 use terrace_device_types::{Allocation, BackendKind, PoolUuid, VolumeUuid};
 use tokio::sync::Notify;
 
 use crate::context::Context;
 use api::ApiServer;
 use events::Events;
+use objects::Objects;
+use sweep_plan::FirstSeen;
 use usage::{Pressure, Reported};
+
+/// How long what an operation left behind must have been left before the sweeper takes it, unless a flag says otherwise.
+const SWEEP_AFTER: Duration = Duration::from_secs(600);
 
 /// What a StoragePool says about its volumes here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,14 +79,22 @@ pub struct Agent {
     pub node: String,
     /// Use from which a volume is under pressure, in percent.
     pub pressure_percent: u8,
+    /// How long what an operation left behind must have been left before the sweeper takes it.
+    pub sweep_after: Duration,
+    /// The objects of this node, as they are watched.
+    pub objects: Arc<Objects>,
     /// Something changed that StorageNode shows.
     pub dirty: Notify,
+    /// What operations left behind changed.
+    pub leftovers_turned: Notify,
     /// A pool came into service or went out of it: every snapshot is looked at again.
     pub pools_turned: Notify,
     facts: Mutex<BTreeMap<PoolUuid, PoolFacts>>,
     seen: Mutex<BTreeMap<String, Seen>>,
     tries: Mutex<BTreeMap<String, u32>>,
     removed: Mutex<BTreeSet<VolumeUuid>>,
+    leftovers: Mutex<FirstSeen>,
+    swept: Mutex<Option<Verdict>>,
 }
 
 impl Agent {
@@ -92,13 +113,24 @@ impl Agent {
             events,
             node,
             pressure_percent,
+            sweep_after: SWEEP_AFTER,
+            objects: Arc::default(),
             dirty: Notify::new(),
+            leftovers_turned: Notify::new(),
             pools_turned: Notify::new(),
             facts: Mutex::default(),
             seen: Mutex::default(),
             tries: Mutex::default(),
             removed: Mutex::default(),
+            leftovers: Mutex::default(),
+            swept: Mutex::default(),
         }
+    }
+
+    /// The same agent, whose sweeper waits so long.
+    #[must_use]
+    pub fn sweeping_after(self, sweep_after: Duration) -> Self {
+        Self { sweep_after, ..self }
     }
 
     /// What is known of the StoragePools by their UUID here.
@@ -114,6 +146,16 @@ impl Agent {
     /// How often each pass failed in a row, by kind and name.
     pub fn tries(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
         self.tries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What operations left behind, and since when.
+    pub fn leftovers(&self) -> MutexGuard<'_, FirstSeen> {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the sweeper's last pass came to; `None` before the first.
+    pub fn swept(&self) -> MutexGuard<'_, Option<Verdict>> {
+        self.swept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Snapshots that were let go and that StorageNode may still list.

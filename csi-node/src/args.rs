@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 use terrace_crds::names;
+use terrace_crds::period::{Period, PeriodError};
 use terrace_telemetry::LogFormat;
 
 /// Where pools may lie unless the chart says otherwise.
@@ -39,6 +41,10 @@ pub struct Args {
     /// Use of bytes or inodes, in percent, from which a volume is under pressure.
     #[arg(long, default_value_t = 85, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub capacity_pressure_percent: u8,
+    /// How long what an operation left behind (a quarantined or unfinished host object that nothing names) must have been
+    /// left before it is removed, such as 10m.
+    #[arg(long, default_value = "10m", value_parser = parse_sweep_after)]
+    pub sweep_after: Duration,
     /// Operations that may run at once.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
@@ -51,6 +57,10 @@ pub struct Args {
     /// How log lines look.
     #[arg(long, value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
+}
+
+fn parse_sweep_after(text: &str) -> Result<Duration, PeriodError> {
+    text.parse::<Period>()?.duration()
 }
 
 impl Args {
@@ -95,7 +105,7 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
-    use super::{Args, Parser};
+    use super::{Args, Duration, Parser};
 
     fn args(more: &[&str]) -> Args {
         Args::parse_from([&["terrace-node", "--node-name", "n1"], more].concat())
@@ -134,6 +144,14 @@ mod tests {
         assert_eq!(args(&[]).volume_limit(4 << 30), 64);
         assert_eq!(args(&[]).volume_limit(1 << 50), 1024);
         assert_eq!(args(&["--max-volumes", "8"]).volume_limit(1 << 50), 8);
+    }
+
+    #[test]
+    fn what_is_left_behind_has_ten_minutes_unless_somebody_says_otherwise() {
+        assert_eq!(args(&[]).sweep_after, Duration::from_secs(600));
+        assert_eq!(args(&["--sweep-after", "5s"]).sweep_after, Duration::from_secs(5));
+        let odd = ["terrace-node", "--node-name", "n1", "--sweep-after", "soon"];
+        assert!(Args::try_parse_from(odd).is_err());
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! The node's HTTP pages: one listener on the Pod's loopback for people (`kubectl terrace` reaches it by
-//! port-forward), one with health and metrics only for the kubelet and Prometheus. It changes nothing.
+//! port-forward), one with health and metrics only for the kubelet and Prometheus. It changes nothing but what a person
+//! asks for in [`orphans`].
+
+pub mod orphans;
 
 use std::net::SocketAddr;
 

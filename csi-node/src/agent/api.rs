@@ -89,7 +89,11 @@ impl std::fmt::Debug for ApiServer {
 impl ApiServer {
     /// Through this client.
     #[must_use]
-    pub fn new(client: Client, faults: std::sync::Arc<dyn Faults<Point>>, metrics: Metrics) -> Self {
+    pub fn new(
+        client: Client,
+        faults: std::sync::Arc<dyn Faults<Point>>,
+        metrics: Metrics,
+    ) -> Self {
         Self { client, faults, metrics }
     }
 

@@ -1,6 +1,9 @@
 //! The end of a volume or snapshot (I1). The only place where a [`DeletionProof`] is made: from the stamp in the
 //! object, of a volume our own quorum read of the PersistentVolume, and the tag on the host object. Without proof the
-//! bytes stay, marked `retained`; while somebody has them open, they stay and the object waits.
+//! bytes stay, marked `retained`; while somebody has them open, they stay and the object waits. What has no object any
+//! more ends in [`orphan`].
+
+pub mod orphan;
 
 use std::time::Duration;
 

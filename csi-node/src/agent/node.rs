@@ -15,9 +15,8 @@ use tokio::sync::watch;
 
 use super::node_status::{Facts, plan_node_status};
 use super::pool::{self, Allowed};
-use super::{Agent, report};
+use super::{Agent, report, stock};
 use crate::host::{Facilities, Host};
-use crate::inventory::{self, Listing};
 
 /// Changes that come together are taken together.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -129,13 +128,18 @@ async fn pass(
     let devices: Vec<DeviceView> = state.devices.iter().map(|(_, probed)| probed.clone()).collect();
     let reports = pool::pass(agent, &pools, &state.labels, allowed, &devices, &there.pools).await;
     let Some(cluster) = agent.context.cluster() else { return Ok(()) };
-    let listing = list(agent).await?;
+    let stock = stock::take(agent).await?;
+    stock::note(agent, &stock);
+    let swept = agent.swept().clone();
+    let listing = &stock.listing;
     let facts = Facts {
         cluster: &cluster,
         facilities: &state.facilities,
         devices: &devices,
         pools: reports,
-        listing: &listing,
+        stock: &stock,
+        sweep_after: agent.sweep_after,
+        swept,
         journal_aside: state.journal_aside.as_deref(),
     };
     let status = plan_node_status(&facts, &there, Timestamp::now());
@@ -167,12 +171,6 @@ fn ready_pools(status: &StorageNodeStatus) -> Vec<String> {
     use terrace_crds::pool::PoolState;
     let ready = status.pools.iter().filter(|pool| pool.state == PoolState::Ready);
     ready.map(|pool| pool.name.clone()).collect()
-}
-
-async fn list(agent: &Agent) -> Result<Listing, super::volume::Error> {
-    let (pools, cluster) = (agent.context.pools.clone(), agent.context.cluster());
-    let Some(cluster) = cluster else { return Ok(Listing::default()) };
-    Ok(agent.context.look(move |host| inventory::list(host, &pools, &cluster)).await?)
 }
 
 /// Looks at the disks; what is on them is asked of blkid only when a disk came, went or changed (I8).

@@ -1,18 +1,22 @@
 //! What `StorageNode.status` says. Pure: what was found goes in, the whole status comes out.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use terrace_crds::condition::{Truth, Verdict};
 use terrace_crds::node::{
     Counts, Device, Facility, HostObjectKind, HostVolume, HostVolumeState, NodePool,
-    StorageNodeStatus,
+    ORPHANS_LISTED, Orphan, StorageNodeStatus,
 };
 use terrace_crds::pool::PoolState;
 use terrace_crds::volume::{FsType as WireFs, VolumeMode as WireMode};
-use terrace_crds::{ConditionType, Reason, Size};
+use terrace_crds::{ConditionType, Reason, Size, condition};
 use terrace_device_types::{
     ClusterUid, DeviceView, FsType, HostObject, HostState, ImageView, Signature, VolumeMode,
 };
 
+use super::orphans::plan_orphans;
+use super::stock::Stock;
 use crate::host::{Capability, Facilities};
 use crate::inventory::{Listing, Located};
 use crate::journal::KnownPool;
@@ -28,8 +32,12 @@ pub struct Facts<'a> {
     pub devices: &'a [DeviceView],
     /// What came of the pools.
     pub pools: Vec<NodePool>,
-    /// The host objects.
-    pub listing: &'a Listing,
+    /// The host objects, and which are claimed.
+    pub stock: &'a Stock,
+    /// When the sweeper takes what is left behind.
+    pub sweep_after: Duration,
+    /// What its last pass came to, if there was one in this run.
+    pub swept: Option<Verdict>,
     /// Where an unreadable journal was put aside in this run.
     pub journal_aside: Option<&'a str>,
 }
@@ -43,16 +51,23 @@ pub fn plan_node_status(
 ) -> StorageNodeStatus {
     let devices: Vec<Device> =
         facts.devices.iter().map(|view| device(view, &facts.pools)).collect();
-    let volumes = volumes(facts.listing, &there.volumes);
+    let volumes = volumes(&facts.stock.listing, &there.volumes);
     let ready = facts.pools.iter().filter(|pool| pool.state == PoolState::Ready).count();
+    let (orphans, orphan_count) = orphans(facts, there);
     let counts = Counts {
         pools: count(ready),
         volumes: count(volumes.len()),
         devices: count(devices.len()),
-        orphans: 0,
+        orphans: orphan_count,
     };
     let generation = there.conditions.iter().find_map(|condition| condition.observed_generation);
-    let condition = verdict(facts).against(&there.conditions, generation.unwrap_or(1), now);
+    let against =
+        |verdict: &Verdict| verdict.against(&there.conditions, generation.unwrap_or(1), now);
+    let swept = match &facts.swept {
+        Some(verdict) => Some(against(verdict)),
+        // Until its first pass in this run, what the last one of an earlier run came to.
+        None => condition::find(&there.conditions, ConditionType::Swept).cloned(),
+    };
     StorageNodeStatus {
         cluster_uid: Some(facts.cluster.to_string()),
         kernel: Some(facts.facilities.kernel.clone()),
@@ -60,9 +75,9 @@ pub fn plan_node_status(
         devices,
         pools: facts.pools.clone(),
         volumes,
-        orphans: Vec::new(),
+        orphans,
         facilities: facilities(facts.facilities),
-        conditions: vec![condition],
+        conditions: [against(&verdict(facts))].into_iter().chain(swept).collect(),
     }
 }
 
@@ -70,9 +85,21 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
+/// As many as there is place for, and how many there are. While the watches have not listed everything, as it was.
+fn orphans(facts: &Facts<'_>, there: &StorageNodeStatus) -> (Vec<Orphan>, u32) {
+    let Stock { listing, claims } = facts.stock;
+    let Some(claims) = claims else {
+        return (there.orphans.clone(), there.counts.map_or(0, |counts| counts.orphans));
+    };
+    let mut all = plan_orphans(listing, claims, &there.orphans, facts.sweep_after);
+    let number = count(all.len());
+    all.truncate(ORPHANS_LISTED);
+    (all, number)
+}
+
 fn verdict(facts: &Facts<'_>) -> Verdict {
     let kind = ConditionType::Ready;
-    if let Some((pool, error)) = facts.listing.failed.first() {
+    if let Some((pool, error)) = facts.stock.listing.failed.first() {
         let message =
             format!("pool {} cannot be looked at: {}", pool.name, super::report::chain(error));
         return Verdict::new(kind, Truth::False, Reason::Failed, message);
@@ -126,7 +153,8 @@ fn volumes(listing: &Listing, before: &[HostVolume]) -> Vec<HostVolume> {
     volumes
 }
 
-fn readable(located: &Located) -> HostVolume {
+/// A host object as it is listed.
+pub(super) fn readable(located: &Located) -> HostVolume {
     let Located { pool, image, tag } = located;
     HostVolume {
         uuid: tag.volume.to_string(),
@@ -159,7 +187,7 @@ const fn mode(mode: VolumeMode) -> (WireMode, Option<WireFs>) {
 }
 
 /// A file of our name without a readable tag: listed by the UUID in its name, never touched.
-fn unreadable(pool: &KnownPool, image: &ImageView) -> Option<HostVolume> {
+pub(super) fn unreadable(pool: &KnownPool, image: &ImageView) -> Option<HostVolume> {
     let name = image.path.file_name()?.to_string_lossy().into_owned();
     let (kind, uuid) = match (name.strip_prefix("t-"), name.strip_prefix("s-")) {
         (Some(uuid), _) => (HostObjectKind::Volume, uuid),

@@ -13,6 +13,7 @@ use terrace_crds::{StoragePool, StorageSnapshot, StorageVolume};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use super::objects::Claimant;
 use super::snapshot::{self, Snapshots};
 use super::{Agent, volume};
 
@@ -29,7 +30,9 @@ pub async fn volumes(
     let api: Api<StorageVolume> = Api::all(agent.api.client());
     let mine = watcher::Config::default().fields(&format!("spec.assignment.node={}", agent.node));
     let (store, writer) = reflector::store();
-    let changed = watcher(api, mine).default_backoff().reflect(writer).touched_objects();
+    agent.objects.watch_volumes(store.clone());
+    let changed = watcher(api, mine).default_backoff().reflect(writer);
+    let changed = changed.inspect(tells_claims(&agent)).touched_objects();
     let changed = changed.filter_map(|object| {
         std::future::ready(match object {
             Ok(volume) => Some(ObjectRef::from_obj(&volume)),
@@ -57,7 +60,9 @@ pub async fn snapshots(agent: Arc<Agent>, mut end: watch::Receiver<bool>) {
     let api: Api<StorageSnapshot> = Api::all(agent.api.client());
     let mine = watcher::Config::default().fields(&format!("spec.assignment.node={}", agent.node));
     let (store, writer) = reflector::store();
-    let changed = watcher(api, mine).default_backoff().reflect(writer).touched_objects();
+    agent.objects.watch_snapshots(store.clone());
+    let changed = watcher(api, mine).default_backoff().reflect(writer);
+    let changed = changed.inspect(tells_claims(&agent)).touched_objects();
     let changed = changed.flat_map(|object| {
         let names = match object {
             Ok(snapshot) => with_its_group(&snapshot),
@@ -81,6 +86,18 @@ pub async fn snapshots(agent: Arc<Agent>, mut end: watch::Receiver<bool>) {
     let pass = |snapshot, here| snapshot::reconcile(snapshot, here).boxed();
     let passes = applier(pass, snapshot::error_policy, here, store, asked, config);
     passes.for_each(|_| std::future::ready(())).await;
+}
+
+/// Has the node looked at anew when an object begins or ceases to claim a host object: another one may be an orphan.
+fn tells_claims<K: Claimant>(
+    agent: &Arc<Agent>,
+) -> impl FnMut(&watcher::Result<watcher::Event<K>>) + Send + use<K> {
+    let agent = Arc::clone(agent);
+    move |event| {
+        if agent.objects.is_news(event) {
+            agent.dirty.notify_one();
+        }
+    }
 }
 
 /// Every snapshot of the node, whenever a pool came or went: those on it must say so.

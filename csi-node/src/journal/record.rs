@@ -244,7 +244,7 @@ impl OpKind {
             | Self::Unstage
             | Self::Unpublish => Resume::Again,
             // What destroys is proven anew, what takes a device is looked at anew.
-            Self::Delete | Self::PreparePool => Resume::NextPass,
+            Self::Delete | Self::Sweep | Self::PreparePool => Resume::NextPass,
         }
     }
 }

@@ -5,7 +5,7 @@ use csi_proto_rs::csi::v1::{
     NodeGetInfoRequest, NodeGetVolumeStatsRequest, NodePublishVolumeRequest,
     NodeUnpublishVolumeRequest, ProbeRequest,
 };
-use terrace_device_types::{Bytes, Intent, VolumeMode};
+use terrace_device_types::{Bytes, Intent, Leftover, VolumeMode};
 use terrace_node::operation::OpKind;
 use tonic::Code;
 
@@ -298,9 +298,11 @@ async fn two_volumes_do_not_touch_each_other() {
         ..bench.unpublish("one", "one")
     };
     drop(running.node.node_unpublish_volume(wrong).await);
-    let intent = Intent::Abandon { volume: bench.uuid("two"), cluster: bench.cluster.clone() };
-    let refused = bench.run(&running.context.runner, OpKind::Create, "two", intent).await;
-    assert!(refused.is_err(), "a volume in service is never abandoned");
+    let (volume, cluster, leftover) =
+        (bench.uuid("two"), bench.cluster.clone(), Leftover::Unfinished);
+    let intent = Intent::Sweep { volume, cluster, leftover };
+    let refused = bench.run(&running.context.runner, OpKind::Sweep, "two", intent).await;
+    assert!(refused.is_err(), "a volume in service is never swept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

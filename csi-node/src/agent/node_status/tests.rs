@@ -70,7 +70,20 @@ fn located(number: u128, state: HostState) -> Located {
     Located { pool: known(), image, tag }
 }
 
-fn status(listing: &Listing, devices: &[DeviceView]) -> StorageNodeStatus {
+/// What is there, claimed as `claims` says.
+fn stock(listing: Listing, claims: Option<&[u128]>) -> Stock {
+    let uuid = |number: &u128| VolumeUuid(Uuid::from_u128(*number));
+    Stock { listing, claims: claims.map(|claims| claims.iter().map(uuid).collect()) }
+}
+
+/// The status after `there`, `second` seconds later.
+fn status_after(
+    stock: &Stock,
+    devices: &[DeviceView],
+    swept: Option<Verdict>,
+    there: &StorageNodeStatus,
+    second: i64,
+) -> StorageNodeStatus {
     let facilities = nothing();
     let cluster = "c".parse().expect("a token");
     let facts = Facts {
@@ -78,10 +91,16 @@ fn status(listing: &Listing, devices: &[DeviceView]) -> StorageNodeStatus {
         facilities: &facilities,
         devices,
         pools: vec![pool()],
-        listing,
+        stock,
+        sweep_after: Duration::from_secs(600),
+        swept,
         journal_aside: None,
     };
-    plan_node_status(&facts, &StorageNodeStatus::default(), Timestamp::UNIX_EPOCH)
+    plan_node_status(&facts, there, Timestamp::from_second(second).expect("in range"))
+}
+
+fn status(listing: Listing, devices: &[DeviceView]) -> StorageNodeStatus {
+    status_after(&stock(listing, Some(&[])), devices, None, &StorageNodeStatus::default(), 0)
 }
 
 #[test]
@@ -97,7 +116,7 @@ fn every_host_object_is_listed_by_uuid_whatever_its_state() {
         (known(), image(&lost, TagReading::Unreadable(TagError::NotText))),
         (known(), image("t-not-a-uuid", TagReading::Absent)),
     ];
-    let status = status(&Listing { ours, unreadable, failed: Vec::new() }, &[]);
+    let status = status(Listing { ours, unreadable, failed: Vec::new() }, &[]);
     let states: Vec<_> = status.volumes.iter().map(|volume| volume.state).collect();
     let expected = [
         HostVolumeState::Unreadable,
@@ -117,7 +136,7 @@ fn a_snapshot_is_listed_as_one_though_a_volume_has_its_name() {
     snapshot.tag.name = "vol-7".into();
     let lost = (known(), image(&format!("s-{}", Uuid::from_u128(9)), TagReading::Absent));
     let ours = vec![located(7, HostState::Ready), snapshot];
-    let status = status(&Listing { ours, unreadable: vec![lost], failed: Vec::new() }, &[]);
+    let status = status(Listing { ours, unreadable: vec![lost], failed: Vec::new() }, &[]);
     let seen = status.volumes.iter().map(|volume| (volume.kind, volume.state));
     let expected = [
         (HostObjectKind::Volume, HostVolumeState::Ready),
@@ -155,7 +174,7 @@ fn a_disk_says_what_is_on_it_and_who_uses_it() {
         disk("ours", Signature::NotProbed, vec![DeviceUse::Mounted { at }]),
         disk("theirs", other, vec![DeviceUse::Swap]),
     ];
-    let status = status(&Listing::default(), &disks);
+    let status = status(Listing::default(), &disks);
     let seen: Vec<_> = status
         .devices
         .iter()
@@ -167,7 +186,7 @@ fn a_disk_says_what_is_on_it_and_who_uses_it() {
 
 #[test]
 fn a_missing_capability_says_what_follows() {
-    let status = status(&Listing::default(), &[]);
+    let status = status(Listing::default(), &[]);
     let found = status.facilities.iter().find(|facility| facility.name == "CAP_SYS_RESOURCE");
     let found = found.expect("listed");
     assert!(!found.available);
@@ -177,39 +196,44 @@ fn a_missing_capability_says_what_follows() {
 #[test]
 fn i8_the_same_facts_give_the_same_status() {
     let listing = Listing { ours: vec![located(1, HostState::Ready)], ..Listing::default() };
-    let first = status(&listing, &[]);
-    let facilities = nothing();
-    let cluster = "c".parse().expect("a token");
-    let facts = Facts {
-        cluster: &cluster,
-        facilities: &facilities,
-        devices: &[],
-        pools: vec![pool()],
-        listing: &listing,
-        journal_aside: None,
-    };
-    let later = Timestamp::from_second(1_000_000).expect("in range");
-    assert_eq!(plan_node_status(&facts, &first, later), first);
+    let stock = stock(listing, Some(&[]));
+    let swept =
+        || Some(Verdict::new(ConditionType::Swept, Truth::True, Reason::AsExpected, "in its time"));
+    let first = status_after(&stock, &[], swept(), &StorageNodeStatus::default(), 0);
+    assert_eq!(status_after(&stock, &[], swept(), &first, 1_000_000), first);
+    let restarted = status_after(&stock, &[], None, &first, 1_000_000);
+    assert_eq!(restarted, first, "what an earlier run's sweeper said stays until it says more");
 }
 
 #[test]
 fn what_a_pool_holds_that_cannot_be_seen_stays_listed_as_it_was_last_seen() {
     let ours = vec![located(1, HostState::Ready)];
-    let seen = status(&Listing { ours, ..Listing::default() }, &[]);
-    assert_eq!(seen.volumes.len(), 1);
+    let seen = status(Listing { ours, ..Listing::default() }, &[]);
+    assert_eq!((seen.volumes.len(), seen.orphans.len()), (1, 1));
     let absence = Absence::Unmarked { dir: known().dir, pool: known().uuid };
     let listing = Listing { failed: vec![(known(), absence)], ..Listing::default() };
-    let facilities = nothing();
-    let cluster = "cluster".parse().expect("a token");
-    let facts = Facts {
-        cluster: &cluster,
-        facilities: &facilities,
-        devices: &[],
-        pools: Vec::new(),
-        listing: &listing,
-        journal_aside: None,
-    };
-    let unseen = plan_node_status(&facts, &seen, Timestamp::UNIX_EPOCH);
+    let unseen = status_after(&stock(listing, Some(&[])), &[], None, &seen, 0);
     assert_eq!(unseen.volumes, seen.volumes, "not seeing them is not their end");
+    assert_eq!(unseen.orphans, seen.orphans);
     assert!(unseen.conditions[0].message.contains("is its disk mounted?"));
+}
+
+#[test]
+fn nothing_is_called_an_orphan_before_the_watches_have_listed_everything() {
+    let listing = || Listing { ours: vec![located(1, HostState::Ready)], ..Listing::default() };
+    let there = StorageNodeStatus::default();
+    let starting = status_after(&stock(listing(), None), &[], None, &there, 0);
+    assert_eq!((starting.orphans.len(), starting.counts.expect("counts").orphans), (0, 0));
+    let before = status(listing(), &[]);
+    let restarted = status_after(&stock(listing(), None), &[], None, &before, 0);
+    assert_eq!(restarted, before, "nor is one forgotten");
+    let claimed = status_after(&stock(listing(), Some(&[1])), &[], None, &before, 0);
+    assert!(claimed.orphans.is_empty());
+}
+
+#[test]
+fn of_more_orphans_than_fit_the_number_is_told() {
+    let ours = (1..=300).map(|number| located(number, HostState::Retained)).collect();
+    let status = status(Listing { ours, ..Listing::default() }, &[]);
+    assert_eq!((status.orphans.len(), status.counts.expect("counts").orphans), (256, 300));
 }
