@@ -1,10 +1,11 @@
 //! What the API server last told: one watch a kind, shared by all who read, and a signal for whoever waits.
 //! A cache may lag; what must not be decided on old news is read from the API server instead.
 
-use std::collections::BTreeMap;
+pub mod observed;
+
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume};
@@ -13,18 +14,36 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_kind};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+use terrace_crds::condition::{ConditionType, Truth};
+use terrace_crds::names::ANNOTATION_TRACEPARENT;
 use terrace_crds::{
     LifecyclePolicy, StorageNode, StoragePool, StorageSnapshot, StorageVolume, TieringPolicy,
 };
+use terrace_plan::listed::Listed;
 use terrace_plan::observe::{observe_host, observe_persistent};
-use terrace_plan::world::World;
+use terrace_plan::world::{Host, Persistent, World};
 use tokio::sync::watch;
+
+use self::observed::{Look, Observed, observe};
+
+/// Objects that are taken off the wire at once: at a start all watches list at the same time, and what a page takes is
+/// several times what is kept of it.
+const PAGE: u32 = 100;
+
+/// Conditions of a StorageVolume that no decision of the operator reads, and that are not its own.
+const UNREAD: [ConditionType; 4] = [
+    ConditionType::Healthy,
+    ConditionType::CapacityPressure,
+    ConditionType::LatencyHigh,
+    ConditionType::Moving,
+];
 
 /// Every object of one kind.
 #[derive(Debug)]
 pub struct Cache<K: Resource<DynamicType = ()> + 'static> {
     store: Store<K>,
     changed: watch::Receiver<u64>,
+    listed: Mutex<Option<(u64, Listed<K>)>>,
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
@@ -32,6 +51,22 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<K>> {
         self.store.state()
+    }
+
+    /// The same; one list for all who ask between two changes.
+    #[must_use]
+    pub fn listed(&self) -> Listed<K> {
+        // Taken before the store is read: what changes meanwhile has a higher number, and is read again.
+        let now = *self.changed.borrow();
+        let mut listed = locked(&self.listed);
+        match &*listed {
+            Some((then, list)) if *then == now => list.clone(),
+            Some(_) | None => {
+                let list = Listed::from(self.store.state());
+                *listed = Some((now, list.clone()));
+                list
+            }
+        }
     }
 
     /// The object of this name; for kinds without a namespace.
@@ -64,43 +99,62 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
 /// One cache a kind.
 #[derive(Debug)]
 pub struct Caches {
-    /// StorageVolumes.
+    /// StorageVolumes, trimmed.
     pub volumes: Cache<StorageVolume>,
     /// StorageSnapshots.
     pub snapshots: Cache<StorageSnapshot>,
     /// StoragePools.
     pub pools: Cache<StoragePool>,
-    /// StorageNodes.
+    /// StorageNodes, trimmed.
     pub nodes: Cache<StorageNode>,
     /// LifecyclePolicies.
     pub lifecycle: Cache<LifecyclePolicy>,
     /// TieringPolicies.
     pub tiering: Cache<TieringPolicy>,
-    /// Kubernetes Nodes, trimmed.
-    pub hosts: Cache<Node>,
-    /// PersistentVolumes, trimmed.
-    pub persistent: Cache<PersistentVolume>,
+    /// Kubernetes Nodes.
+    pub hosts: Observed<Host>,
+    /// PersistentVolumes of our driver.
+    pub persistent: Observed<Persistent>,
+    /// The world that was asked for last.
+    pub last: Last,
 }
+
+/// A world, for all who ask between two changes.
+#[derive(Debug, Default)]
+pub struct Last(Mutex<Arc<World>>);
 
 impl Caches {
     /// Starts every watch. They end with the runtime.
     #[must_use]
     pub fn start(client: &Client) -> Self {
+        let hosts = Look { see: |node| Some(observe_host(node)), name: |host: &Host| &host.name };
+        let persistent = Look { see: observe_persistent, name: |pv: &Persistent| &pv.name };
         Self {
-            volumes: watch(client, forget_managed_fields),
+            volumes: watch(client, trim_volume),
             snapshots: watch(client, forget_managed_fields),
             pools: watch(client, forget_managed_fields),
-            nodes: watch(client, forget_managed_fields),
+            nodes: watch(client, trim_node),
             lifecycle: watch(client, forget_managed_fields),
             tiering: watch(client, forget_managed_fields),
-            hosts: watch(client, trim_host),
-            persistent: watch(client, trim_persistent),
+            hosts: observe(events::<Node>(client), hosts),
+            persistent: observe(events::<PersistentVolume>(client), persistent),
+            last: Last::default(),
         }
     }
 
     /// Ends when every first list has arrived.
     pub async fn synced(&self) {
-        let Self { volumes, snapshots, pools, nodes, lifecycle, tiering, hosts, persistent } = self;
+        let Self {
+            volumes,
+            snapshots,
+            pools,
+            nodes,
+            lifecycle,
+            tiering,
+            hosts,
+            persistent,
+            last: _,
+        } = self;
         futures::join!(
             volumes.synced(),
             snapshots.synced(),
@@ -113,32 +167,53 @@ impl Caches {
         );
     }
 
-    /// The cluster as last told.
+    /// The cluster as last told; one world for all who ask between two changes.
     #[must_use]
-    pub fn world(&self) -> World {
-        World {
-            volumes: self.volumes.all(),
-            snapshots: self.snapshots.all(),
-            pools: self.pools.all(),
-            nodes: self.nodes.all(),
-            hosts: self.hosts.all().iter().map(|node| observe_host(node)).collect(),
-            persistent: self
-                .persistent
-                .all()
-                .iter()
-                .filter_map(|pv| observe_persistent(pv))
-                .collect(),
-            looked: BTreeMap::new(),
+    pub fn world(&self) -> Arc<World> {
+        let now = World {
+            volumes: self.volumes.listed(),
+            snapshots: self.snapshots.listed(),
+            pools: self.pools.listed(),
+            nodes: self.nodes.listed(),
+            hosts: self.hosts.all(),
+            persistent: self.persistent.all(),
+            ..World::default()
+        };
+        let mut last = locked(&self.last.0);
+        if !is_same(&last, &now) {
+            *last = Arc::new(now);
         }
+        Arc::clone(&last)
     }
+}
+
+fn is_same(one: &World, other: &World) -> bool {
+    one.volumes.is_same(&other.volumes)
+        && one.snapshots.is_same(&other.snapshots)
+        && one.pools.is_same(&other.pools)
+        && one.nodes.is_same(&other.nodes)
+        && one.hosts.is_same(&other.hosts)
+        && one.persistent.is_same(&other.persistent)
+}
+
+fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every critical section leaves the value whole.
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn events<K>(client: &Client) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let config = watcher::Config::default().page_size(PAGE);
+    watch_kind(Api::<K>::all(client.clone()), config).default_backoff()
 }
 
 fn watch<K>(client: &Client, trim: fn(&mut K)) -> Cache<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let events = watch_kind(Api::<K>::all(client.clone()), watcher::Config::default());
-    fill(events.default_backoff().modify(trim))
+    fill(events(client).modify(trim))
 }
 
 /// Fills a cache from a stream of watch events, in a task of its own.
@@ -165,34 +240,45 @@ where
             }
         }
     });
-    Cache { store, changed }
+    Cache { store, changed, listed: Mutex::default() }
 }
 
 fn forget_managed_fields<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
 }
 
-/// Keeps what [`observe_host`] reads.
-fn trim_host(node: &mut Node) {
+/// Keeps what placement reads: not the devices, nor what is there of facilities.
+fn trim_node(node: &mut StorageNode) {
     forget_managed_fields(node);
-    node.metadata.annotations = None;
-    node.metadata.labels = None;
-    if let Some(status) = node.status.take() {
-        let mut conditions = status.conditions.unwrap_or_default();
-        conditions.retain(|condition| condition.type_ == "Ready");
-        node.status.get_or_insert_default().conditions = Some(conditions);
+    (node.metadata.annotations, node.metadata.labels) = (None, None);
+    if let Some(status) = &mut node.status {
+        status.devices = Vec::new();
+        status.facilities.retain(|facility| !facility.available);
     }
 }
 
-/// Keeps what [`observe_persistent`] reads.
-fn trim_persistent(pv: &mut PersistentVolume) {
-    forget_managed_fields(pv);
-    pv.metadata.annotations = None;
-    pv.metadata.labels = None;
-    if let Some(spec) = &mut pv.spec {
-        spec.node_affinity = None;
-        if let Some(csi) = &mut spec.csi {
-            csi.volume_attributes = None;
+/// Keeps what decisions read. Of one that has its place, how it was asked for and how it fares in detail is not.
+fn trim_volume(volume: &mut StorageVolume) {
+    forget_managed_fields(volume);
+    if volume.spec.assignment.is_none() {
+        return;
+    }
+    volume.metadata.labels = None;
+    let mut notes = volume.metadata.annotations.take().unwrap_or_default();
+    notes.retain(|name, _| name == ANNOTATION_TRACEPARENT);
+    volume.metadata.annotations = (!notes.is_empty()).then_some(notes);
+    let Some(status) = &mut volume.status else { return };
+    (status.device, status.usage, status.operation) = (None, None, None);
+    (status.tier, status.backend) = (None, None);
+    let read = |kind: &str| !UNREAD.iter().any(|unread| unread.as_str() == kind);
+    status.conditions.retain(|condition| read(&condition.type_));
+    for condition in &mut status.conditions {
+        let is_ready = condition.type_ == ConditionType::Ready.as_str();
+        if is_ready && condition.status == Truth::True.as_str() {
+            condition.message = String::new();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

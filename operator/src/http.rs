@@ -69,13 +69,16 @@ mod tests {
     use axum::body::Body;
     use axum::http::Request;
     use futures::{FutureExt, StreamExt, stream};
+    use k8s_openapi::api::core::v1::{Node, PersistentVolume};
     use kube::Resource;
     use kube::runtime::watcher::Event;
+    use terrace_plan::world::{Host, Persistent};
     use tokio::sync::oneshot;
     use tower::ServiceExt;
 
     use super::{Arc, Caches, Health, Metrics, StatusCode, router};
-    use crate::cache::{Cache, fill};
+    use crate::cache::observed::{Look, Observed, observe};
+    use crate::cache::{Cache, Last, fill};
 
     /// A cache whose first list, an empty one, arrives as soon as `told` ends.
     fn cache<K>(told: impl Future<Output = ()> + Send + 'static) -> Cache<K>
@@ -84,6 +87,16 @@ mod tests {
     {
         let list = told.map(|()| stream::iter([Ok(Event::Init), Ok(Event::InitDone)]));
         fill(list.flatten_stream().chain(stream::pending()))
+    }
+
+    /// What is seen of an empty list that is there at once.
+    fn seen<K, T>() -> Observed<T>
+    where
+        K: Resource<DynamicType = ()> + Debug + Send + 'static,
+        T: PartialEq + Send + Sync + 'static,
+    {
+        let list = stream::iter([Ok(Event::Init), Ok(Event::InitDone)]);
+        observe(list.chain(stream::pending()), Look { see: |_: &K| None, name: |_| "" })
     }
 
     async fn answer(health: &Health, path: &str) -> StatusCode {
@@ -102,13 +115,14 @@ mod tests {
             nodes: cache(told.map(drop)),
             lifecycle: cache(now(())),
             tiering: cache(now(())),
-            hosts: cache(now(())),
-            persistent: cache(now(())),
+            hosts: seen::<Node, Host>(),
+            persistent: seen::<PersistentVolume, Persistent>(),
+            last: Last::default(),
         };
         let caches = Arc::new(caches);
         let metrics = Arc::new(Metrics::default());
         let health = Health { caches: Arc::clone(&caches), metrics };
-        let Caches { volumes, snapshots, pools, nodes: _, lifecycle, tiering, hosts, persistent } =
+        let Caches { volumes, snapshots, pools, lifecycle, tiering, hosts, persistent, .. } =
             &*caches;
         futures::join!(volumes.synced(), snapshots.synced(), pools.synced(), hosts.synced());
         futures::join!(lifecycle.synced(), tiering.synced(), persistent.synced());

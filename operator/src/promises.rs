@@ -43,34 +43,43 @@ impl Promises {
 
     /// The world as it will be told once the watch has caught up; promises it tells already are forgotten.
     #[must_use]
-    pub fn overlay(&self, mut world: World) -> World {
+    pub fn overlay(&self, mut world: Arc<World>) -> Arc<World> {
         let mut promises = self.locked();
         if promises.is_empty() {
             return world;
         }
         let mut pending = HashMap::new();
-        for volume in &mut world.volumes {
-            let uid = volume.metadata.uid.clone().unwrap_or_default();
-            let Some(promise) = promises.remove(&uid) else { continue };
+        let (mut volumes, mut snapshots) = (Vec::new(), Vec::new());
+        for (at, volume) in world.volumes.iter().enumerate() {
+            let uid = volume.metadata.uid.as_deref().unwrap_or_default();
+            let Some((uid, promise)) = promises.remove_entry(uid) else { continue };
             if is_told(volume, &promise) {
                 continue;
             }
-            *volume = Arc::new(promised(volume, &promise));
+            volumes.push((at, Arc::new(promised(volume, &promise))));
             pending.insert(uid, promise);
         }
-        for snapshot in &mut world.snapshots {
-            let uid = snapshot.metadata.uid.clone().unwrap_or_default();
-            let Some(promise) = promises.remove(&uid) else { continue };
+        for (at, snapshot) in world.snapshots.iter().enumerate() {
+            let uid = snapshot.metadata.uid.as_deref().unwrap_or_default();
+            let Some((uid, promise)) = promises.remove_entry(uid) else { continue };
             if snapshot.spec.assignment.is_some() {
                 continue;
             }
             let mut told = (**snapshot).clone();
             told.spec.assignment.clone_from(&promise.assignment);
-            *snapshot = Arc::new(told);
+            snapshots.push((at, Arc::new(told)));
             pending.insert(uid, promise);
         }
         // What is left belongs to volumes that are gone.
         *promises = pending;
+        if !volumes.is_empty() {
+            let all = Arc::make_mut(&mut world).volumes.edit();
+            volumes.into_iter().for_each(|(at, volume)| all[at] = volume);
+        }
+        if !snapshots.is_empty() {
+            let all = Arc::make_mut(&mut world).snapshots.edit();
+            snapshots.into_iter().for_each(|(at, snapshot)| all[at] = snapshot);
+        }
         world
     }
 

@@ -15,15 +15,26 @@ pub fn on_change<K>(
     signals: Vec<watch::Receiver<u64>>,
     store: Store<K>,
     gather: Duration,
-    pick: fn(&K) -> Pick,
+    pick: impl Fn(&K) -> Pick + Clone,
 ) -> impl Stream<Item = Result<ObjectRef<K>, Infallible>>
 where
-    K: Resource<DynamicType = ()> + Clone + 'static,
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
     let signals = stream::select_all(signals.into_iter().map(WatchStream::new));
     ticks(signals.boxed(), gather).flat_map(move |()| {
-        let chosen = store.state_filter(|object| pick(object) == Pick::Take);
-        stream::iter(chosen.into_iter().map(|object| Ok(ObjectRef::from_obj(&*object))))
+        let pick = pick.clone();
+        // Not under the store's lock: who picks may look at the world.
+        stream::iter(store.state()).filter_map(move |object| {
+            let picked = pick(&object);
+            async move {
+                // Ten thousand looks in a row would keep a thread from everything else.
+                tokio::task::consume_budget().await;
+                match picked {
+                    Pick::Take => Some(Ok(ObjectRef::from_obj(&*object))),
+                    Pick::Leave => None,
+                }
+            }
+        })
     })
 }
 
@@ -37,7 +48,7 @@ pub enum Pick {
 }
 
 /// One tick for all signals that arrive within `gather` of the first.
-fn ticks(signals: BoxStream<'static, u64>, gather: Duration) -> impl Stream<Item = ()> {
+pub(crate) fn ticks(signals: BoxStream<'static, u64>, gather: Duration) -> impl Stream<Item = ()> {
     stream::unfold(signals, move |mut signals| async move {
         signals.next().await?;
         tokio::time::sleep(gather).await;

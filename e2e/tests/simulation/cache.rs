@@ -40,9 +40,10 @@ impl Cache {
     }
 
     fn put(&mut self, name: &str, volume: Option<Arc<StorageVolume>>) {
-        self.world.volumes.retain(|there| name_of(&there.metadata) != name);
-        self.world.volumes.extend(volume);
-        self.world.volumes.sort_by(|a, b| name_of(&a.metadata).cmp(name_of(&b.metadata)));
+        let all = self.world.volumes.edit();
+        all.retain(|there| name_of(&there.metadata) != name);
+        all.extend(volume);
+        all.sort_by(|a, b| name_of(&a.metadata).cmp(name_of(&b.metadata)));
     }
 
     /// What the process itself just wrote or read.
@@ -51,6 +52,6 @@ impl Cache {
     }
 
     pub(crate) fn volume(&self, name: &str) -> Option<Arc<StorageVolume>> {
-        self.world.volumes.iter().find(|volume| name_of(&volume.metadata) == name).cloned()
+        self.world.volume(name).cloned()
     }
 }

@@ -1,8 +1,6 @@
 //! The API server: connect, list, get. It reads only, and decides nothing but which error it was.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use futures::try_join;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
@@ -116,13 +114,13 @@ impl Cluster {
             self.list::<PersistentVolume>()
         )?;
         Ok(World {
-            volumes: volumes.into_iter().map(Arc::new).collect(),
-            snapshots: snapshots.into_iter().map(Arc::new).collect(),
-            pools: pools.into_iter().map(Arc::new).collect(),
-            nodes: nodes.into_iter().map(Arc::new).collect(),
+            volumes: volumes.into_iter().collect(),
+            snapshots: snapshots.into_iter().collect(),
+            pools: pools.into_iter().collect(),
+            nodes: nodes.into_iter().collect(),
             hosts: hosts.iter().map(observe_host).collect(),
             persistent: persistent.iter().filter_map(observe_persistent).collect(),
-            looked: BTreeMap::new(),
+            ..World::default()
         })
     }
 }

@@ -136,7 +136,7 @@ fn plan_direct(
     };
     let name = name_of(&volume.metadata);
     let looked = world.looked.get(name);
-    let pv = world.persistent.iter().find(|pv| pv.handle == name);
+    let pv = world.persistent_at(name);
     let done = match pv {
         None => plan_make(world, volume, place, claim, looked),
         Some(pv) => match pv.phase {

@@ -10,6 +10,7 @@ use terrace_crds::{StorageVolume, StorageVolumeSpec};
 use uuid::Uuid;
 
 use crate::effect::{Effect, ObjectRef};
+use crate::gone::LET_GO_AFTER;
 use crate::placement::fault;
 use crate::volume::conditions_of;
 use crate::world::{HostState, World};
@@ -40,9 +41,10 @@ pub fn waits_for(world: &World, volume: &StorageVolume) -> String {
     };
     let node = &place.node;
     let to_act = format!("node {node} to remove it");
-    match world.hosts.iter().find(|host| host.name == *node).map(|host| host.state) {
+    match world.host(node).map(|host| host.state) {
         None => format!(
-            "{to_act}, and Kubernetes has no such node: bring it back; if it never comes back, take the finalizer {FINALIZER_NODE} from the StorageVolume, whose bytes then stay on its disks"
+            "{to_act}, and Kubernetes has no such node: bring it back; should it not come back, the StorageVolume is let go {} minutes after it was missed, and the bytes stay on its disks",
+            LET_GO_AFTER.as_secs() / 60
         ),
         Some(HostState::NotReady) => format!("{to_act}, which is not ready"),
         Some(HostState::Ready | HostState::Cordoned) => match fault(conditions_of(volume)) {
@@ -140,6 +142,6 @@ mod tests {
         let said = told(Some(HostState::NotReady), here.clone(), none.clone());
         assert_eq!(said, "node node-a to remove it, which is not ready");
         let said = told(None, here, none);
-        assert!(said.contains("no such node") && said.contains("terrace.storage/node"), "{said}");
+        assert!(said.contains("no such node") && said.contains("let go 5 minutes"), "{said}");
     }
 }

@@ -14,6 +14,7 @@ use crate::create::own_filesystem;
 use crate::direct_claim::judge_claim;
 use crate::direct_error::DirectError;
 use crate::effect::{Effect, ObjectRef};
+use crate::listed::Key;
 use crate::parameters::Target;
 use crate::size::{Asked, Content, Rounding, plan_size};
 use crate::space::{bytes, observe_spaces, wanted};
@@ -93,7 +94,7 @@ fn find_kept<'a>(
     uuid: &str,
 ) -> Result<Option<(&'a StorageNode, &'a HostVolume)>, DirectError> {
     let uuid_of = |other: &StorageVolume| other.spec.volume_uuid.as_deref() == Some(uuid);
-    let mut others = world.volumes.iter().filter(|other| uuid_of(other));
+    let mut others = world.volumes.candidates(Key::Bytes(uuid)).filter(|other| uuid_of(other));
     if let Some(other) = others.find(|other| other.metadata.name != volume.metadata.name) {
         let (uuid, other) = (uuid.to_owned(), name_of(&other.metadata).to_owned());
         return Err(DirectError::AnotherHas { uuid, other });

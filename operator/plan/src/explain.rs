@@ -72,10 +72,10 @@ fn place(world: &World, volume: &StorageVolume) -> String {
         return "nowhere yet".to_owned();
     };
     let mut text = format!("on node {}", assignment.node);
-    let here = |space: &Space| {
+    let here = |space: &&Space| {
         space.node == assignment.node && space.pool.uuid.as_ref() == Some(&assignment.pool_uuid)
     };
-    match observe_spaces(world).into_iter().find(here) {
+    match observe_spaces(world).iter().find(here) {
         Some(space) => {
             let (pool, free) = (&space.pool, terrace_crds::Size::rounded(space.free()));
             let all = terrace_crds::Size::rounded(space.limit);

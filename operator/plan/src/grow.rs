@@ -101,10 +101,9 @@ pub fn plan_grow(world: &World, volume: &StorageVolume, asked: Asked) -> Result<
     let Some(place) = &volume.spec.assignment else {
         return Err(GrowError::Unplaced { name: name() });
     };
-    let mut spaces = observe_spaces(world).into_iter();
-    let space: Option<Space> =
-        spaces.find(|space| space.pool.uuid.as_deref() == Some(&place.pool_uuid));
-    let Some(space) = space else {
+    let spaces = observe_spaces(world);
+    let is_it = |space: &&Space| space.pool.uuid.as_deref() == Some(&place.pool_uuid);
+    let Some(space) = spaces.iter().find(is_it) else {
         return Err(GrowError::PoolUnknown { name: name(), node: place.node.clone() });
     };
     let more = to.saturating_sub(bytes_of(volume));
@@ -113,7 +112,7 @@ pub fn plan_grow(world: &World, volume: &StorageVolume, asked: Asked) -> Result<
         return Err(GrowError::NoSpace { place, more, free: space.free() });
     }
     let effect = if to <= bytes(&volume.spec.capacity) {
-        grant(volume, place, space.pool.name, to)
+        grant(volume, place, space.pool.name.clone(), to)
     } else {
         Effect::GrowVolume { volume: ObjectRef::of(&volume.metadata), to }
     };

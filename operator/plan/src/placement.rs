@@ -166,15 +166,16 @@ pub fn judge_all(world: &World, ask: &Ask) -> Judged {
         judged.pools.push(name_of(&pool.metadata).to_owned());
     }
     judged.pools.sort();
-    for space in observe_spaces(world) {
+    for space in observe_spaces(world).iter() {
         if !judged.pools.contains(&space.pool.name) {
             continue;
         }
-        match judge(world, ask, &space) {
+        match judge(world, ask, space) {
             Some(why) => {
-                judged.rejected.push(Rejected { node: space.node, pool: space.pool.name, why });
+                let (node, pool) = (space.node.clone(), space.pool.name.clone());
+                judged.rejected.push(Rejected { node, pool, why });
             }
-            None => judged.possible.push(space),
+            None => judged.possible.push(space.clone()),
         }
     }
     judged
@@ -256,7 +257,7 @@ fn judge_backend(ask: &Ask, space: &Space) -> Option<Why> {
 }
 
 fn judge_node(world: &World, node: &str) -> Option<Why> {
-    match world.hosts.iter().find(|host| host.name == node).map(|host| host.state) {
+    match world.host(node).map(|host| host.state) {
         None => Some(Why::NodeGone),
         Some(state @ (HostState::NotReady | HostState::Cordoned)) => Some(Why::Host(state)),
         Some(HostState::Ready) => None,

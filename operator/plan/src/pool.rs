@@ -16,6 +16,9 @@ use crate::world::{World, name_of};
 /// Most nodes that a pool's status lists, as the schema bounds it.
 const NODES_MAX: usize = 1000;
 
+/// Most volumes, and most snapshots, that a sentence names.
+const NAMED_MAX: usize = 5;
+
 /// A pool that cannot work as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -91,10 +94,11 @@ fn may_share_a_node(a: &StoragePool, b: &StoragePool) -> bool {
 pub fn plan_pool(world: &World, pool: &StoragePool, now: Timestamp) -> Plan {
     let name = name_of(&pool.metadata);
     let spaces: Vec<Space> =
-        observe_spaces(world).into_iter().filter(|space| space.pool.name == name).collect();
-    let (volumes, snapshots) = count(world, name, &spaces);
-    let mut effects = plan_finalizer(pool, volumes.saturating_add(snapshots));
-    let verdict = judge(world, pool, &spaces);
+        observe_spaces(world).iter().filter(|space| space.pool.name == name).cloned().collect();
+    let lying = observe_lying(world, name, &spaces);
+    let mut effects = plan_finalizer(pool, &lying);
+    let verdict = waits_for(pool, &lying).unwrap_or_else(|| judge(world, pool, &spaces));
+    let volumes = u32::try_from(lying.volumes.len()).unwrap_or(u32::MAX);
     let status = sum(pool, &spaces, volumes, &verdict, now);
     if pool.status.as_ref() != Some(&status) && !is_gone_with(pool, &effects) {
         effects.push(Effect::ReportPool {
@@ -111,13 +115,14 @@ fn is_gone_with(pool: &StoragePool, effects: &[Effect]) -> bool {
     pool.metadata.deletion_timestamp.is_some() && released
 }
 
-fn plan_finalizer(pool: &StoragePool, volumes: u32) -> Vec<Effect> {
+fn plan_finalizer(pool: &StoragePool, lying: &Lying<'_>) -> Vec<Effect> {
     let finalizers = pool.metadata.finalizers.as_deref().unwrap_or_default();
     let held = finalizers.iter().any(|finalizer| finalizer == FINALIZER_POOL);
     let at = || ObjectRef::of(&pool.metadata);
     let others = finalizers_without(&pool.metadata, FINALIZER_POOL);
     let leaving = pool.metadata.deletion_timestamp.is_some();
-    match (volumes > 0, held) {
+    let used = !(lying.volumes.is_empty() && lying.snapshots.is_empty());
+    match (used, held) {
         (true, false) if !leaving => {
             let finalizers = others.into_iter().chain([FINALIZER_POOL.to_owned()]).collect();
             vec![Effect::HoldPool { pool: at(), finalizers }]
@@ -127,8 +132,14 @@ fn plan_finalizer(pool: &StoragePool, volumes: u32) -> Vec<Effect> {
     }
 }
 
-/// How many volumes and how many snapshots lie on the pool: by its UUIDs, and by its name where the node lists nothing just now.
-fn count(world: &World, name: &str, spaces: &[Space]) -> (u32, u32) {
+/// What lies on a pool, by name, in order.
+struct Lying<'a> {
+    volumes: Vec<&'a str>,
+    snapshots: Vec<&'a str>,
+}
+
+/// What lies on the pool: by its UUIDs, and by its name where the node lists nothing just now.
+fn observe_lying<'a>(world: &'a World, name: &str, spaces: &[Space]) -> Lying<'a> {
     let here = |uuid: &str| spaces.iter().any(|space| space.pool.uuid.as_deref() == Some(uuid));
     let lies_on_it = |place: Option<&Assignment>, named: Option<&str>| {
         place.is_some_and(|place| here(&place.pool_uuid) || named == Some(name))
@@ -141,8 +152,32 @@ fn count(world: &World, name: &str, spaces: &[Space]) -> (u32, u32) {
         let reported = snapshot.status.as_ref().and_then(|status| status.pool.as_deref());
         lies_on_it(snapshot.spec.assignment.as_ref(), reported)
     });
-    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    (number(volumes.count()), number(snapshots.count()))
+    let mut volumes: Vec<&str> = volumes.map(|volume| name_of(&volume.metadata)).collect();
+    let mut snapshots: Vec<&str> = snapshots.map(|snapshot| name_of(&snapshot.metadata)).collect();
+    volumes.sort_unstable();
+    snapshots.sort_unstable();
+    Lying { volumes, snapshots }
+}
+
+/// Of a pool that is being deleted: what it is kept for, and the way out.
+fn waits_for(pool: &StoragePool, lying: &Lying<'_>) -> Option<Verdict> {
+    let Lying { volumes, snapshots } = lying;
+    let lines = [named("StorageVolumes", volumes), named("StorageSnapshots", snapshots)];
+    let lines: Vec<String> = lines.into_iter().flatten().collect();
+    if pool.metadata.deletion_timestamp.is_none() || lines.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "the deletion waits for {}: delete their claims and VolumeSnapshots, and the pool goes with the last of them",
+        lines.join(" and ")
+    );
+    Some(Verdict::new(ConditionType::Ready, Truth::False, Reason::HasVolumes, message))
+}
+
+fn named(what: &str, names: &[&str]) -> Option<String> {
+    let (shown, rest) = names.split_at(names.len().min(NAMED_MAX));
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    (!names.is_empty()).then(|| format!("{what} {}{more}", shown.join(", ")))
 }
 
 fn judge(world: &World, pool: &StoragePool, spaces: &[Space]) -> Verdict {

@@ -16,10 +16,13 @@ use terrace_crds::{Size, StorageSnapshot, StorageSnapshotSpec, StorageVolume};
 use uuid::Uuid;
 
 use crate::class::Class;
-use crate::effect::{Effect, ObjectRef, finalizers_without};
+use crate::effect::{Effect, ObjectRef, Tone, finalizers_without};
+use crate::gone::{Leaving, Waits, judge_leaving, let_go};
+use crate::listed::Key;
 use crate::plan::{Next, Plan};
 use crate::size::{about, words};
 use crate::space::{granted, observe_spaces, reserved};
+use crate::volume::claim_of;
 use crate::world::{World, name_of};
 
 /// Longest name, in bytes, as CSI demands of every driver.
@@ -175,8 +178,8 @@ pub fn conditions_of(snapshot: &StorageSnapshot) -> &[Condition] {
 pub fn plan_snapshot(world: &World, snapshot: &StorageSnapshot, now: Timestamp) -> Plan {
     let quiet =
         |effects| Plan { effects, verdicts: Vec::new(), said: Vec::new(), next: Next::Change };
-    if snapshot.spec.assignment.is_some() {
-        return quiet(Vec::new());
+    if let Some(place) = &snapshot.spec.assignment {
+        return plan_placed(world, snapshot, place, now);
     }
     let listed = listed_by_uuid(world, &snapshot.spec.snapshot_uuid);
     if let Some((node, host)) = listed {
@@ -187,8 +190,46 @@ pub fn plan_snapshot(world: &World, snapshot: &StorageSnapshot, now: Timestamp) 
     }
     match place(world, snapshot) {
         Ok(effect) => quiet(vec![effect]),
-        Err((reason, message)) => wait(snapshot, reason, message, now),
+        Err((reason, message)) => {
+            let verdict = Verdict::new(ConditionType::Ready, Truth::False, reason, message);
+            wait(snapshot, verdict, now)
+        }
     }
+}
+
+/// It is its node's; of one that does not act at its end it is said, and of one that is gone it is let go.
+fn plan_placed(
+    world: &World,
+    snapshot: &StorageSnapshot,
+    place: &Assignment,
+    now: Timestamp,
+) -> Plan {
+    let (metadata, conditions) = (&snapshot.metadata, conditions_of(snapshot));
+    let leaving = Leaving { what: "snapshot", metadata, place, conditions };
+    let (effects, said, next) = match judge_leaving(world, leaving, now) {
+        Waits::Quietly => (Vec::new(), Vec::new(), Next::Change),
+        Waits::Until(left) => (Vec::new(), Vec::new(), Next::After(left)),
+        Waits::Look => {
+            let said = vec![format!("the API server is asked for node {} first", place.node)];
+            (Vec::new(), said, Next::Change)
+        }
+        Waits::Said(verdict, next) => {
+            let plan = wait(snapshot, verdict, now);
+            return Plan { next: next.map_or(Next::Change, Next::After), ..plan };
+        }
+        Waits::LetGo(finalizers) => {
+            let at = ObjectRef::of(metadata);
+            let (uuid, node) = (snapshot.spec.snapshot_uuid.clone(), place.node.clone());
+            let note = let_go(&format!("StorageSnapshot {}", at.name), &node, &uuid);
+            let source = world.volume(&snapshot.spec.source_volume);
+            let claim = source.and_then(|source| claim_of(world, source));
+            let (tone, reason) = (Tone::Warning, Reason::NodeGone);
+            let told = claim.map(|claim| Effect::Tell { claim, tone, reason, note });
+            let abandon = Effect::AbandonSnapshot { snapshot: at, uuid, node, finalizers };
+            (std::iter::once(abandon).chain(told).collect(), Vec::new(), Next::Change)
+        }
+    };
+    Plan { effects, verdicts: Vec::new(), said, next }
 }
 
 fn bytes_of(host: &HostVolume) -> u64 {
@@ -206,7 +247,8 @@ fn place(world: &World, snapshot: &StorageSnapshot) -> Result<Effect, (Reason, S
             format!("volume {source_volume} is gone: a copy of it can't be made any more");
         (Reason::NotFound, message)
     };
-    let source = world.volumes.iter().find(is_source).ok_or_else(gone)?;
+    let mut named = world.volumes.candidates(Key::Bytes(source_volume_uuid));
+    let source = named.find(is_source).ok_or_else(gone)?;
     let at = source.spec.assignment.as_ref().ok_or_else(gone)?;
     let spaces = observe_spaces(world);
     let space = spaces.iter().find(|space| space.pool.uuid.as_deref() == Some(&at.pool_uuid));
@@ -246,12 +288,11 @@ fn release(snapshot: &StorageSnapshot) -> Vec<Effect> {
     held.then_some(Effect::ReleaseSnapshot { snapshot, finalizers }).into_iter().collect()
 }
 
-fn wait(snapshot: &StorageSnapshot, reason: Reason, message: String, now: Timestamp) -> Plan {
+fn wait(snapshot: &StorageSnapshot, verdict: Verdict, now: Timestamp) -> Plan {
     let there = conditions_of(snapshot);
-    let verdict = Verdict::new(ConditionType::Ready, Truth::False, reason, message);
     let generation = snapshot.metadata.generation.unwrap_or(0);
     let condition = verdict.against(there, generation, now);
-    let known = find(there, ConditionType::Ready).is_some_and(|old| {
+    let known = find(there, verdict.kind).is_some_and(|old| {
         (&old.reason, &old.message, old.observed_generation)
             == (&condition.reason, &condition.message, condition.observed_generation)
     });

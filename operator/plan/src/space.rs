@@ -5,13 +5,16 @@
 //! - A byte is counted once: a volume or snapshot with an object counts as its object, one that only a node lists as listed.
 //! - Whatever is on its way out still counts until the node no longer lists it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use terrace_crds::node::{HostVolume, HostVolumeState, NodePool};
-use terrace_crds::volume::Origin;
-use terrace_crds::{Size, StoragePool, StorageSnapshot, StorageVolume};
+use terrace_crds::volume::{Assignment, Origin};
+use terrace_crds::{Size, StorageNode, StoragePool, StorageSnapshot, StorageVolume};
 
+use crate::listed::{Key, Listed};
 use crate::size::ALIGNMENT;
 use crate::world::{World, name_of};
 
@@ -47,9 +50,66 @@ impl Space {
     }
 }
 
+/// The sums of a world, as long as the lists that they were made from are the world's: they need a walk over all of it,
+/// and a world that stands still is asked for them again and again. Equal to any other; only [`observe_spaces`] looks.
+#[derive(Default)]
+pub struct Sums(Mutex<Option<Summed>>);
+
+struct Summed {
+    volumes: Listed<StorageVolume>,
+    snapshots: Listed<StorageSnapshot>,
+    pools: Listed<StoragePool>,
+    nodes: Listed<StorageNode>,
+    spaces: Arc<[Space]>,
+}
+
+impl Summed {
+    fn is_of(&self, world: &World) -> bool {
+        self.volumes.is_same(&world.volumes)
+            && self.snapshots.is_same(&world.snapshots)
+            && self.pools.is_same(&world.pools)
+            && self.nodes.is_same(&world.nodes)
+    }
+}
+
+impl Clone for Sums {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Sums {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Sums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sums")
+    }
+}
+
 /// Every pool on every node that lists it, ordered by node, then pool.
 #[must_use]
-pub fn observe_spaces(world: &World) -> Vec<Space> {
+pub fn observe_spaces(world: &World) -> Arc<[Space]> {
+    // Whole or not there: a panic in between leaves the older sums, which are looked at before they are used.
+    let mut kept = world.sums.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(summed) = kept.as_ref().filter(|summed| summed.is_of(world)) {
+        return Arc::clone(&summed.spaces);
+    }
+    let spaces: Arc<[Space]> = sum(world).into();
+    *kept = Some(Summed {
+        volumes: world.volumes.clone(),
+        snapshots: world.snapshots.clone(),
+        pools: world.pools.clone(),
+        nodes: world.nodes.clone(),
+        spaces: Arc::clone(&spaces),
+    });
+    spaces
+}
+
+fn sum(world: &World) -> Vec<Space> {
     let promised = promised_by_pool(world);
     let mut spaces = Vec::new();
     for node in &world.nodes {
@@ -107,34 +167,43 @@ pub fn wanted(volume: &StorageVolume) -> u64 {
     }
 }
 
-fn promised_by_pool(world: &World) -> BTreeMap<String, u64> {
-    let mut promised: BTreeMap<String, u64> = BTreeMap::new();
-    let mut counted: BTreeMap<(&str, &str), &StorageVolume> = BTreeMap::new();
-    let mut snapshots: BTreeMap<(&str, &str), &StorageSnapshot> = BTreeMap::new();
+fn promised_by_pool(world: &World) -> HashMap<&str, u64> {
+    let mut promised: HashMap<&str, u64> = HashMap::new();
+    let mut add = |pool, bytes: u64| {
+        let sum = promised.entry(pool).or_default();
+        *sum = sum.saturating_add(bytes);
+    };
     for volume in &world.volumes {
         let Some(assignment) = &volume.spec.assignment else { continue };
-        let sum = promised.entry(assignment.pool_uuid.clone()).or_default();
-        *sum = sum.saturating_add(bytes_of(volume));
-        let uuid = volume.spec.volume_uuid.as_deref().unwrap_or_default();
-        counted.insert((&assignment.pool_uuid, uuid), volume);
+        add(assignment.pool_uuid.as_str(), bytes_of(volume));
     }
     for snapshot in &world.snapshots {
         let Some(assignment) = &snapshot.spec.assignment else { continue };
-        let sum = promised.entry(assignment.pool_uuid.clone()).or_default();
-        *sum = sum.saturating_add(reserved(snapshot));
-        snapshots.insert((&assignment.pool_uuid, &snapshot.spec.snapshot_uuid), snapshot);
+        add(&assignment.pool_uuid, reserved(snapshot));
     }
     for host in world.nodes.iter().filter_map(|node| node.status.as_ref()).flat_map(|s| &s.volumes)
     {
-        let key = (host.pool_uuid.as_str(), host.uuid.as_str());
-        let volume = counted.get(&key).map(|volume| &volume.metadata);
-        let object = volume.or_else(|| snapshots.get(&key).map(|snapshot| &snapshot.metadata));
+        let object = object_of(world, host);
         if !object.is_some_and(|object| is_the_object_of(host, object)) {
-            let sum = promised.entry(host.pool_uuid.clone()).or_default();
-            *sum = sum.saturating_add(bytes(&host.size));
+            add(&host.pool_uuid, bytes(&host.size));
         }
     }
     promised
+}
+
+/// The volume or snapshot whose bytes these are, and that lies there.
+fn object_of<'a>(world: &'a World, host: &HostVolume) -> Option<&'a ObjectMeta> {
+    let lies_there = |place: &Option<Assignment>| {
+        place.as_ref().is_some_and(|place| place.pool_uuid == host.pool_uuid)
+    };
+    let volumes = world.volumes.candidates(Key::Bytes(&host.uuid)).filter(|volume| {
+        volume.spec.volume_uuid.as_ref() == Some(&host.uuid) && lies_there(&volume.spec.assignment)
+    });
+    let snapshots = world.snapshots.candidates(Key::Bytes(&host.uuid)).filter(|snapshot| {
+        snapshot.spec.snapshot_uuid == host.uuid && lies_there(&snapshot.spec.assignment)
+    });
+    let volume = volumes.last().map(|volume| &volume.metadata);
+    volume.or_else(|| snapshots.last().map(|snapshot| &snapshot.metadata))
 }
 
 /// A quarantined object is its volume's only while that volume is on its way out; else the volume was made

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use terrace_crds::condition::{ConditionType, Reason, Truth, Verdict, find};
-use terrace_crds::names::{ANNOTATION_TOPOLOGY, FINALIZER_NODE};
+use terrace_crds::names::ANNOTATION_TOPOLOGY;
 use terrace_crds::node::{HostObjectKind, HostVolume, HostVolumeState};
 use terrace_crds::volume::{Assignment, ClaimRef, Origin, SourceKind, VolumeMode, VolumeSource};
 use terrace_crds::{Size, StorageNode, StorageVolume};
@@ -14,7 +14,8 @@ use terrace_crds::{Size, StorageNode, StorageVolume};
 use crate::bound::{Claimed, Sight, is_let_go, plan_bound};
 use crate::direct::{New, plan_new};
 use crate::direct_error::{DirectError, text};
-use crate::effect::{Effect, ObjectRef, Tone, finalizers_without};
+use crate::effect::{Effect, ObjectRef, Tone};
+use crate::listed::Key;
 use crate::noticed::{Noticed, notice};
 use crate::parameters::{Erase, Target};
 use crate::placement::{Ask, plan_placement};
@@ -22,6 +23,7 @@ use crate::plan::{Next, Plan};
 use crate::size::about;
 use crate::space::bytes_of;
 use crate::topology::{Topology, TopologyError};
+use crate::volume_end::{plan_placed_end, plan_unplaced_end};
 use crate::world::{World, name_of};
 
 /// A Direct volume that is refused looks again after this time.
@@ -31,9 +33,10 @@ const LOOKED_AGAIN: Duration = Duration::from_secs(30);
 pub fn plan_volume(world: &World, volume: &StorageVolume, now: Timestamp) -> Plan {
     let found = listings(world, volume);
     match (&volume.metadata.deletion_timestamp, &volume.spec.assignment) {
-        (Some(_), None) => plan_unassigned_leaving(world, volume, &found),
+        (Some(_), None) => plan_unplaced_end(world, volume, &found),
         (None, None) => plan_unassigned(world, volume, &found, now),
-        (Some(_) | None, Some(assignment)) => plan_assigned(world, volume, assignment, &found, now),
+        (Some(_), Some(assignment)) => plan_placed_end(world, volume, assignment, now),
+        (None, Some(assignment)) => plan_assigned(world, volume, assignment, &found, now),
     }
 }
 
@@ -81,7 +84,10 @@ fn place_of_source(world: &World, volume: &StorageVolume) -> Result<Option<Assig
     let VolumeSource { kind, name, uuid } = source;
     let found = match kind {
         SourceKind::Volume => {
-            let mut named = world.volumes.iter().map(|volume| (&volume.metadata, &volume.spec));
+            let mut named = world
+                .volumes
+                .candidates(Key::Name(name))
+                .map(|volume| (&volume.metadata, &volume.spec));
             named
                 .find(|(meta, spec)| {
                     name_of(meta) == name && spec.volume_uuid.as_ref() == Some(uuid)
@@ -89,8 +95,10 @@ fn place_of_source(world: &World, volume: &StorageVolume) -> Result<Option<Assig
                 .and_then(|(_, spec)| spec.assignment.clone())
         }
         SourceKind::Snapshot => {
-            let mut named =
-                world.snapshots.iter().map(|snapshot| (&snapshot.metadata, &snapshot.spec));
+            let mut named = world
+                .snapshots
+                .candidates(Key::Name(name))
+                .map(|snapshot| (&snapshot.metadata, &snapshot.spec));
             named
                 .find(|(meta, spec)| name_of(meta) == name && spec.snapshot_uuid == *uuid)
                 .and_then(|(_, spec)| spec.assignment.clone())
@@ -120,7 +128,7 @@ pub(crate) fn listings_of<'a>(
 ) -> Vec<(&'a StorageNode, &'a HostVolume)> {
     let mut found: Vec<_> = world
         .nodes
-        .iter()
+        .candidates(Key::Bytes(uuid))
         .flat_map(|node| node.status.iter().map(move |status| (node.as_ref(), status)))
         .flat_map(|(node, status)| status.volumes.iter().map(move |host| (node, host)))
         .filter(|(_, host)| host.kind == HostObjectKind::Volume)
@@ -138,24 +146,6 @@ fn is_staying(state: HostVolumeState) -> bool {
         | HostVolumeState::Unreadable => true,
         HostVolumeState::Quarantined => false,
     }
-}
-
-fn plan_unassigned_leaving(
-    world: &World,
-    volume: &StorageVolume,
-    found: &[(&StorageNode, &HostVolume)],
-) -> Plan {
-    let finalizers = volume.metadata.finalizers.as_deref().unwrap_or_default();
-    let held = finalizers.iter().any(|finalizer| finalizer == FINALIZER_NODE);
-    let effects = match found.first() {
-        Some((node, host)) => vec![adopt(world, volume, node, host)],
-        None if held => {
-            let finalizers = finalizers_without(&volume.metadata, FINALIZER_NODE);
-            vec![Effect::ReleaseVolume { volume: ObjectRef::of(&volume.metadata), finalizers }]
-        }
-        None => Vec::new(),
-    };
-    Plan { effects, verdicts: Vec::new(), said: Vec::new(), next: Next::Change }
 }
 
 fn plan_unassigned(
@@ -247,7 +237,8 @@ fn assigned(effect: Effect, why: &str) -> Plan {
     }
 }
 
-fn adopt(world: &World, volume: &StorageVolume, node: &StorageNode, host: &HostVolume) -> Effect {
+/// Its place is where its bytes are.
+pub(crate) fn adopt(world: &World, volume: &StorageVolume, node: &StorageNode, host: &HostVolume) -> Effect {
     let pools = node.status.iter().flat_map(|status| &status.pools);
     let mut named = pools.filter(|pool| pool.uuid.as_deref() == Some(&host.pool_uuid));
     let pool = named.next().map_or_else(|| host.pool_uuid.clone(), |pool| pool.name.clone());
@@ -320,7 +311,12 @@ pub fn conditions_of(volume: &StorageVolume) -> &[Condition] {
 }
 
 /// Says what is new, and nothing that was said before.
-fn report(world: &World, volume: &StorageVolume, verdicts: Vec<Verdict>, now: Timestamp) -> Plan {
+pub(crate) fn report(
+    world: &World,
+    volume: &StorageVolume,
+    verdicts: Vec<Verdict>,
+    now: Timestamp,
+) -> Plan {
     let there = conditions_of(volume);
     let claim = claim_of(world, volume);
     let generation = volume.metadata.generation.unwrap_or(0);
@@ -362,7 +358,7 @@ fn keep(there: &[Condition], mut conditions: Vec<Condition>) -> Vec<Condition> {
     conditions
 }
 
-fn is_news(there: &[Condition], verdict: &Verdict) -> bool {
+pub(crate) fn is_news(there: &[Condition], verdict: &Verdict) -> bool {
     find(there, verdict.kind).is_none_or(|old| {
         old.status != verdict.truth.as_str()
             || old.reason != verdict.reason.as_str()

@@ -1,7 +1,7 @@
 //! The cluster as last observed: plain values, shared but never changed. Whoever fills it says how fresh it is;
 //! nothing here reads anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -9,23 +9,30 @@ use serde::{Deserialize, Serialize};
 use terrace_crds::volume::{ClaimRef, VolumeMode};
 use terrace_crds::{Size, StorageNode, StoragePool, StorageSnapshot, StorageVolume};
 
+use crate::listed::{Key, Keyed, Listed};
+use crate::space::Sums;
+
 /// Everything that a decision may look at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
     /// Every StorageVolume.
-    pub volumes: Vec<Arc<StorageVolume>>,
+    pub volumes: Listed<StorageVolume>,
     /// Every StorageSnapshot.
-    pub snapshots: Vec<Arc<StorageSnapshot>>,
+    pub snapshots: Listed<StorageSnapshot>,
     /// Every StoragePool.
-    pub pools: Vec<Arc<StoragePool>>,
+    pub pools: Listed<StoragePool>,
     /// Every StorageNode.
-    pub nodes: Vec<Arc<StorageNode>>,
+    pub nodes: Listed<StorageNode>,
     /// Every Kubernetes Node.
-    pub hosts: Vec<Host>,
+    pub hosts: Listed<Host>,
     /// PersistentVolumes of our driver.
-    pub persistent: Vec<Persistent>,
+    pub persistent: Listed<Persistent>,
     /// What was read past every cache for a Direct volume, by the volume's name.
     pub looked: BTreeMap<String, Looked>,
+    /// Kubernetes Nodes of which the API server itself said, past every cache, that they are not there.
+    pub gone: BTreeSet<String>,
+    /// Sums over these lists, kept while they are the same.
+    pub sums: Sums,
 }
 
 /// A Kubernetes Node, as far as placement cares.
@@ -157,24 +164,86 @@ pub struct Claim {
 }
 
 impl World {
+    /// The StorageVolume of this name.
+    #[must_use]
+    pub fn volume(&self, name: &str) -> Option<&Arc<StorageVolume>> {
+        self.volumes.candidates(Key::Name(name)).find(|volume| name_of(&volume.metadata) == name)
+    }
+
     /// The StoragePool of this name.
     #[must_use]
     pub fn pool(&self, name: &str) -> Option<&Arc<StoragePool>> {
-        self.pools.iter().find(|pool| pool.metadata.name.as_deref() == Some(name))
+        self.pools.candidates(Key::Name(name)).find(|pool| name_of(&pool.metadata) == name)
     }
 
     /// The StorageNode of this name.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&Arc<StorageNode>> {
-        self.nodes.iter().find(|node| node.metadata.name.as_deref() == Some(name))
+        self.nodes.candidates(Key::Name(name)).find(|node| name_of(&node.metadata) == name)
+    }
+
+    /// The Kubernetes Node of this name.
+    #[must_use]
+    pub fn host(&self, name: &str) -> Option<&Arc<Host>> {
+        self.hosts.candidates(Key::Name(name)).find(|host| host.name == name)
+    }
+
+    /// The PersistentVolume with this handle.
+    #[must_use]
+    pub fn persistent_at(&self, handle: &str) -> Option<&Arc<Persistent>> {
+        self.persistent.candidates(Key::Handle(handle)).find(|pv| pv.handle == handle)
     }
 
     /// The PersistentVolume made for this StorageVolume.
     #[must_use]
-    pub fn persistent_of(&self, volume: &StorageVolume) -> Option<&Persistent> {
-        let name = name_of(&volume.metadata);
+    pub fn persistent_of(&self, volume: &StorageVolume) -> Option<&Arc<Persistent>> {
         let csi_name = csi_name_of(volume);
-        self.persistent.iter().find(|pv| pv.handle == name || pv.name == csi_name)
+        let named = || {
+            let mut named = self.persistent.candidates(Key::Name(csi_name));
+            named.find(|pv| pv.name == csi_name)
+        };
+        self.persistent_at(name_of(&volume.metadata)).or_else(named)
+    }
+}
+
+impl Keyed for StorageVolume {
+    fn tell_keys(&self, tell: &mut dyn FnMut(Key<'_>)) {
+        tell(Key::Name(name_of(&self.metadata)));
+        self.spec.volume_uuid.iter().for_each(|uuid| tell(Key::Bytes(uuid)));
+    }
+}
+
+impl Keyed for StorageSnapshot {
+    fn tell_keys(&self, tell: &mut dyn FnMut(Key<'_>)) {
+        tell(Key::Name(name_of(&self.metadata)));
+        tell(Key::Bytes(&self.spec.snapshot_uuid));
+    }
+}
+
+impl Keyed for StoragePool {
+    fn tell_keys(&self, tell: &mut dyn FnMut(Key<'_>)) {
+        tell(Key::Name(name_of(&self.metadata)));
+    }
+}
+
+impl Keyed for StorageNode {
+    fn tell_keys(&self, tell: &mut dyn FnMut(Key<'_>)) {
+        tell(Key::Name(name_of(&self.metadata)));
+        let listed = self.status.iter().flat_map(|status| &status.volumes);
+        listed.for_each(|host| tell(Key::Bytes(&host.uuid)));
+    }
+}
+
+impl Keyed for Host {
+    fn tell_keys(&self, tell: &mut dyn FnMut(Key<'_>)) {
+        tell(Key::Name(&self.name));
+    }
+}
+
+impl Keyed for Persistent {
+    fn tell_keys(&self, tell: &mut dyn FnMut(Key<'_>)) {
+        tell(Key::Name(&self.name));
+        tell(Key::Handle(&self.handle));
     }
 }
 

@@ -40,10 +40,9 @@ fn world_with(pool_size: &str, listed: Value) -> World {
         },
     });
     World {
-        volumes: Vec::new(),
-        pools: vec![Arc::new(from_value(pool).unwrap())],
-        nodes: vec![Arc::new(from_value(node).unwrap())],
-        hosts: vec![Host { name: "node-a".into(), state: HostState::Ready }],
+        pools: vec![Arc::new(from_value(pool).unwrap())].into(),
+        nodes: vec![Arc::new(from_value(node).unwrap())].into(),
+        hosts: [Host { name: "node-a".into(), state: HostState::Ready }].into_iter().collect(),
         ..World::default()
     }
 }
@@ -80,7 +79,7 @@ fn listed() -> Value {
 fn assigned(mut volume: StorageVolume, world: &mut World) -> StorageVolume {
     volume.spec.assignment =
         Some(from_value(json!({"node": "node-a", "poolUUID": POOL_UUID})).unwrap());
-    world.volumes.push(Arc::new(volume.clone()));
+    world.volumes.edit().push(Arc::new(volume.clone()));
     volume
 }
 
@@ -118,7 +117,7 @@ fn a_volume_whose_pool_is_full_names_the_pool_and_what_is_free() {
     let status =
         json!({"claim": "default/data", "conditions": [ready("False", "NoCapacity", message)]});
     let volume = volume("5Gi", status);
-    world.volumes.push(Arc::new(volume.clone()));
+    world.volumes.edit().push(Arc::new(volume.clone()));
     assert_golden("pool-full.txt", &explain_volume(&world, &volume, now()));
 }
 
@@ -126,7 +125,7 @@ fn a_volume_whose_pool_is_full_names_the_pool_and_what_is_free() {
 fn a_volume_that_was_just_asked_for_shows_where_it_will_go() {
     let mut world = world("10Gi");
     let volume = volume("1Gi", json!({}));
-    world.volumes.push(Arc::new(volume.clone()));
+    world.volumes.edit().push(Arc::new(volume.clone()));
     assert_golden("new.txt", &explain_volume(&world, &volume, now()));
 }
 

@@ -1,19 +1,21 @@
 //! Worlds in, prose out: every `tests/golden/*.yaml` is planned and compared with the `.plan` beside it.
 //! `BLESS=1` writes the `.plan` files anew; read the difference before you commit it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use terrace_crds::{
     LifecyclePolicy, StorageNode, StoragePool, StorageSnapshot, StorageVolume, TieringPolicy,
 };
+use terrace_plan::heal::{Lost, plan_heal};
 use terrace_plan::lifecycle::plan_lifecycle;
+use terrace_plan::listed::Listed;
 use terrace_plan::pool::plan_pool;
 use terrace_plan::snapshot::plan_snapshot;
+use terrace_plan::space::Sums;
 use terrace_plan::tiering::plan_tiering;
 use terrace_plan::volume::plan_volume;
 use terrace_plan::world::{Host, Looked, Persistent, World};
@@ -38,13 +40,17 @@ struct Story {
     #[serde(default)]
     looked: BTreeMap<String, Looked>,
     #[serde(default)]
+    gone: BTreeSet<String>,
+    #[serde(default)]
+    lost: Vec<Lost>,
+    #[serde(default)]
     lifecycle: Vec<LifecyclePolicy>,
     #[serde(default)]
     tiering: Vec<TieringPolicy>,
 }
 
-fn arcs<T>(all: Vec<T>) -> Vec<Arc<T>> {
-    all.into_iter().map(Arc::new).collect()
+fn listed<T>(all: Vec<T>) -> Listed<T> {
+    all.into_iter().collect()
 }
 
 /// The plan of every object, in the order of the story.
@@ -58,12 +64,16 @@ fn told(story: Story) -> String {
         hosts,
         persistent,
         looked,
+        gone,
+        lost,
         lifecycle,
         tiering,
     } = story;
-    let (volumes, snapshots) = (arcs(volumes), arcs(snapshots));
-    let (pools, nodes) = (arcs(pools), arcs(nodes));
-    let world = World { volumes, snapshots, pools, nodes, hosts, persistent, looked };
+    let (volumes, snapshots) = (listed(volumes), listed(snapshots));
+    let (pools, nodes) = (listed(pools), listed(nodes));
+    let (hosts, persistent) = (listed(hosts), listed(persistent));
+    let sums = Sums::default();
+    let world = World { volumes, snapshots, pools, nodes, hosts, persistent, looked, gone, sums };
     let mut text = String::new();
     let mut tell = |kind: &str, name: &Option<String>, plan: String| {
         let name = name.as_deref().unwrap_or_default();
@@ -75,6 +85,10 @@ fn told(story: Story) -> String {
     for snapshot in &world.snapshots {
         let plan = plan_snapshot(&world, snapshot, now);
         tell("snapshot", &snapshot.metadata.name, plan.to_string());
+    }
+    for lost in &lost {
+        let name = Some(lost.persistent.name.clone());
+        tell("lost", &name, plan_heal(&world, lost).to_string());
     }
     for pool in &world.pools {
         tell("pool", &pool.metadata.name, plan_pool(&world, pool, now).to_string());

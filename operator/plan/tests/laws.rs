@@ -10,6 +10,7 @@ use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, propte
 use terrace_crds::{StorageSnapshot, StorageVolume};
 use terrace_plan::delete::plan_delete;
 use terrace_plan::effect::Effect;
+use terrace_plan::listed::Listed;
 use terrace_plan::plan::Plan;
 use terrace_plan::pool::plan_pool;
 use terrace_plan::snapshot::plan_snapshot;
@@ -38,7 +39,7 @@ fn carry_out(world: &mut World, effect: &Effect) {
         Effect::ReleaseSnapshot { snapshot, finalizers } => {
             assert!(finalizers.is_empty());
             let name = Some(&snapshot.name);
-            world.snapshots.retain(|other| other.metadata.name.as_ref() != name);
+            world.snapshots.edit().retain(|other| other.metadata.name.as_ref() != name);
         }
         Effect::NameVolume { volume, uuid, fs_type } => change(world, &volume.name, |volume| {
             volume.spec.volume_uuid = Some(uuid.clone());
@@ -53,16 +54,16 @@ fn carry_out(world: &mut World, effect: &Effect) {
         }
         Effect::ReleaseVolume { volume, finalizers } => {
             assert!(finalizers.is_empty());
-            world.volumes.retain(|other| other.metadata.name.as_deref() != Some(&volume.name));
+            world.volumes.edit().retain(|other| other.metadata.name.as_deref() != Some(&volume.name));
         }
         Effect::HoldPool { pool, finalizers } | Effect::ReleasePool { pool, finalizers } => {
-            let mut pools = world.pools.iter_mut();
+            let mut pools = world.pools.edit().iter_mut();
             let found = pools.find(|other| other.metadata.name.as_deref() == Some(&pool.name));
             let found = Arc::make_mut(found.expect("the pool of the effect"));
             found.metadata.finalizers = Some(finalizers.clone());
         }
         Effect::ReportPool { pool, status } => {
-            let mut pools = world.pools.iter_mut();
+            let mut pools = world.pools.edit().iter_mut();
             let found = pools.find(|other| other.metadata.name.as_deref() == Some(&pool.name));
             let found = Arc::make_mut(found.expect("the pool of the effect"));
             found.status = Some((**status).clone());
@@ -91,13 +92,13 @@ fn carry_out(world: &mut World, effect: &Effect) {
 }
 
 fn change(world: &mut World, name: &str, change: impl FnOnce(&mut StorageVolume)) {
-    let mut volumes = world.volumes.iter_mut();
+    let mut volumes = world.volumes.edit().iter_mut();
     let found = volumes.find(|volume| volume.metadata.name.as_deref() == Some(name));
     change(Arc::make_mut(found.expect("the volume of the effect")));
 }
 
 fn change_snapshot(world: &mut World, name: &str, change: impl FnOnce(&mut StorageSnapshot)) {
-    let mut snapshots = world.snapshots.iter_mut();
+    let mut snapshots = world.snapshots.edit().iter_mut();
     let found = snapshots.find(|snapshot| snapshot.metadata.name.as_deref() == Some(name));
     change(Arc::make_mut(found.expect("the snapshot of the effect")));
 }
@@ -137,13 +138,16 @@ proptest! {
     #[test]
     fn the_same_world_gives_the_same_plan_in_whatever_order(
         (world, shuffled) in a_world().prop_flat_map(|world| {
-            let volumes = Just(world.volumes.clone()).prop_shuffle();
-            let (pools, nodes) = (Just(world.pools.clone()).prop_shuffle(), Just(world.nodes.clone()).prop_shuffle());
-            let hosts = Just(world.hosts.clone()).prop_shuffle();
+            let volumes = Just(world.volumes.to_vec()).prop_shuffle();
+            let (pools, nodes) = (Just(world.pools.to_vec()).prop_shuffle(), Just(world.nodes.to_vec()).prop_shuffle());
+            let hosts = Just(world.hosts.to_vec()).prop_shuffle();
             let looked = world.looked.clone();
-            let snapshots = world.snapshots.iter().rev().cloned().collect::<Vec<_>>();
+            let snapshots: Listed<StorageSnapshot> = world.snapshots.iter().rev().cloned().collect();
             let shuffled = (volumes, pools, nodes, hosts).prop_map(move |(volumes, pools, nodes, hosts)| {
-                World { volumes, pools, nodes, hosts, snapshots: snapshots.clone(), looked: looked.clone(), ..World::default() }
+                World {
+                    volumes: volumes.into(), pools: pools.into(), nodes: nodes.into(), hosts: hosts.into(),
+                    snapshots: snapshots.clone(), looked: looked.clone(), ..World::default()
+                }
             });
             (Just(world), shuffled)
         })
@@ -175,7 +179,7 @@ proptest! {
     fn no_pool_is_promised_beyond_its_limit(mut world in a_world()) {
         let before = observe_spaces(&world);
         settle(&mut world);
-        for (before, after) in before.iter().zip(observe_spaces(&world)) {
+        for (before, after) in before.iter().zip(observe_spaces(&world).iter()) {
             // What only nodes list was there before anybody promised; it may exceed a pool, new promises may not.
             let bound = before.limit.max(before.promised);
             prop_assert!(after.promised <= bound, "{}/{}", after.node, after.pool.name);

@@ -9,14 +9,17 @@ use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::Api;
 use kube::runtime::controller::Action;
 use terrace_crds::StorageVolume;
+use terrace_crds::condition::{ConditionType, Reason, find};
 use terrace_crds::names::ANNOTATION_TRACEPARENT;
+use terrace_plan::gone::node_to_look_for;
+use terrace_plan::listed::{Key, Listed};
 use terrace_plan::observe::observe_persistent;
-use terrace_plan::plan::Plan;
-use terrace_plan::volume::plan_volume;
-use terrace_plan::world::{Looked, World, csi_name_of, name_of};
+use terrace_plan::plan::{Next, Plan};
+use terrace_plan::volume::{conditions_of, needs_look, plan_volume};
+use terrace_plan::world::{Host, Looked, World, csi_name_of, name_of};
 use terrace_telemetry::with_parent;
 
-use super::{Context, Kind, direct, run as run_controller};
+use super::{Context, Kind, direct, find_gone, run as run_controller};
 use crate::error::Error;
 use crate::promises::Noted;
 use crate::queue::{Pick, on_change};
@@ -28,7 +31,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// Runs the controller until dropped.
 pub(super) async fn run(context: Arc<Context>) {
-    let caches = &context.caches;
+    let caches = context.caches.clone();
     let store = caches.volumes.store();
     let of_any = vec![
         caches.volumes.changed(),
@@ -41,9 +44,38 @@ pub(super) async fn run(context: Arc<Context>) {
     });
     let of_others =
         vec![caches.volumes.changed(), caches.nodes.changed(), caches.persistent.changed()];
-    let settled = on_change(of_others, store.clone(), SETTLED, |_| Pick::Take);
+    let seen = caches.clone();
+    let settled =
+        on_change(of_others, store.clone(), SETTLED, move |volume| has_work(&seen.world(), volume));
+    let shared = caches.clone();
+    let of_nodes = on_change(vec![caches.hosts.changed()], store.clone(), SETTLED, move |volume| {
+        pick_by_node(&shared.hosts.all(), volume)
+    });
     let queue = stream::select(Box::pin(waiting), Box::pin(settled));
+    let queue = stream::select(queue, Box::pin(of_nodes));
     run_controller(Kind::StorageVolume, context.clone(), store, queue, reconcile).await;
+}
+
+/// Those whose node went, or came back, or is waited for: a node that reports its health is news to no other.
+fn pick_by_node(hosts: &Listed<Host>, volume: &StorageVolume) -> Pick {
+    let Some(place) = &volume.spec.assignment else { return Pick::Leave };
+    let missed = find(conditions_of(volume), ConditionType::Missing)
+        .is_some_and(|missing| missing.reason == Reason::NodeGone.as_str());
+    let leaving = volume.metadata.deletion_timestamp.is_some();
+    let mut named = hosts.candidates(Key::Name(&place.node));
+    let there = named.any(|host| host.name == place.node);
+    if missed || leaving || !there { Pick::Take } else { Pick::Leave }
+}
+
+/// Whether anything is to be done or waited for. Most volumes that have their place are let be: each of them on the
+/// queue would cost more than the look.
+fn has_work(world: &World, volume: &StorageVolume) -> Pick {
+    let now = Timestamp::now();
+    let plan = plan_volume(world, volume, now);
+    let node = node_to_look_for(world, &volume.metadata, volume.spec.assignment.as_ref());
+    let unread = node.is_some() || needs_look(world, volume, now);
+    let idle = plan.effects.is_empty() && plan.next == Next::Change && !unread;
+    if idle { Pick::Leave } else { Pick::Take }
 }
 
 async fn reconcile(volume: Arc<StorageVolume>, context: Arc<Context>) -> Result<Action, Error> {
@@ -52,10 +84,20 @@ async fn reconcile(volume: Arc<StorageVolume>, context: Arc<Context>) -> Result<
     with_parent(&tracing::Span::current(), trace.map(String::as_str));
     let persistent = observe_persistent_of(&context, &volume).await?;
     let looked = direct::look(&context, &volume, persistent.as_ref()).await?;
-    let (plan, noted) = plan(&context, &volume, persistent, looked).await;
+    let world = context.caches.world();
+    let node = node_to_look_for(&world, &volume.metadata, volume.spec.assignment.as_ref());
+    let read = Read { persistent, looked, gone: find_gone(&context, node).await? };
+    let (plan, noted) = plan(&context, &volume, read).await;
     let next = context.apply(&plan).await?;
     noted.keep();
     Ok(next)
+}
+
+/// What was read past every cache.
+struct Read {
+    persistent: Option<PersistentVolume>,
+    looked: Option<Looked>,
+    gone: Option<String>,
 }
 
 /// The PV of a volume that has no place yet, read past the cache: where there is one, nothing is made (I2).
@@ -82,18 +124,22 @@ async fn observe_persistent_of(
 async fn plan<'a>(
     context: &'a Context,
     volume: &StorageVolume,
-    persistent: Option<PersistentVolume>,
-    looked: Option<Looked>,
+    read: Read,
 ) -> (Plan, Noted<'a>) {
+    let Read { persistent, looked, gone } = read;
     let _deciding = context.promises.decide().await;
-    let mut world: World = context.promises.overlay(context.caches.world());
-    world.persistent.extend(persistent.as_ref().and_then(observe_persistent));
-    world.looked.extend(looked.map(|looked| (name_of(&volume.metadata).to_owned(), looked)));
-    let name = volume.metadata.name.as_deref();
-    let uid = volume.metadata.uid.as_deref();
-    let latest = world.volumes.iter().find(|other| {
-        other.metadata.name.as_deref() == name && other.metadata.uid.as_deref() == uid
-    });
+    let mut world = context.promises.overlay(context.caches.world());
+    if let Some(seen) = persistent.as_ref().and_then(observe_persistent) {
+        Arc::make_mut(&mut world).persistent.edit().push(Arc::new(seen));
+    }
+    let name = name_of(&volume.metadata);
+    if let Some(looked) = looked {
+        Arc::make_mut(&mut world).looked.insert(name.to_owned(), looked);
+    }
+    if gone.is_some() {
+        Arc::make_mut(&mut world).gone.extend(gone);
+    }
+    let latest = world.volume(name).filter(|other| other.metadata.uid == volume.metadata.uid);
     let latest = latest.cloned();
     let plan = plan_volume(&world, latest.as_deref().unwrap_or(volume), Timestamp::now());
     let noted = context.promises.note(&plan.effects);
