@@ -131,6 +131,8 @@ names! {
         AdoptionNeeded,
         /// What is to be adopted is listed by no node.
         NotListed,
+        /// A pool's deletion waits: volumes or snapshots lie on it.
+        HasVolumes,
         /// The object was lost, and made again from its PersistentVolume and the bytes that a node has.
         Healed,
         /// The API server did not answer a question on which bytes depend.

@@ -24,6 +24,8 @@ pub const PARAMETER_PREFIX: &str = "terrace.storage/";
 pub const CONTEXT_VOLUME_UUID: &str = "terrace.storage/volume-uuid";
 /// Volume context key (PV attributes): the pool's name.
 pub const CONTEXT_POOL: &str = "terrace.storage/pool";
+/// Volume context key (PV attributes): `true` where the bytes are overwritten at the end; absent elsewhere.
+pub const CONTEXT_ERASE: &str = "terrace.storage/erase-on-delete";
 
 /// Server-side apply field managers: one for each writer.
 pub mod manager {

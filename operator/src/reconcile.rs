@@ -1,6 +1,7 @@
 //! The controllers: observe, plan, apply. Each kind has its own file; the loop around them is here.
 
 pub mod direct;
+pub mod heal;
 pub mod policy;
 pub mod pool;
 pub mod snapshot;
@@ -12,10 +13,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{Future, Stream, StreamExt, TryStreamExt};
-use kube::Resource;
+use k8s_openapi::api::core::v1::Node;
 use kube::runtime::applier;
 use kube::runtime::controller::{self, Action};
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Resource};
 use terrace_plan::plan::{Next, Plan};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -59,6 +61,7 @@ pub async fn run_all(context: Arc<Context>) {
     futures::join!(
         volume::run(context.clone()),
         snapshot::run(context.clone()),
+        heal::run(context.clone()),
         pool::run(context.clone()),
         policy::run_lifecycle(context.clone()),
         policy::run_tiering(context)
@@ -120,6 +123,15 @@ fn cause(error: &dyn std::error::Error) -> Option<String> {
         innermost = deeper;
     }
     Some(innermost.to_string())
+}
+
+/// Whether the API server itself says that there is no such node, of one that no cache shows and that a plan
+/// depends on.
+async fn find_gone(context: &Context, node: Option<&str>) -> Result<Option<String>, Error> {
+    let Some(node) = node else { return Ok(None) };
+    let found = Api::<Node>::all(context.client.clone()).get_metadata_opt(node).await;
+    let found = found.map_err(|error| Error::api("get Node", node, error))?;
+    Ok(found.is_none().then(|| node.to_owned()))
 }
 
 impl Context {

@@ -10,7 +10,9 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use terrace_crds::names::{CLASS_DIRECT, CONTEXT_POOL, CONTEXT_VOLUME_UUID, DRIVER, TOPOLOGY_NODE};
+use terrace_crds::names::{
+    CLASS_DIRECT, CONTEXT_ERASE, CONTEXT_POOL, CONTEXT_VOLUME_UUID, DRIVER, TOPOLOGY_NODE,
+};
 use terrace_crds::volume::{Assignment, ClaimRef, VolumeMode};
 use terrace_crds::{Size, StorageVolume};
 
@@ -85,7 +87,9 @@ pub(crate) fn persistent(
 ) -> PersistentVolume {
     let name = name_of(&volume.metadata).to_owned();
     let uuid = volume.spec.volume_uuid.clone();
-    let pairs = [(CONTEXT_VOLUME_UUID, uuid), (CONTEXT_POOL, pool)];
+    // The object may be lost: then it is made again from here.
+    let erase = (volume.spec.erase_on_delete == Some(true)).then(|| "true".to_owned());
+    let pairs = [(CONTEXT_VOLUME_UUID, uuid), (CONTEXT_POOL, pool), (CONTEXT_ERASE, erase)];
     let context = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     let csi = CSIPersistentVolumeSource {
         driver: DRIVER.to_owned(),

@@ -106,8 +106,11 @@ pub fn meaning(reason: Reason) -> &'static str {
         Reason::ReadFailed => {
             "The API server did not answer what has to be known before anything is removed, so nothing is; it is asked again by itself."
         }
-        Reason::NoVolumes => {
-            "The API server knows no StorageVolume at all while volumes are in service here, as after a loss of its objects, so nothing is removed. See kubectl terrace orphan list."
+        Reason::NoObjects => {
+            "The API server knows no volume, or no snapshot, at all while some are in service here, as after a loss of its objects, so nothing is removed. See kubectl terrace orphan list."
+        }
+        Reason::HasVolumes => {
+            "The pool is being deleted and goes with the last volume and snapshot on it. Delete their claims and VolumeSnapshots."
         }
         Reason::OtherCluster => {
             "The API server is of another cluster than the one that made what is here, so nothing is touched. Check which cluster the node joined."

@@ -7,6 +7,7 @@ use terrace_crds::condition::{Reason, Truth};
 use terrace_crds::node::HostVolume;
 use terrace_crds::{StorageNode, StorageVolume};
 
+use crate::gone::LET_GO_AFTER;
 use crate::placement::fault;
 use crate::volume::several;
 use crate::world::{World, csi_name_of, name_of};
@@ -32,6 +33,13 @@ pub(crate) fn notice(
     found: &[(&StorageNode, &HostVolume)],
     waited: Duration,
 ) -> Noticed {
+    if world.host(node).is_none() {
+        let message = format!(
+            "Kubernetes has no node {node}, whose disks hold the bytes: bring it back under its name. If it never comes back, delete the claim: the volume is let go {} minutes later",
+            LET_GO_AFTER.as_secs() / 60
+        );
+        return Noticed::Says(Truth::Unknown, Reason::NodeGone, message);
+    }
     let Some(teller) = world.node(node) else {
         let message = format!(
             "there is no StorageNode {node}: its agent has not reported since the node left"

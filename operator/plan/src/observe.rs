@@ -3,9 +3,11 @@
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use terrace_crds::Size;
-use terrace_crds::names::DRIVER;
-use terrace_crds::volume::{ClaimRef, VolumeMode};
+use terrace_crds::names::{CLASS_DIRECT, CONTEXT_ERASE, CONTEXT_VOLUME_UUID, DRIVER};
+use terrace_crds::volume::{ClaimRef, FsType, Origin, VolumeMode};
 
+use crate::heal::Lost;
+use crate::parameters::Erase;
 use crate::world::{Claim, Host, HostState, Persistent, PersistentPhase, Reclaim};
 
 /// A Kubernetes Node: reads its name, `spec.unschedulable` and the condition Ready.
@@ -47,6 +49,39 @@ pub fn observe_persistent(pv: &PersistentVolume) -> Option<Persistent> {
     })
 }
 
+/// A whole PersistentVolume of our driver whose StorageVolume is gone; `None` for any other.
+#[must_use]
+pub fn observe_lost(pv: &PersistentVolume) -> Option<Lost> {
+    let persistent = observe_persistent(pv)?;
+    let spec = pv.spec.as_ref()?;
+    let csi = spec.csi.as_ref()?;
+    let attribute = |key: &str| csi.volume_attributes.as_ref()?.get(key).cloned();
+    let named = csi.fs_type.as_deref();
+    Some(Lost {
+        persistent,
+        leaving: pv.metadata.deletion_timestamp.is_some(),
+        uuid: attribute(CONTEXT_VOLUME_UUID),
+        origin: match spec.storage_class_name.as_deref() {
+            Some(CLASS_DIRECT) => Origin::Direct,
+            Some(_) | None => Origin::Csi,
+        },
+        volume_mode: parse_mode(spec.volume_mode.as_deref()),
+        fs_type: FsType::ALL.into_iter().find(|fs| Some(fs.as_str()) == named),
+        mount_options: spec.mount_options.clone().unwrap_or_default(),
+        erase: match attribute(CONTEXT_ERASE).as_deref() {
+            Some("true") => Erase::Overwrite,
+            Some(_) | None => Erase::Leave,
+        },
+    })
+}
+
+fn parse_mode(text: Option<&str>) -> VolumeMode {
+    match text {
+        Some("Block") => VolumeMode::Block,
+        Some(_) | None => VolumeMode::Filesystem,
+    }
+}
+
 fn parse_phase(text: &str) -> PersistentPhase {
     match text {
         "Available" => PersistentPhase::Available,
@@ -83,10 +118,7 @@ pub fn observe_claim(claim: &PersistentVolumeClaim) -> Claim {
         resource_version: claim.metadata.resource_version.clone().unwrap_or_default(),
         class: text(spec.storage_class_name),
         volume: text(spec.volume_name),
-        mode: match spec.volume_mode.as_deref() {
-            Some("Block") => VolumeMode::Block,
-            Some(_) | None => VolumeMode::Filesystem,
-        },
+        mode: parse_mode(spec.volume_mode.as_deref()),
         access: spec.access_modes.unwrap_or_default(),
         request: parse_size(requests.get("storage")),
         leaving: claim.metadata.deletion_timestamp.is_some(),
@@ -95,7 +127,9 @@ pub fn observe_claim(claim: &PersistentVolumeClaim) -> Claim {
 
 #[cfg(test)]
 mod tests {
-    use super::{HostState, observe_host, observe_persistent};
+    use super::{
+        Erase, FsType, HostState, Origin, observe_host, observe_lost, observe_persistent,
+    };
     use serde_json::{from_value, json};
 
     #[test]
@@ -110,6 +144,33 @@ mod tests {
         assert_eq!(state("True", false), HostState::Ready);
         assert_eq!(state("True", true), HostState::Cordoned);
         assert_eq!(state("Unknown", false), HostState::NotReady);
+    }
+
+    #[test]
+    fn a_lost_volume_is_told_by_its_persistent_volume() {
+        let pv = |class: &str, more: serde_json::Value| {
+            let mut pv = json!({
+                "metadata": {"name": "pv"},
+                "spec": {
+                    "csi": {
+                        "driver": "csi.terrace.storage", "volumeHandle": "h", "fsType": "ext4",
+                        "volumeAttributes": {
+                            "terrace.storage/volume-uuid": "u", "terrace.storage/erase-on-delete": "true",
+                        },
+                    },
+                    "storageClassName": class, "mountOptions": ["noatime"],
+                },
+                "status": {"phase": "Available"},
+            });
+            pv["metadata"]["deletionTimestamp"] = more;
+            observe_lost(&from_value(pv).unwrap()).unwrap()
+        };
+        let lost = pv("fast", json!(null));
+        assert_eq!((lost.uuid.as_deref(), lost.origin), (Some("u"), Origin::Csi));
+        assert_eq!((lost.fs_type, lost.erase), (Some(FsType::Ext4), Erase::Overwrite));
+        assert_eq!((lost.mount_options, lost.leaving), (vec!["noatime".into()], false));
+        let lost = pv("terrace-direct", json!("2026-11-22T12:00:00Z"));
+        assert_eq!((lost.origin, lost.leaving), (Origin::Direct, true));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use terrace_crds::names::PARAMETER_PREFIX;
 use terrace_crds::volume::{ClaimRef, FsType};
 
@@ -35,11 +36,12 @@ pub enum Target {
 }
 
 /// What happens to the bytes before they are given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Erase {
     /// They are overwritten.
     Overwrite,
     /// They are given back as they are.
+    #[default]
     Leave,
 }
 
