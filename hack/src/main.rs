@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod cluster;
 mod conformance;
+mod crash;
 mod down;
 mod edges;
 mod holder;
@@ -60,6 +61,8 @@ enum Task {
     Bench(bench::Bench),
     /// Run Kubernetes' own storage suite against the rig.
     Conformance(conformance::Conformance),
+    /// Kill Terrace at every point that its code names, and count what leaks; faults from outside; power cuts.
+    Crash(crash::Crash),
     /// Run every test, in order of cost.
     Test(test::Test),
     /// Run an earlier release with volumes in use, upgrade it to this one, and compare what they kept.
@@ -113,6 +116,7 @@ fn work(task: Task) -> Result<ExitCode> {
         Task::Gen => check::generate(&paths)?,
         Task::Bench(bench) => return bench.run(&paths, &progress),
         Task::Conformance(conformance) => return conformance.run(&paths, &progress),
+        Task::Crash(crash) => return crash.run(&paths, &progress),
         Task::Test(test) => return test.run(&paths, &progress),
         Task::Upgrade(upgrade) => return upgrade.run(&paths, &progress),
         // Done above: where it runs, there is no work tree.

@@ -201,6 +201,8 @@ fn kubelet_config(paths: &Paths) -> serde_json::Value {
         // No DNS here; a closed port says so at once.
         "clusterDNS": [crate::pki::SERVICE_IP],
         "volumePluginDir": "/var/lib/kubelet/volume-plugins", "resolvConf": "",
+        // A container that was killed comes back within a second or two, however often: the stories and hack/crash kill on purpose.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
         "volumeStatsAggPeriod": "10s", "syncFrequency": "10s", "nodeStatusUpdateFrequency": "5s",
     })
 }

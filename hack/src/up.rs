@@ -31,7 +31,6 @@ pub(crate) enum Content {
     /// The same, with our programs as they lie in the target folder.
     ProductAsBuilt,
     /// As `Product`, with our programs' fault points compiled in.
-    #[allow(dead_code, reason = "hack/crash begins it")]
     Crash,
 }
 

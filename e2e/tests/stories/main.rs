@@ -3,6 +3,7 @@
 
 mod btrfs;
 mod capacity;
+mod crash;
 mod deletion;
 mod direct;
 mod explain;

@@ -1,0 +1,141 @@
+//! `hack/crash`: the rig with an image whose programs have fault points, and the program of e2e that strikes at them, which knows
+//! its own arguments. What needs no cluster gets none. The rig goes, however this ends.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::holder::Holder;
+use crate::image::{self, Ours};
+use crate::paths::Paths;
+use crate::run::{Progress, command};
+use crate::test::{guard_rig, search_path};
+use crate::tools::{self, Tools};
+use crate::up::{self, Content};
+
+/// Leaves the rig running afterwards; the one word that is not passed on.
+const KEEP: &str = "--keep";
+/// What was begun and is claimed by nobody goes after so long: the matrix does not wait for the ten minutes of service.
+const SWEEP_AFTER: &str = "node.extraArgs={--sweep-after=5s}";
+
+/// Arguments of `hack/crash`.
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Crash {
+    /// What to strike, and how often; --help tells. With --keep the rig stays.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
+}
+
+/// What becomes of the rig.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Clean,
+    Keep,
+}
+
+/// What the words ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// A cluster of our programs with fault points.
+    Rig,
+    /// The programs alone.
+    Programs,
+    /// Nothing of ours that runs.
+    Nothing,
+}
+
+fn needs(words: &[OsString]) -> Needs {
+    let first = words.first().and_then(|word| word.to_str()).unwrap_or_default();
+    let asks_for_help = words.iter().any(|word| word == "--help" || word == "-h");
+    match first {
+        "power" | "images" | "help" => Needs::Nothing,
+        _ if asks_for_help => Needs::Nothing,
+        "list" => Needs::Programs,
+        _ => Needs::Rig,
+    }
+}
+
+impl Crash {
+    /// Passes the program's status on.
+    pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
+        let keeps = self.words.iter().any(|word| word == KEEP);
+        let after = if keeps { After::Keep } else { After::Clean };
+        let words: Vec<OsString> = self.words.into_iter().filter(|word| word != KEEP).collect();
+        match needs(&words) {
+            Needs::Nothing => pass_on(&mut strike(paths, &words)),
+            Needs::Programs => {
+                image::build_programs(paths, progress, Ours::Crash)?;
+                pass_on(strike(paths, &words).env("TERRACE_FAULTS", paths.ours("")))
+            }
+            Needs::Rig => on_rig(paths, progress, &words, after),
+        }
+    }
+}
+
+fn on_rig(
+    paths: &Paths,
+    progress: &Progress,
+    words: &[OsString],
+    after: After,
+) -> Result<ExitCode> {
+    tools::ensure_cluster_tools(paths, progress)?;
+    if Holder::find(paths)?.is_some() {
+        bail!("a rig runs; end it with hack/down");
+    }
+    let program = std::env::current_exe()?;
+    let guard = match after {
+        After::Clean => Some(guard_rig(&program)?),
+        After::Keep => None,
+    };
+    let struck = (|| {
+        let tools = Tools::locate(paths)?;
+        {
+            let _lock = up::lock(paths, progress)?;
+            let values = ["--set".to_owned(), SWEEP_AFTER.to_owned()];
+            up::bring_up(paths, &tools, progress, Content::Crash, &values)?;
+        }
+        let mut strike = strike(paths, words);
+        strike.env("PATH", search_path(&tools)).env("TERRACE_KUBECONFIG", paths.kubeconfig());
+        pass_on(strike.env("TERRACE_XTASK", &program))
+    })();
+    if let Some(mut guard) = guard {
+        drop(guard.stdin.take());
+        ensure!(guard.wait()?.success(), "the rig left something behind");
+    }
+    struck
+}
+
+/// The program of e2e, with these words.
+fn strike(paths: &Paths, words: &[OsString]) -> Command {
+    let mut cargo = command("cargo", ["run", "--quiet", "--profile", "ci"]);
+    cargo.args(["--package", "terrace-e2e", "--bin", "terrace-crash", "--"]).args(words);
+    cargo.current_dir(&paths.repo).env("CARGO_TARGET_DIR", &paths.target);
+    cargo
+}
+
+fn pass_on(command: &mut Command) -> Result<ExitCode> {
+    let status = command.status().context("start cargo")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::{Needs, needs};
+
+    #[test]
+    fn only_what_strikes_at_a_cluster_gets_one() {
+        let of =
+            |line: &str| needs(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(of(""), Needs::Rig);
+        assert_eq!(of("--kills 3 --seed 7"), Needs::Rig);
+        assert_eq!(of("outside --only etcd"), Needs::Rig);
+        assert_eq!(of("outside --help"), Needs::Nothing);
+        assert_eq!(of("power --filesystem ext4"), Needs::Nothing);
+        assert_eq!(of("list"), Needs::Programs);
+    }
+}
