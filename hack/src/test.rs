@@ -28,7 +28,10 @@ pub(crate) struct Test {
     story: Option<String>,
 }
 
-/// Which tests need the cluster: the integration tests of e2e, but not its simulations. They share the cluster, so one
+/// Integration tests of e2e that need no cluster, by the beginning of their names: simulations, and power cuts on this host.
+const WITHOUT_CLUSTER: [&str; 2] = ["sim", "power"];
+
+/// Which tests need the cluster: the integration tests of e2e but for [`WITHOUT_CLUSTER`]. They share the cluster, so one
 /// of them runs at a time. nextest refuses a filter that names a test file that is not there.
 struct Filter {
     without_cluster: String,
@@ -36,22 +39,27 @@ struct Filter {
 }
 
 impl Filter {
-    fn of(simulations: &[String]) -> Self {
-        let ids: Vec<String> =
-            simulations.iter().map(|name| format!(" or binary_id(=terrace-e2e::{name})")).collect();
+    fn of(without_cluster: &[String]) -> Self {
+        let ids: Vec<String> = without_cluster
+            .iter()
+            .map(|name| format!(" or binary_id(=terrace-e2e::{name})"))
+            .collect();
         let without_cluster = format!("not (package(terrace-e2e) and kind(test)){}", ids.concat());
         Self { on_cluster: format!("not ({without_cluster})"), without_cluster }
     }
 }
 
-/// Names of the files `e2e/tests/sim*.rs`.
-fn simulations(paths: &Paths) -> Vec<String> {
+/// Names of those of [`WITHOUT_CLUSTER`] below `e2e/tests`, each a file or a folder.
+fn without_cluster(paths: &Paths) -> Vec<String> {
     let files = fs::read_dir(paths.repo.join("e2e/tests")).into_iter().flatten().flatten();
     let names = files.filter_map(|file| {
-        file.file_name().to_str().and_then(|name| name.strip_suffix(".rs")).map(str::to_owned)
+        let name = file.file_name().into_string().ok()?;
+        Some(name.strip_suffix(".rs").unwrap_or(&name).to_owned())
     });
-    let mut found: Vec<String> = names.filter(|name| name.starts_with("sim")).collect();
+    let is_one = |name: &String| WITHOUT_CLUSTER.iter().any(|begin| name.starts_with(begin));
+    let mut found: Vec<String> = names.filter(is_one).collect();
     found.sort();
+    found.dedup();
     found
 }
 
@@ -75,7 +83,7 @@ impl Test {
     /// Fails if anything failed; the last line has the totals.
     pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
         let Self { quick, keep, story } = self;
-        let filter = Filter::of(&simulations(paths));
+        let filter = Filter::of(&without_cluster(paths));
         let runner = Runner { paths, progress, tools: Tools::locate(paths)?, filter };
         let mut rungs = Vec::new();
         if story.is_none() {

@@ -252,7 +252,13 @@ fn observe_filesystem(
     if let Some(mount) = root
         && let Ok(fs) = mount.fs.parse::<FsType>()
     {
-        let spans = filesystem_span(&mount.at, fs, device)?;
+        let spans = match filesystem_span(&mount.at, fs, device) {
+            // It has shut itself down. It has no figures any more, and must be unmounted all the same.
+            Err(DeviceError::Io { source, .. }) if source.raw_os_error() == Some(libc::EIO) => {
+                return Ok(None);
+            }
+            other => other?,
+        };
         let layout = observe_layout(&mount.at);
         return Ok(Some(FilesystemView { fs, mounted: Some(mount.at.clone()), spans, layout }));
     }

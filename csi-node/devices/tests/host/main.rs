@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on must fail")]
 
 mod copy;
+mod dark;
 mod destroy;
 mod format;
 mod freeze;
