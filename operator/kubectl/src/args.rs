@@ -8,7 +8,9 @@ const ABOUT: &str = "\
 Terrace's volumes and nodes: what they are doing, and why.
 
 A PersistentVolumeClaim with a StorageClass of provisioner csi.terrace.storage becomes a StorageVolume on
-the disks of one node. This plugin reads the cluster and never changes it: claims are changed with kubectl.";
+the disks of one node. This plugin reads the cluster, and claims are changed with kubectl; two commands change
+something, and both say so: `orphan adopt` makes a StorageVolume, `orphan delete` destroys bytes that no object
+claims.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,9 +19,11 @@ Examples:
   kubectl terrace explain default/data           why the volume of claim `data` is as it is
   kubectl terrace explain pvc-0b7d               the same by the name of the StorageVolume
   kubectl terrace nodes                          pools and disks of each node, and what a node lacks
+  kubectl terrace orphan list                    bytes on nodes that no object claims
   kubectl terrace volumes -o json                for programs
 
-Exit codes: 0 done, 1 the cluster did not answer as needed, 2 wrong usage, 3 no such volume, claim or node.";
+Exit codes: 0 done, 1 the cluster did not answer as needed, 2 wrong usage, 3 no such volume, claim, node or orphan,
+4 refused.";
 
 const EXPLAIN: &str = "\
 Examples:
@@ -30,6 +34,18 @@ Examples:
 What it prints: what was asked for, where the volume lies, how full it is, what goes on now, each condition
 with its message and what it means, which pools were looked at if it lies nowhere yet, and what the operator
 would do next: the plan is made here, from the cluster as it is, by the operator's own code.";
+
+const ORPHAN: &str = "\
+Examples:
+  kubectl terrace orphan list                                     what there is, and why nothing claims it
+  kubectl terrace orphan list -o wide                             with what it holds and what can be done
+  kubectl terrace orphan adopt --uuid UUID --claim shop/data      take a volume's bytes into service for a claim
+  kubectl terrace orphan adopt --uuid UUID --claim shop/data --dry-run  only print the StorageVolume
+  kubectl terrace orphan delete --uuid UUID                       destroy the bytes, once you said yes
+
+An orphan is a host object of this cluster that no StorageVolume or StorageSnapshot claims. Nothing in use is one, and
+its node looks again, past every cache, before it deletes anything.
+Who may: adopt makes StorageVolumes, delete needs pods/portforward; ClusterRole terrace-orphans has both.";
 
 /// `kubectl terrace`.
 #[derive(Clone, Debug, Parser)]
@@ -80,6 +96,13 @@ pub enum Command {
         /// Name of a StorageVolume, or of a claim as NAMESPACE/NAME.
         name: String,
     },
+    /// Bytes on nodes that no object claims: list them, take one into service, delete one.
+    #[command(visible_alias = "orphans", after_help = ORPHAN)]
+    Orphan {
+        /// What to do.
+        #[command(subcommand)]
+        command: OrphanCommand,
+    },
     /// Nodes: their pools, disks, and what they lack.
     #[command(visible_alias = "node")]
     Nodes {
@@ -89,6 +112,49 @@ pub enum Command {
         #[arg(long, short, value_enum)]
         output: Option<Output>,
     },
+}
+
+/// What to do about orphans.
+#[derive(Clone, Debug, Subcommand)]
+pub enum OrphanCommand {
+    /// Every orphan of every node.
+    List {
+        /// wide: more columns; json: for programs.
+        #[arg(long, short, value_enum)]
+        output: Option<Output>,
+    },
+    /// Take a volume's bytes into service: makes a StorageVolume of origin Direct that adopts them.
+    Adopt(Adopt),
+    /// Destroy an orphan's bytes, for good.
+    Delete(Delete),
+}
+
+/// `orphan adopt`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Adopt {
+    /// UUID of the orphan, as `orphan list` shows it.
+    #[arg(long)]
+    pub uuid: String,
+    /// The claim to make for it, as NAMESPACE/NAME; one that is there must be unbound and of class terrace-direct.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub claim: String,
+    /// Name of the StorageVolume: that under which the bytes were made, which is the default.
+    #[arg(long, value_name = "NAME")]
+    pub volume: Option<String>,
+    /// Print the StorageVolume instead of making it.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `orphan delete`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Delete {
+    /// UUID of the orphan, as `orphan list` shows it.
+    #[arg(long)]
+    pub uuid: String,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// How to print.
@@ -128,7 +194,7 @@ mod tests {
     #[test]
     fn the_help_of_every_command_ends_with_examples_of_it() {
         let help = Args::command().render_help().to_string();
-        for command in ["volumes", "explain", "nodes"] {
+        for command in ["volumes", "explain", "nodes", "orphan list"] {
             assert!(help.contains(&format!("kubectl terrace {command}")), "{command}");
         }
     }

@@ -1,21 +1,32 @@
-//! The API server: connect, list, get. It reads only, and decides nothing but which error it was.
+//! The API server: connect, list, get, and the two things that a person may change by this plugin. It decides nothing
+//! but which error it was.
 
 use std::fmt::Debug;
 
 use futures::try_join;
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
-use terrace_crds::StorageVolume;
+use serde_json::json;
 use terrace_crds::volume::{ClaimRef, Origin};
+use terrace_crds::{StorageNode, StoragePool, StorageSnapshot, StorageVolume};
 use terrace_plan::observe::{observe_claim, observe_host, observe_persistent};
 use terrace_plan::world::{ClaimFound, Looked, World};
 
 use crate::args::Connection;
 use crate::fault::Fault;
+use crate::forward::{Port, post};
+
+/// Field manager of what a person makes by this plugin.
+const MANAGER: &str = "kubectl-terrace";
+/// Labels of the agents' Pods, as the chart sets them.
+const AGENTS: &str = "app.kubernetes.io/name=terrace,app.kubernetes.io/component=node";
+/// Port of the agent's pages on its Pod's loopback, as the chart sets it.
+const AGENT_PORT: u16 = 9808;
 
 /// A connection, and the namespace that names are taken to be in.
 pub struct Cluster {
@@ -57,6 +68,62 @@ impl Cluster {
         let api: Api<K> = Api::all(self.client.clone());
         let list = api.list(&ListParams::default()).await;
         list.map(|list| list.items).map_err(|error| Fault::of_call(&K::kind(&()), error))
+    }
+
+    /// Makes a StorageVolume.
+    ///
+    /// # Errors
+    /// [`Fault`], by what the API server answered.
+    pub async fn create(&self, volume: &StorageVolume) -> Result<(), Fault> {
+        let api = Api::<StorageVolume>::all(self.client.clone());
+        let how = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        let made = api.create(&how, volume).await;
+        let fault = |error| match &error {
+            kube::Error::Api(status) if status.code == 409 => {
+                let name = volume.metadata.name.clone().unwrap_or_default();
+                Fault::Exists { kind: "StorageVolume".into(), name }
+            }
+            _ => Fault::of_call("StorageVolume", error),
+        };
+        made.map(drop).map_err(fault)
+    }
+
+    /// Hands the person's word to the agent of the node, and waits until the bytes are gone.
+    ///
+    /// # Errors
+    /// [`Fault`], with what the node said.
+    pub async fn delete_orphan(&self, node: &str, uuid: &str, name: &str) -> Result<(), Fault> {
+        let pods = Api::<Pod>::all(self.client.clone());
+        let listed = ListParams::default().labels(AGENTS).fields(&format!("spec.nodeName={node}"));
+        let listed = pods.list(&listed).await.map_err(|error| Fault::of_call("Pod", error))?;
+        let mut running = listed.items.into_iter().filter(|pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+        });
+        let no_pod = || Fault::NoPod { node: node.to_owned() };
+        let pod = running.next().ok_or_else(no_pod)?;
+        let space = pod.metadata.namespace.unwrap_or_default();
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &space);
+        let pod = pod.metadata.name.unwrap_or_default();
+        let word = json!({ "name": name, "by": self.who().await });
+        let path = format!("/v1/orphans/{uuid}/delete");
+        let asked = post(&pods, Port { pod: &pod, port: AGENT_PORT }, &path, &word).await;
+        let (code, said) = asked.map_err(|source| Fault::Forward {
+            node: node.to_owned(),
+            source: Box::new(source),
+        })?;
+        if code.is_success() {
+            return Ok(());
+        }
+        Err(Fault::NotDeleted { node: node.to_owned(), message: said.trim().to_owned() })
+    }
+
+    /// Who asks, as the API server knows him: for the node's log. Nothing depends on it.
+    async fn who(&self) -> String {
+        let api = Api::<SelfSubjectReview>::all(self.client.clone());
+        let asked = api.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+        let user = asked.ok().and_then(|review| review.status?.user_info?.username);
+        user.unwrap_or_else(|| "unknown".to_owned())
     }
 
     /// A claim, if it is there.
@@ -106,10 +173,10 @@ impl Cluster {
     /// [`Fault`], by what the API server answered.
     pub async fn world(&self) -> Result<World, Fault> {
         let (volumes, snapshots, pools, nodes, hosts, persistent) = try_join!(
-            self.list(),
-            self.list(),
-            self.list(),
-            self.list(),
+            self.list::<StorageVolume>(),
+            self.list::<StorageSnapshot>(),
+            self.list::<StoragePool>(),
+            self.list::<StorageNode>(),
             self.list::<Node>(),
             self.list::<PersistentVolume>()
         )?;

@@ -2,6 +2,9 @@
 
 use kube::config::KubeconfigError;
 
+use crate::forward::ForwardError;
+use crate::orphans::Refused;
+
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -54,6 +57,46 @@ pub enum Fault {
     /// Nothing of that name.
     #[error("{0}")]
     Missing(Missing),
+    /// An orphan about which nothing is done.
+    #[error("{0}")]
+    Orphan(#[from] Refused),
+    /// No agent runs on the node.
+    #[error(
+        "no Pod of terrace-node runs on node {node}, and only it can delete what lies there\n  See: kubectl get pods -A -l app.kubernetes.io/component=node -o wide"
+    )]
+    NoPod {
+        /// The node.
+        node: String,
+    },
+    /// The node's agent cannot be reached.
+    #[error(
+        "node {node} cannot be reached: {}\n  It takes pods/portforward, as in ClusterRole terrace-orphans; see the Pod of terrace-node there.", chain(.source)
+    )]
+    Forward {
+        /// The node.
+        node: String,
+        /// Why not.
+        source: Box<ForwardError>,
+    },
+    /// The node's agent said no, or not now.
+    #[error("node {node} did not delete it: {message}")]
+    NotDeleted {
+        /// The node.
+        node: String,
+        /// Its sentence.
+        message: String,
+    },
+    /// An object of that name is there.
+    #[error("{kind} {name} is there already: see kubectl terrace explain {name}")]
+    Exists {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// An object could not be written as YAML.
+    #[error("write YAML: {0}")]
+    Yaml(#[from] terrace_crds::yaml::Error),
     /// An object could not be written as JSON.
     #[error("write JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -82,6 +125,14 @@ pub enum Missing {
         /// Its name.
         name: String,
     },
+    /// No node lists such an orphan.
+    #[error(
+        "no node lists an orphan with UUID {uuid}\n  See: kubectl terrace orphan list; what an object claims is no orphan: kubectl terrace volumes."
+    )]
+    Orphan {
+        /// As given.
+        uuid: String,
+    },
     /// Terrace knows no such node.
     #[error(
         "there is no StorageNode {name:?}\n  See: kubectl terrace nodes; a node gets one when terrace-node runs there: kubectl get pods -A -l app.kubernetes.io/component=node -o wide"
@@ -98,6 +149,7 @@ impl Fault {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Missing(_) => 3,
+            Self::Orphan(_) | Self::NotDeleted { .. } | Self::Exists { .. } => 4,
             Self::Kubeconfig(_)
             | Self::Client(_)
             | Self::Unreachable { .. }
@@ -105,6 +157,9 @@ impl Fault {
             | Self::Forbidden { .. }
             | Self::Unauthorized { .. }
             | Self::Refused { .. }
+            | Self::NoPod { .. }
+            | Self::Forward { .. }
+            | Self::Yaml(_)
             | Self::Json(_) => 1,
         }
     }
@@ -123,6 +178,21 @@ impl Fault {
             _ => Self::Refused { message },
         }
     }
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        // Some of the client's errors repeat their source in their own text.
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! `kubectl terrace`: what Terrace's volumes and nodes are doing, and why. It reads and never writes.
+//! `kubectl terrace`: what Terrace's volumes and nodes are doing, and why. It reads; what it changes, it changes in
+//! [`orphan`] alone, and only what a person named by its UUID.
 //!
 //! # Invariants
 //! - What is printed is a pure function of what the API server returned and of one reading of the clock
@@ -9,7 +10,10 @@ pub mod args;
 pub mod cluster;
 pub mod fault;
 pub mod find;
+pub mod forward;
 pub mod nodes;
+pub mod orphan;
+pub mod orphans;
 pub mod run;
 pub mod table;
 pub mod volumes;

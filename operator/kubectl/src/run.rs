@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::fault::{Fault, Missing};
 use crate::find::{Meant, find, parse_name};
 use crate::volumes::{Only, Width};
-use crate::{nodes, volumes};
+use crate::{nodes, orphan, volumes};
 
 /// Runs one command.
 ///
@@ -27,6 +27,7 @@ pub async fn run(args: Args) -> Result<String, Fault> {
             show_volumes(&cluster, &Only { node, pool }, output).await
         }
         Command::Explain { name } => explain(&cluster, &name).await,
+        Command::Orphan { command } => orphan::run(&cluster, command).await,
         Command::Nodes { name, output } => show_nodes(&cluster, name, output).await,
     }
 }

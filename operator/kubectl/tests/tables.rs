@@ -7,8 +7,9 @@ use std::{env, fs, path::Path};
 
 use jiff::Timestamp;
 use kubectl_terrace::volumes::{Only, Width, table};
-use kubectl_terrace::{find::find, find::parse_name, nodes::report};
+use kubectl_terrace::{find::find, find::parse_name, nodes::report, orphans};
 use serde_json::{Value, from_value, json};
+use terrace_crds::volume::ClaimRef;
 use terrace_crds::{StorageNode, StorageVolume};
 
 const CREATED: &str = "2026-01-01T00:00:00Z";
@@ -159,4 +160,114 @@ fn nodes_tell_what_is_free_and_what_they_lack() {
 #[test]
 fn wide_nodes_tell_everything() {
     assert_golden("nodes-wide.txt", &report(&nodes(), Width::Wide, now()));
+}
+
+fn uuid(number: u32) -> String {
+    format!("aaaaaaaa-0000-5000-8000-{number:012}")
+}
+
+fn orphaned() -> Vec<StorageNode> {
+    let orphan = |number: u32, kind: &str, name: &str, size: &str, reason: &str, message: &str| {
+        json!({
+            "uuid": uuid(number), "kind": kind, "name": name, "poolUUID": "p", "size": size,
+            "reason": reason, "message": message,
+        })
+    };
+    let node = |name: &str, more: Vec<Value>, all: u32, volumes: Value| {
+        let pool = json!({"name": "local", "uuid": "p", "tier": "ssd", "backend": "file", "state": "Ready"});
+        let status = json!({
+            "pools": [pool], "orphans": more, "volumes": volumes,
+            "counts": {"pools": 1, "volumes": 2, "devices": 0, "orphans": all},
+        });
+        let (api, kind) = ("terrace.storage/v1alpha1", "StorageNode");
+        from_value(json!({"apiVersion": api, "kind": kind, "metadata": {"name": name}, "status": status}))
+            .unwrap()
+    };
+    let host = |number: u32, name: &str, more: Value| {
+        let mut host = json!({"uuid": uuid(number), "name": name, "poolUUID": "p", "size": "2Gi", "state": "Retained"});
+        for (key, value) in more.as_object().unwrap() {
+            host[key] = value.clone();
+        }
+        host
+    };
+    let kept = "kept when its StorageVolume went; `kubectl terrace orphan adopt` takes it into service";
+    let a = vec![
+        orphan(1, "Volume", "pvc-kept", "2Gi", "Retained", kept),
+        orphan(2, "Volume", "pvc-raw", "1Gi", "NoObject", "in service, and no StorageVolume names it"),
+        orphan(3, "Snapshot", "snapshot-1", "2Gi", "NoObject", "`kubectl terrace orphan delete` destroys it"),
+        orphan(4, "Volume", "pvc-half", "1Gi", "Unfinished", "begun and never finished: removed when nothing has named it for 10 min"),
+    ];
+    let mut odd = orphan(5, "Volume", "t-odd", "1Gi", "Unreadable", "the tag of /pools/t-odd cannot be read");
+    odd["poolUUID"] = json!("q");
+    let b = vec![odd, orphan(2, "Volume", "pvc-raw", "1Gi", "NoObject", "a copy of a disk")];
+    let there = json!([
+        host(1, "pvc-kept", json!({"volumeMode": "Filesystem", "fsType": "ext4"})),
+        host(2, "pvc-raw", json!({"volumeMode": "Block"})),
+    ]);
+    vec![node("node-b", b, 5, json!([])), node("node-a", a, 4, there)]
+}
+
+#[test]
+fn orphans_are_listed_by_node_with_the_reason() {
+    let nodes = orphaned();
+    let found = orphans::all(&nodes);
+    assert_golden("orphans.txt", &orphans::table(&found, Width::Narrow).render());
+    assert_eq!(orphans::unlisted(&nodes), 3, "what a list has no place for is counted");
+    let items = orphans::items(&found);
+    assert_eq!((&items[1]["node"], &items[1]["pool"]), (&json!("node-a"), &json!("local")));
+}
+
+#[test]
+fn wide_orphans_carry_the_message() {
+    let nodes = orphaned();
+    let table = orphans::table(&orphans::all(&nodes), Width::Wide);
+    assert_golden("orphans-wide.txt", &table.render());
+}
+
+/// What `orphan adopt` would make, or why not; what `orphan delete` would show, or why not.
+fn asked(number: u32, volume: Option<&str>) -> String {
+    let nodes = orphaned();
+    let found = match orphans::find(&nodes, &uuid(number)) {
+        Ok(Some(found)) => found,
+        Ok(None) => return "no such orphan\n".into(),
+        Err(refused) => return format!("{refused}\n"),
+    };
+    let claim = ClaimRef { namespace: "shop".into(), name: "data".into() };
+    let adopted = match orphans::plan_adopt(&found, &claim, volume) {
+        Ok(object) => terrace_crds::yaml::to_yaml(&object).unwrap(),
+        Err(refused) => format!("{refused}\n"),
+    };
+    let source = json!({"kind": "Snapshot", "name": "snapshot-1", "uuid": uuid(3)});
+    let copy = copy_of("pvc-copy", source);
+    let deleted = match orphans::validate_delete(&found, &[copy]) {
+        Ok(()) => orphans::describe(&found),
+        Err(refused) => format!("{refused}\n"),
+    };
+    format!("adopt: {adopted}delete: {deleted}")
+}
+
+/// A volume that is still being made from this.
+fn copy_of(name: &str, source: Value) -> StorageVolume {
+    volume(name, json!({"source": source}), json!({}))
+}
+
+#[test]
+fn what_is_adopted_and_what_is_deleted_is_shown_and_the_rest_is_refused() {
+    let cases = [(1, None), (1, Some("other")), (3, None), (4, None), (5, None), (2, None), (9, None)];
+    let text: String = cases
+        .iter()
+        .map(|(number, volume)| format!("# {number} {volume:?}\n{}", asked(*number, *volume)))
+        .collect();
+    assert_golden("orphan-asked.txt", &text);
+}
+
+#[test]
+fn a_snapshot_without_copies_under_way_may_be_deleted() {
+    let nodes = orphaned();
+    let found = orphans::find(&nodes, &uuid(3)).unwrap().unwrap();
+    assert_eq!(orphans::validate_delete(&found, &[]), Ok(()));
+    let mut done = copy_of("pvc-copy", json!({"kind": "Snapshot", "name": "snapshot-1", "uuid": uuid(3)}));
+    let ready = json!({"conditions": [condition("Ready", "True", "AsExpected", "made")]});
+    done.status = Some(from_value(ready).unwrap());
+    assert_eq!(orphans::validate_delete(&found, &[done]), Ok(()));
 }

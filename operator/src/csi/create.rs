@@ -9,14 +9,14 @@ use terrace_crds::condition::{ConditionType, Reason, Truth, find, is_true};
 use terrace_crds::volume::SourceKind;
 use terrace_crds::{StorageSnapshot, StorageVolume};
 use terrace_plan::create::{Original, ValidCreate, default_fs, validate_create};
-use terrace_plan::delete::plan_delete;
+use terrace_plan::delete::{plan_delete, waits_for};
 use terrace_plan::effect::{Effect, ObjectRef, Tone};
 use terrace_plan::snapshot::conditions_of as snapshot_conditions;
 use terrace_plan::volume::conditions_of;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::wait::wait_for;
+use super::wait::{gone, wait_for};
 use super::{Service, wire};
 use crate::error::Error;
 use crate::metrics::Method;
@@ -39,7 +39,7 @@ pub async fn create(
     let valid = validate_create(wire::parse_create(request, original, default_fs)?)?;
     let name = &valid.name.name;
     let _guard = service.calls.enter(name, Method::CreateVolume)?;
-    let there = intend(service, &valid).await?;
+    let there = intend(service, &valid, deadline).await?;
     let uid = there.metadata.uid.as_deref().unwrap_or_default();
     loop {
         let caches = &service.caches;
@@ -90,16 +90,26 @@ async fn find_original(
     }
 }
 
-/// The volume with this name, written if it is not there.
-async fn intend(service: &Service, valid: &ValidCreate) -> Result<StorageVolume, Error> {
+/// The volume with this name, written if it is not there. One that is on its way out is waited for: the caller would
+/// only ask again and again.
+async fn intend(
+    service: &Service,
+    valid: &ValidCreate,
+    deadline: Instant,
+) -> Result<StorageVolume, Error> {
     let name = &valid.name.name;
     if let Some(there) = service.read(name).await? {
-        valid.check_same(&there)?;
-        return if there.metadata.deletion_timestamp.is_some() {
-            Err(Error::Leaving { name: name.clone() })
-        } else {
-            Ok(there)
+        if there.metadata.deletion_timestamp.is_none() {
+            valid.check_same(&there)?;
+            return Ok(there);
+        }
+        let uid = there.metadata.uid.as_deref().unwrap_or_default();
+        let waits = |volume: &StorageVolume| {
+            let node = waits_for(&service.caches.world(), volume);
+            format!("an earlier volume of this name is being deleted, which waits for {node}")
         };
+        let read = || service.read(name);
+        gone(&service.caches.volumes, (name, uid), deadline, read, waits).await?;
     }
     let volume = valid.volume(service.cluster, terrace_telemetry::inject());
     service.effects.apply(&Effect::CreateVolume { volume: Box::new(volume) }).await?;

@@ -221,3 +221,26 @@ async fn old_data_is_adopted_where_it_lies_and_never_by_chance() {
     assert_eq!(there(api)["spec"]["assignment"]["capacity"], "2Gi", "as large as it is");
     made(&cluster).await;
 }
+
+#[tokio::test]
+async fn a_direct_volume_whose_object_was_lost_adopts_its_own_bytes() {
+    let cluster = Cluster::new(Node::Obeys);
+    let _operator = cluster.operator("one").await;
+    apply(&cluster, json!({}));
+    made(&cluster).await;
+    let api = &cluster.api;
+    let host = json!({"uuid": uuid(api), "name": "db", "poolUUID": POOL_UUID, "size": "1Gi", "state": "Retained"});
+    api.edit("storagenodes", "node-a", |node| node["status"]["volumes"] = json!([host]));
+    let claims = api.history("persistentvolumeclaims").len();
+    // As when its kind is deleted.
+    api.edit("storagevolumes", "db", |volume| {
+        volume["metadata"]["deletionTimestamp"] = json!("2026-11-22T12:00:00Z");
+        volume["metadata"]["finalizers"] = json!([]);
+    });
+    assert_eq!(there(api), Value::Null);
+    cluster.until("bound again", |api| condition(api, "Bound").0 == "True").await;
+    let spec = there(api)["spec"].clone();
+    assert_eq!((&spec["origin"], &spec["adopt"]), (&json!("Direct"), &json!(uuid(api))));
+    assert_eq!(spec["assignment"]["node"], "node-a");
+    assert_eq!(api.history("persistentvolumeclaims").len(), claims, "its claim stays as it is");
+}

@@ -6,6 +6,7 @@ mod api;
 mod cluster;
 mod direct;
 mod dropped;
+mod lost;
 mod snapshots;
 
 use std::time::Duration;
@@ -16,7 +17,7 @@ use csi_proto_rs::csi::v1::{GetCapacityRequest, ListVolumesRequest};
 use serde_json::{Value, json};
 use tonic::Code;
 
-const SHORT: Duration = Duration::from_millis(700);
+pub(crate) const SHORT: Duration = Duration::from_millis(700);
 
 pub(crate) fn is_placed(volume: &Option<Value>) -> bool {
     volume.as_ref().is_some_and(|volume| volume["spec"]["assignment"].is_object())
