@@ -10,17 +10,16 @@ use terrace_faults::{Mode, Order, Panel, Process};
 use crate::clock::Clock;
 use crate::fault::{Fault, Wrong, wrong_of};
 use crate::flight::{Converged, Flights};
-use crate::ledger::{Finding, Ledger, Struck, is_death};
+use crate::ledger::{Finding, Ledger, is_death};
 use crate::logs;
 use crate::pick::Picks;
 use crate::place::Place;
 use crate::points::program_of;
 use crate::stage::Stage;
+use crate::state::{Armed, Passing, State};
 
-/// What has been armed so long and was not passed is taken back.
-const ARMED: Duration = Duration::from_secs(6);
 /// While something struck so long ago is not over, nothing is struck: it is to come to an end.
-const QUIET: Duration = Duration::from_secs(25);
+const QUIET: Duration = Duration::from_secs(40);
 /// How long an injected hang lasts.
 const HANG: Duration = Duration::from_secs(30);
 /// Between two looks for a hit: files have no watch that reaches through a mount namespace.
@@ -36,27 +35,6 @@ pub(crate) struct Goal {
     /// Every point that is passed is to be struck, too.
     pub(crate) every_point: bool,
     pub(crate) until: Instant,
-}
-
-/// A blow that waits for its point.
-#[derive(Debug)]
-struct Armed {
-    blow: Order,
-    lane: usize,
-    life: &'static str,
-    stage: Stage,
-    since: Instant,
-}
-
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) picks: Picks,
-    pub(crate) ledger: Ledger,
-    flights: Flights,
-    panels: Vec<(Process, Panel)>,
-    armed: Vec<(Process, Armed)>,
-    /// When the last blow without a point was thrown.
-    thrown: Option<Instant>,
 }
 
 /// The one who strikes.
@@ -102,8 +80,20 @@ impl Driver {
             return;
         }
         for process in Process::ALL {
-            if let Err(error) = state.offer(process, lane, life, stage) {
-                eprintln!("cannot arm {}: {error:#}", process);
+            match state.offer(process, lane, life, stage) {
+                Ok(Passing::ByItself) => {}
+                Ok(Passing::AtAnEnd) => self.ask_to_end(process),
+                Err(error) => eprintln!("cannot arm {process}: {error:#}"),
+            }
+        }
+    }
+
+    /// So that it passes what is passed at a start or an end alone.
+    fn ask_to_end(&self, process: Process) {
+        let program = program_of(process);
+        for pid in self.place.pids(program) {
+            if let Err(error) = self.place.end(pid, program) {
+                eprintln!("not asked to end: {error:#}");
             }
         }
     }
@@ -222,7 +212,8 @@ impl Driver {
     }
 
     fn kill_sidecar(&self, point: &str) -> Result<String> {
-        let program = sidecar_of(point);
+        let turn = self.state().ledger.blows.len();
+        let program = sidecar_of(point, turn);
         let pids = self.place.pids(program);
         ensure!(!pids.is_empty(), "no {program} runs");
         for pid in pids {
@@ -269,99 +260,12 @@ impl Driver {
     }
 }
 
-impl State {
-    fn panel(&self, process: Process) -> Option<&Panel> {
-        self.panels.iter().find(|(of, _)| *of == process).map(|(_, panel)| panel)
-    }
-
-    fn offer(
-        &mut self,
-        process: Process,
-        lane: usize,
-        life: &'static str,
-        stage: Stage,
-    ) -> Result<()> {
-        let waiting = self.armed.iter().find(|(of, _)| *of == process);
-        if waiting.is_some_and(|(_, armed)| armed.since.elapsed() < ARMED) {
-            return Ok(());
-        }
-        self.take_back(process);
-        if self.armed.iter().any(|(of, _)| *of == process) || self.panel(process).is_none() {
-            return Ok(());
-        }
-        let Some(blow) = self.picks.next(process, life, stage) else { return Ok(()) };
-        if let Some(panel) = self.panel(process) {
-            panel.arm(&blow)?;
-        }
-        self.armed.push((process, Armed { blow, lane, life, stage, since: Instant::now() }));
-        Ok(())
-    }
-
-    /// Takes the blow back, if it has not fallen; where it has, the watcher notes it.
-    fn take_back(&mut self, process: Process) {
-        let Some(panel) = self.panel(process) else { return };
-        // A hit is the armed file renamed: where there is none afterwards, it was in time.
-        let hit = panel.disarm().and_then(|()| panel.hit());
-        match hit {
-            Ok(None) => {
-                if let Some(Armed { blow, lane: _, life, stage, since: _ }) = self.disarmed(process)
-                {
-                    self.picks.missed(life, stage, &blow.name);
-                }
-            }
-            Ok(Some(_)) => {}
-            Err(error) => eprintln!("cannot take back what {process} was armed with: {error}"),
-        }
-    }
-
-    fn disarmed(&mut self, process: Process) -> Option<Armed> {
-        let at = self.armed.iter().position(|(of, _)| *of == process)?;
-        Some(self.armed.swap_remove(at).1)
-    }
-
-    fn hit(&self, process: Process) -> Result<Option<Order>> {
-        Ok(self.panel(process).map_or(Ok(None), Panel::hit)?)
-    }
-
-    fn clear(&self, process: Process) -> Result<()> {
-        Ok(self.panel(process).map_or(Ok(()), Panel::release)?)
-    }
-
-    fn learn(&mut self) {
-        for (process, panel) in &self.panels {
-            match panel.passed() {
-                Ok(points) => self.picks.pass(points),
-                Err(error) => eprintln!("cannot read what {process} passed: {error}"),
-            }
-        }
-    }
-
-    /// Writes the blow down; gives its number.
-    fn note(&mut self, blow: &Order, victim: String, armed: Option<&Armed>, now: Instant) -> usize {
-        let Order { mode, nth, name } = blow;
-        self.picks.hit(name);
-        let number = self.ledger.blow(Struck {
-            victim,
-            point: name.clone(),
-            mode: *mode,
-            nth: *nth,
-            lane: armed.map_or(0, |armed| armed.lane),
-            life: armed.map_or("none", |armed| armed.life),
-            stage: armed.map(|armed| armed.stage),
-            at: now - self.ledger.start,
-            converged: None,
-        });
-        if let Some(Converged { number, after }) = self.flights.struck(number, now) {
-            self.ledger.converged(number, after);
-        }
-        number
-    }
-}
-
-/// Who made the call that is being answered.
-fn sidecar_of(point: &str) -> &'static str {
+/// Who made the call that is being answered; of the two that a snapshot goes through, in turns.
+fn sidecar_of(point: &str, turn: usize) -> &'static str {
     let plain = point.replace('-', "").to_ascii_lowercase();
-    if plain.contains("snapshot") {
+    if plain.contains("snapshot") && turn.is_multiple_of(2) {
+        "snapshot-controller"
+    } else if plain.contains("snapshot") {
         "csi-snapshotter"
     } else if plain.contains("expand") {
         "csi-resizer"
@@ -376,8 +280,10 @@ mod tests {
 
     #[test]
     fn the_caller_of_each_call_is_known() {
-        assert_eq!(sidecar_of("operator/reply/create-volume"), "csi-provisioner");
-        assert_eq!(sidecar_of("operator/reply/ControllerExpandVolume"), "csi-resizer");
-        assert_eq!(sidecar_of("operator/reply/create-volume-group-snapshot"), "csi-snapshotter");
+        assert_eq!(sidecar_of("operator/reply/create-volume", 0), "csi-provisioner");
+        assert_eq!(sidecar_of("operator/reply/expand-volume", 0), "csi-resizer");
+        let snapshot = "operator/reply/create-volume-group-snapshot";
+        let both = [sidecar_of(snapshot, 0), sidecar_of(snapshot, 1)];
+        assert_eq!(both, ["snapshot-controller", "csi-snapshotter"]);
     }
 }

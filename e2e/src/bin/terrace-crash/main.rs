@@ -23,6 +23,7 @@ mod place;
 mod points;
 mod power;
 mod stage;
+mod state;
 mod verdict;
 
 use anyhow::Result;

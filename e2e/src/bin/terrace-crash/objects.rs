@@ -210,7 +210,8 @@ pub(crate) fn reader(name: &str, mounted: &[Mounted], source: &str) -> String {
             "[ ! -e {path}/own-{name} ] || {{ tell 'bad: {path} has what another volume was given'; exit 1; }}\necho {name} > {path}/own-{name}; sync {path}/own-{name}\n"
         );
     }
-    script + "tell verified\n"
+    // It stays: what has ended is unmounted before anybody can look.
+    script + "tell verified\nexec sleep 100000\n"
 }
 
 fn reading(mounted: &[Mounted]) -> String {

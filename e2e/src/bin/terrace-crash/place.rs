@@ -1,5 +1,5 @@
 //! The rig as it is seen from outside: its files, its processes, its loop devices and mounts. It reads; the one thing it
-//! does is to kill a process by number.
+//! does is to end a process by number.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,8 +53,12 @@ impl Place {
 
     /// SIGKILL, if it still is that program.
     pub(crate) fn kill(&self, pid: u32, program: &str) -> Result<()> {
-        ensure!(runs(pid, program), "process {pid} is no {program} any more");
-        said(Command::new("kill").args(["-s", "KILL", &pid.to_string()])).map(drop)
+        signal("KILL", pid, program)
+    }
+
+    /// Asks it to end, as its kubelet does.
+    pub(crate) fn end(&self, pid: u32, program: &str) -> Result<()> {
+        signal("TERM", pid, program)
     }
 
     /// Loop devices and the files behind them, as the kernel names these.
@@ -74,6 +78,11 @@ impl Place {
         let file = format!("/proc/{}/mountinfo", self.holder);
         fs::read_to_string(&file).with_context(|| format!("read {file}"))
     }
+}
+
+fn signal(name: &str, pid: u32, program: &str) -> Result<()> {
+    ensure!(runs(pid, program), "process {pid} is no {program} any more");
+    said(Command::new("kill").args(["-s", name, &pid.to_string()])).map(drop)
 }
 
 fn runs(pid: u32, program: &str) -> bool {

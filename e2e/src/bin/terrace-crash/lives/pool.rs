@@ -20,7 +20,9 @@ pub(crate) async fn live(life: &Life) -> Result<()> {
     let lived = on_disk(life, &name, backend, fs, &file).await;
     if lived.is_ok() {
         let device = device.trim();
-        life.driver.place.shell(&format!("losetup --detach {device}; rm -f {file}"))?;
+        life.driver.place.shell(&format!(
+            "grep '^{device} ' /proc/mounts | cut -d' ' -f2 | while read m; do umount $m; done; losetup --detach {device}; rm -f {file}"
+        ))?;
     }
     lived
 }
