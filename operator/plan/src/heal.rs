@@ -40,6 +40,9 @@ pub struct Lost {
     /// Mount options.
     #[serde(default)]
     pub mount_options: Vec<String>,
+    /// The pool that it was made on, by name, from its attributes.
+    #[serde(default)]
+    pub pool: Option<String>,
     /// Whether its bytes are overwritten at the end, from its attributes.
     #[serde(default)]
     pub erase: Erase,
@@ -211,6 +214,7 @@ fn object(
         volume_mode,
         fs_type,
         mount_options,
+        pool,
         erase,
     } = lost;
     let pv = || persistent.name.clone();
@@ -228,6 +232,8 @@ fn object(
     }
     let pools = node.status.iter().flat_map(|status| &status.pools);
     let mut here = pools.filter(|pool| pool.uuid.as_ref() == Some(&host.pool_uuid));
+    // As after a loss of every kind: the node lists what it has before there is a StoragePool again.
+    let here = here.next().map(|pool| pool.name.clone()).or_else(|| pool.clone());
     let told = persistent.capacity.as_ref().map_or(0, bytes);
     let named = volume_name(&persistent.name);
     let csi_name = named.csi_name.filter(|_| named.name == persistent.handle);
@@ -240,7 +246,7 @@ fn object(
         volume_mode,
         fs_type,
         mount_options: mount_options.clone(),
-        pool: Some(here.next().map_or_else(|| host.pool_uuid.clone(), |pool| pool.name.clone())),
+        pool: Some(here.unwrap_or_else(|| host.pool_uuid.clone())),
         tier: None,
         adopt: (*origin == Origin::Direct).then_some(uuid),
         source: None,
@@ -329,6 +335,16 @@ mod tests {
             "claimRef": {"namespace": "shop", "name": "data"}, "volumeMode": "Block", "pool": "fast",
         });
         assert_eq!(spec, want, "as large as it is");
+    }
+
+    #[test]
+    fn the_pool_is_known_before_its_storagepool_is_there_again() {
+        let persistent = json!({"name": "pvc-1", "handle": "pvc-1", "capacity": "2Gi"});
+        let lost = json!({"persistent": persistent, "uuid": UUID, "origin": "CSI", "pool": "slow"});
+        let host = json!({"volumeMode": "Block"});
+        assert_eq!(made(lost.clone(), host.clone()).0["pool"], "fast", "as its node says");
+        let elsewhere = json!({"volumeMode": "Block", "poolUUID": "unlisted"});
+        assert_eq!(made(lost, elsewhere).0["pool"], "slow", "else as it was made");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use terrace_crds::Size;
-use terrace_crds::names::{CLASS_DIRECT, CONTEXT_ERASE, CONTEXT_VOLUME_UUID, DRIVER};
+use terrace_crds::names::{
+    CLASS_DIRECT, CONTEXT_ERASE, CONTEXT_POOL, CONTEXT_VOLUME_UUID, DRIVER,
+};
 use terrace_crds::volume::{ClaimRef, FsType, Origin, VolumeMode};
 
 use crate::heal::Lost;
@@ -68,6 +70,7 @@ pub fn observe_lost(pv: &PersistentVolume) -> Option<Lost> {
         volume_mode: parse_mode(spec.volume_mode.as_deref()),
         fs_type: FsType::ALL.into_iter().find(|fs| Some(fs.as_str()) == named),
         mount_options: spec.mount_options.clone().unwrap_or_default(),
+        pool: attribute(CONTEXT_POOL),
         erase: match attribute(CONTEXT_ERASE).as_deref() {
             Some("true") => Erase::Overwrite,
             Some(_) | None => Erase::Leave,
