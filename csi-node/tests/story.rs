@@ -21,6 +21,8 @@ mod hung;
 mod kubelet;
 #[path = "story/node.rs"]
 mod node;
+#[path = "story/orphans.rs"]
+mod orphans;
 #[path = "story/pools.rs"]
 mod pools;
 #[path = "story/snapshot_crash.rs"]
@@ -31,3 +33,7 @@ mod snapshot_end;
 mod snapshots;
 #[path = "story/subvolumes.rs"]
 mod subvolumes;
+#[path = "story/sweep.rs"]
+mod sweep;
+#[path = "story/sweep_crash.rs"]
+mod sweep_crash;

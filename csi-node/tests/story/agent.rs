@@ -18,12 +18,16 @@ use crate::bench::{Bench, EXT4, Running, mounted};
 const DELETION: &str = "5c1d3f00-0000-4000-8000-000000000001";
 
 pub(crate) fn agent(running: &Running, fake: &FakeApi) -> Arc<Agent> {
+    Arc::new(new_agent(running, fake))
+}
+
+pub(crate) fn new_agent(running: &Running, fake: &FakeApi) -> Agent {
     let context = running.context.clone();
     let client = fake.client();
     let runner = &context.runner;
     let api = ApiServer::new(client.clone(), Arc::clone(&runner.faults), runner.metrics.clone());
     let events = Events::new(client, "node-1", Arc::clone(&runner.faults));
-    Arc::new(Agent::new(context, api, events, "node-1".into(), 85))
+    Agent::new(context, api, events, "node-1".into(), 85)
 }
 
 pub(crate) fn volume(bench: &Bench, capacity: &str) -> StorageVolume {

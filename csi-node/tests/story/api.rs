@@ -17,6 +17,65 @@ pub(crate) struct Known {
     pub(crate) node: Option<Value>,
     /// Every write: method, path, body.
     pub(crate) writes: Vec<(Method, String, Value)>,
+    /// What lists say, where a story needs them.
+    pub(crate) cluster: Option<Cluster>,
+    /// The paths of everything read, with their queries.
+    pub(crate) reads: Vec<String>,
+}
+
+/// A cluster as lists show it, one object a page.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cluster {
+    /// UID of kube-system.
+    pub(crate) uid: String,
+    pub(crate) volumes: Vec<Value>,
+    pub(crate) snapshots: Vec<Value>,
+    pub(crate) persistent: Vec<Value>,
+    /// The kind that is being deleted.
+    pub(crate) terminating: Option<&'static str>,
+    /// What of a path is answered with which code instead.
+    pub(crate) failing: Option<(&'static str, u16)>,
+}
+
+impl Cluster {
+    /// Answers what it knows.
+    fn answer(&self, path: &str, query: &str) -> Option<Response<Body>> {
+        let Self { uid, volumes, snapshots, persistent, terminating, failing } = self;
+        if let Some((part, code)) = failing
+            && path.contains(part)
+        {
+            return Some(reply(*code, &failure(*code)));
+        }
+        let terrace = "terrace.storage/v1alpha1";
+        let (api, kind, all) = match path.rsplit('/').next()? {
+            "storagevolumes" => (terrace, "StorageVolume", volumes),
+            "storagesnapshots" => (terrace, "StorageSnapshot", snapshots),
+            "persistentvolumes" => ("v1", "PersistentVolume", persistent),
+            "kube-system" => {
+                let metadata = json!({ "name": "kube-system", "uid": uid });
+                let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+                return Some(reply(200, &body));
+            }
+            name if path.contains("/customresourcedefinitions/") => {
+                let gone = *terminating == Some(name);
+                let metadata = json!({ "name": name,
+                    "deletionTimestamp": gone.then_some("2026-11-22T10:00:00Z") });
+                let (api, kind) = ("meta.k8s.io/v1", "PartialObjectMetadata");
+                let body = json!({ "apiVersion": api, "kind": kind, "metadata": metadata });
+                return Some(reply(200, &body));
+            }
+            _ => return None,
+        };
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let from = pairs.find(|(key, _)| *key == "continue").map_or("0", |(_, value)| value);
+        let from: usize = from.parse().expect("our own token");
+        let token = (from + 1 < all.len()).then(|| (from + 1).to_string());
+        let items: Vec<&Value> = all.iter().skip(from).take(1).collect();
+        let metadata = json!({ "resourceVersion": "7", "continue": token });
+        let list = format!("{kind}List");
+        let body = json!({ "apiVersion": api, "kind": list, "metadata": metadata, "items": items });
+        Some(reply(200, &body))
+    }
 }
 
 /// The server.
@@ -40,6 +99,15 @@ impl FakeApi {
         self.known.lock().expect("unpoisoned").node = Some(status);
     }
 
+    pub(crate) fn set_cluster(&self, cluster: Cluster) {
+        self.known.lock().expect("unpoisoned").cluster = Some(cluster);
+    }
+
+    /// What was read since the last call.
+    pub(crate) fn take_reads(&self) -> Vec<String> {
+        std::mem::take(&mut self.known.lock().expect("unpoisoned").reads)
+    }
+
     pub(crate) fn client(&self) -> Client {
         let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let fake = self.clone();
@@ -61,8 +129,13 @@ impl FakeApi {
             known.writes.push((parts.method, path.clone(), body.clone()));
             return reply(200, &written(&path, body));
         }
-        let (pv, node) = (known.pv.clone(), known.node.clone());
+        known.reads.push(parts.uri.to_string());
+        let (pv, node, cluster) = (known.pv.clone(), known.node.clone(), known.cluster.clone());
         drop(known);
+        let query = parts.uri.query().unwrap_or_default();
+        if let Some(answer) = cluster.and_then(|cluster| cluster.answer(&path, query)) {
+            return answer;
+        }
         if let (true, Some(status)) = (path.contains("/storagenodes/"), node) {
             return reply(200, &storage_node(&status));
         }

@@ -169,7 +169,10 @@ async fn i10_the_next_start_thaws_before_it_knows_anything_else() {
     stage(&bench, &mut running, &SOURCES[..1]).await;
     running.stop().await;
     let running = bench.start_with(Arc::new(DiesFrozen::default())).await;
-    assert!(matches!(take(&bench, &running, &SOURCES[..1]).await, Err(Error::Fault(Fault::Stopped(_)))));
+    assert!(matches!(
+        take(&bench, &running, &SOURCES[..1]).await,
+        Err(Error::Fault(Fault::Stopped(_)))
+    ));
     running.stop().await;
     let stood = is_frozen(&staging(&bench, "one"));
     let context = bench.context(Arc::new(NoFaults));

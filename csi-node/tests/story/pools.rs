@@ -3,12 +3,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kube::runtime::reflector;
+use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
-use terrace_crds::StoragePool;
 use terrace_crds::node::NodePool;
 use terrace_crds::pool::PoolState;
+use terrace_crds::{StoragePool, StorageVolume};
+use terrace_node::agent::Agent;
 use terrace_node::agent::pool::{self, Allowed};
 use terrace_node::host::{Host, RealHost};
+use terrace_node::inventory::{self, Scope, Wanted};
 
 use crate::agent::agent;
 use crate::api::FakeApi;
@@ -37,10 +41,28 @@ fn disk_of(backend: &str, name: &str, id: &str) -> StoragePool {
 }
 
 async fn pass(bench: &Bench, running: &Running, pools: &[&StoragePool]) -> Vec<NodePool> {
+    pass_of(&agent(running, &FakeApi::default()), bench, pools).await
+}
+
+async fn pass_of(agent: &Agent, bench: &Bench, pools: &[&StoragePool]) -> Vec<NodePool> {
     let allowed = Allowed { roots: vec![bench.path("")], mounts: bench.path("mnt") };
     let devices = RealHost::new().devices().expect("a look");
-    let agent = agent(running, &FakeApi::default());
-    pool::pass(&agent, pools, &BTreeMap::new(), &allowed, &devices, &[]).await
+    pool::pass(agent, pools, &BTreeMap::new(), &allowed, &devices, &[]).await
+}
+
+/// As once both watches have listed what there is; the writers keep the lists.
+fn watched(agent: &Agent, volumes: Vec<StorageVolume>) -> (impl Sized, impl Sized) {
+    let (of_volumes, mut volume_writer) = reflector::store();
+    volume_writer.apply_watcher_event(&Event::Init);
+    volumes
+        .into_iter()
+        .for_each(|volume| volume_writer.apply_watcher_event(&Event::InitApply(volume)));
+    volume_writer.apply_watcher_event(&Event::InitDone);
+    agent.objects.watch_volumes(of_volumes);
+    let (of_snapshots, mut snapshot_writer) = reflector::store();
+    snapshot_writer.apply_watcher_event(&Event::InitDone);
+    agent.objects.watch_snapshots(of_snapshots);
+    (volume_writer, snapshot_writer)
 }
 
 /// A disk of 400 MiB: a loop device that is no volume of ours.
@@ -139,6 +161,39 @@ async fn an_empty_pool_without_its_storagepool_is_forgotten_and_one_with_volumes
     std::fs::remove_file(bench.path("fast/terrace-pool.json")).expect("emptied on purpose");
     let again = pass(&bench, &running, &[&wanted]).await;
     assert_eq!(again[0].state, PoolState::Ready, "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_went_with_its_storagepool_is_forgotten_once_nothing_names_it() {
+    let bench = Bench::new();
+    let running = bench.start().await;
+    let wanted = folder("fast", &bench.path("fast"));
+    let made = pass(&bench, &running, &[&wanted]).await;
+    let uuid = made[0].uuid.clone().expect("a UUID");
+    std::fs::remove_dir_all(bench.path("fast")).expect("its disk is taken away");
+    let known = || running.context.pools.get(uuid.parse().expect("a UUID")).is_some();
+    let (host, pools) = (RealHost::new(), running.context.pools.clone());
+    let look = || {
+        let wanted = Wanted { name: "never-was", uuid: None, pool: None, scope: Scope::Any };
+        inventory::find(&host, &pools, &running.context.cluster().expect("known"), &wanted)
+    };
+    pass(&bench, &running, &[]).await;
+    assert!(known(), "what lies on it is not known yet");
+    assert!(matches!(look(), Err(inventory::Error::Unknown { .. })), "in doubt");
+    let spec = json!({
+        "origin": "CSI", "capacity": "1Gi", "volumeMode": "Block", "pool": "fast",
+        "assignment": { "node": "n", "poolUUID": uuid },
+    });
+    let volume = serde_json::from_value(json!({ "metadata": { "name": "v" }, "spec": spec }));
+    let used = agent(&running, &FakeApi::default());
+    let _watches = watched(&used, vec![volume.expect("a StorageVolume")]);
+    pass_of(&used, &bench, &[]).await;
+    assert!(known(), "a volume lies on it");
+    let unused = agent(&running, &FakeApi::default());
+    let _watches = watched(&unused, Vec::new());
+    pass_of(&unused, &bench, &[]).await;
+    assert!(!known());
+    assert!(matches!(look(), Err(inventory::Error::NotFound { .. })), "not here, and no doubt");
 }
 
 #[tokio::test(flavor = "multi_thread")]
