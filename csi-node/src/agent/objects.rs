@@ -8,7 +8,7 @@ use kube::Resource;
 use kube::runtime::reflector::{Lookup, Store};
 use kube::runtime::watcher::{Error, Event};
 use terrace_crds::{StorageSnapshot, StorageVolume};
-use terrace_device_types::VolumeUuid;
+use terrace_device_types::{PoolUuid, VolumeUuid};
 
 /// The UUIDs that objects of this node claim.
 pub type Claims = BTreeSet<VolumeUuid>;
@@ -17,6 +17,9 @@ pub type Claims = BTreeSet<VolumeUuid>;
 pub trait Claimant {
     /// Which ones.
     fn claims(&self) -> Vec<VolumeUuid>;
+
+    /// The pool that they lie on.
+    fn pool(&self) -> Option<PoolUuid>;
 }
 
 impl Claimant for StorageVolume {
@@ -24,11 +27,19 @@ impl Claimant for StorageVolume {
         let named = [&self.spec.volume_uuid, &self.spec.adopt];
         named.into_iter().flatten().filter_map(|uuid| uuid.parse().ok()).collect()
     }
+
+    fn pool(&self) -> Option<PoolUuid> {
+        self.spec.assignment.as_ref()?.pool_uuid.parse().ok()
+    }
 }
 
 impl Claimant for StorageSnapshot {
     fn claims(&self) -> Vec<VolumeUuid> {
         self.spec.snapshot_uuid.parse().into_iter().collect()
+    }
+
+    fn pool(&self) -> Option<PoolUuid> {
+        self.spec.assignment.as_ref()?.pool_uuid.parse().ok()
     }
 }
 
@@ -61,6 +72,14 @@ impl Objects {
         Some(claims)
     }
 
+    /// The pools that an object here lies on; `None` before both watches have listed everything once.
+    #[must_use]
+    pub fn pools(&self) -> Option<BTreeSet<PoolUuid>> {
+        let mut pools = pools_of(self.volumes.get()?)?;
+        pools.extend(pools_of(self.snapshots.get()?)?);
+        Some(pools)
+    }
+
     /// Remembers what a look went by.
     pub fn went_by(&self, claims: &Claims) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone_from(claims);
@@ -84,6 +103,14 @@ where
 {
     store.wait_until_ready().now_or_never()?.ok()?;
     Some(store.state().iter().flat_map(|object| object.claims()).collect())
+}
+
+fn pools_of<K>(store: &Store<K>) -> Option<BTreeSet<PoolUuid>>
+where
+    K: Claimant + Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + 'static,
+{
+    store.wait_until_ready().now_or_never()?.ok()?;
+    Some(store.state().iter().filter_map(|object| object.pool()).collect())
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::host::Host;
 use crate::journal::record::Subject;
 use crate::journal::{self, Journal, KnownPool};
 use crate::operation::OpKind;
+use crate::presence::{self, Absence};
 use crate::queue::schedule::{LockKey, LockMode, Priority};
 use crate::runner::{self, AGENT_PATIENCE, Job, Outcome};
 
@@ -59,7 +60,7 @@ pub async fn pass(
         devices,
         known: &known,
     };
-    forget_empty(agent, pools, &known).await;
+    forget_empty(agent, &cluster, pools, &known).await;
     let mut reports = Vec::new();
     for claim in plan_claims(pools, &world) {
         let there = before.iter().find(|pool| pool.name == claim.name);
@@ -70,14 +71,27 @@ pub async fn pass(
 }
 
 /// Forgets pools whose StoragePool is gone and that hold nothing: a new one in the same folder is new.
-async fn forget_empty(agent: &Agent, pools: &[&StoragePool], known: &[KnownPool]) {
+async fn forget_empty(
+    agent: &Agent,
+    cluster: &ClusterUid,
+    pools: &[&StoragePool],
+    known: &[KnownPool],
+) {
     let is_asked_for = |known: &&KnownPool| {
         pools.iter().any(|pool| pool.metadata.name.as_ref() == Some(&known.name))
     };
     for pool in known.iter().filter(|known| !is_asked_for(known)) {
-        let dir = pool.dir.clone();
-        let images = agent.context.look(move |host| host.images(&dir)).await;
-        if !matches!(images, Ok(Ok(images)) if images.is_empty()) {
+        let (there, mine) = (pool.clone(), cluster.clone());
+        let seen = agent.context.look(move |host| presence::images(host, &there, &mine)).await;
+        let is_left = match seen {
+            Ok(Ok(images)) => images.is_empty(),
+            Ok(Err(Absence::Unmarked { .. } | Absence::Other { .. } | Absence::Foreign { .. })) => {
+                is_unused(agent, pool.uuid)
+            }
+            // It may be there all the same.
+            Ok(Err(Absence::Unreadable { .. } | Absence::Look(_))) | Err(_) => false,
+        };
+        if !is_left {
             continue;
         }
         let forget = |journal: &Journal| agent.context.pools.forget(pool.uuid, journal);
@@ -98,6 +112,15 @@ async fn remember(
     fault::pass(&*runner.faults, Point::JournalPool(what, Edge::Before)).await?;
     write(&runner.journal)?;
     Ok(fault::pass(&*runner.faults, Point::JournalPool(what, Edge::After)).await?)
+}
+
+/// Whether no object here, and nothing begun, names a pool whose disk is gone too. Remembered, it would leave every look
+/// for an unknown volume in doubt, for good. What is on the disk stays there: a StoragePool that names it finds it again.
+fn is_unused(agent: &Agent, uuid: PoolUuid) -> bool {
+    let begun = agent.context.runner.journal.open_operations();
+    let begun = begun.map(|all| all.iter().any(|record| record.subject.pool == Some(uuid)));
+    let unused = agent.objects.pools().is_some_and(|used| !used.contains(&uuid));
+    unused && matches!(begun, Ok(false))
 }
 
 /// Why a pool is not in service.

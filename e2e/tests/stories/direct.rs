@@ -8,7 +8,7 @@ use terrace_e2e::story::{Story, apply, host_is_rid_of, kubectl, until};
 
 const DELETE: &str = r#"{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}"#;
 
-fn yaml(story: &Story, name: &str, claim: &str, more: &str) -> String {
+pub(crate) fn yaml(story: &Story, name: &str, claim: &str, more: &str) -> String {
     let namespace = &story.namespace;
     format!(
         "apiVersion: terrace.storage/v1alpha1\nkind: StorageVolume\nmetadata: {{name: {name}}}\nspec:\n  origin: Direct\n  claimRef: {{namespace: {namespace}, name: {claim}}}\n  capacity: 512Mi\n  pool: stories\n{more}"
@@ -19,11 +19,11 @@ fn read(name: &str) -> Result<Value> {
     Ok(serde_json::from_str(&kubectl(&["get", "sv", name, "-o", "json"])?)?)
 }
 
-fn uuid(name: &str) -> Result<String> {
+pub(crate) fn uuid(name: &str) -> Result<String> {
     Ok(read(name)?["spec"]["volumeUUID"].as_str().context("no UUID")?.to_owned())
 }
 
-fn bound(story: &Story, claim: &str) -> Result<()> {
+pub(crate) fn bound(story: &Story, claim: &str) -> Result<()> {
     let claim = format!("pvc/{claim}");
     story.kubectl(&["wait", "--for=create", &claim, "--timeout=60s"])?;
     let phase = "--for=jsonpath={.status.phase}=Bound";
@@ -31,7 +31,7 @@ fn bound(story: &Story, claim: &str) -> Result<()> {
 }
 
 /// Waits until a condition of the volume has this reason, and gives its message.
-fn says(name: &str, kind: &str, reason: &str) -> Result<String> {
+pub(crate) fn says(name: &str, kind: &str, reason: &str) -> Result<String> {
     until(&format!("{name} says {kind} {reason}"), 60, || {
         let volume = read(name)?;
         let mut all = volume["status"]["conditions"].as_array().into_iter().flatten();
@@ -42,7 +42,7 @@ fn says(name: &str, kind: &str, reason: &str) -> Result<String> {
 }
 
 /// Lets the bytes go by the claim, which is what every end of a Direct volume comes to.
-fn let_go(story: &Story, name: &str, claim: &str) -> Result<()> {
+pub(crate) fn let_go(story: &Story, name: &str, claim: &str) -> Result<()> {
     let uuid = uuid(name)?;
     kubectl(&["patch", "pv", name, "-p", DELETE])?;
     story.kubectl(&["delete", "pvc", claim, "--timeout=60s"])?;
@@ -51,7 +51,7 @@ fn let_go(story: &Story, name: &str, claim: &str) -> Result<()> {
     host_is_rid_of(&uuid)
 }
 
-fn refused(done: Result<String>, sentence: &str) -> Result<()> {
+pub(crate) fn refused(done: Result<String>, sentence: &str) -> Result<()> {
     let said = done.err().map(|error| error.to_string()).unwrap_or_default();
     println!("{said}");
     ensure!(said.contains(sentence), "does not say {sentence:?}: {said:?}");

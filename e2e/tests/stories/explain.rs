@@ -14,7 +14,7 @@ use crate::pools::{pool, rid_of, with_disk};
 const LEFT: u64 = 16 << 20;
 
 /// `kubectl terrace` with these words, as built beside this test; prints what it printed.
-fn terrace(words: &[&str]) -> Result<String> {
+pub(crate) fn terrace(words: &[&str]) -> Result<String> {
     let test = std::env::current_exe()?;
     let built = test.parent().and_then(|deps| deps.parent()).context("no target folder")?;
     let program = built.join("kubectl-terrace");

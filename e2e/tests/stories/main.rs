@@ -11,6 +11,8 @@ mod faults;
 mod growth;
 mod life;
 mod limits;
+mod lost;
+mod orphans;
 mod policies;
 mod pools;
 mod refusals;
