@@ -4,7 +4,8 @@ use anyhow::Context;
 use clap::Parser;
 use terrace_node::args::Args;
 
-#[tokio::main]
+// Most of its tasks only wait; a thread for each processor would cost memory on large machines.
+#[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let telemetry =

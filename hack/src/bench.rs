@@ -1,16 +1,22 @@
-//! `hack/bench`: figures of the running rig. The client that measures is a program of e2e, and knows its own arguments; this one
-//! only starts it.
+//! `hack/bench`: figures of the running rig, or of an API server of its own with simulated nodes. The client that measures is a
+//! program of e2e, and knows its own arguments; this one starts it, and what it measures where that is not the rig.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::process::{Child, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::holder::Holder;
+use crate::image;
+use crate::kinds;
 use crate::paths::Paths;
-use crate::run::{Progress, command};
-use crate::test::search_path;
+use crate::run::{Progress, command, run};
+use crate::test::{guard_rig, search_path};
 use crate::tools::{self, Tools};
+
+/// The measurement that has an API server of its own.
+const SCALE: &str = "scale";
 
 /// Arguments of `hack/bench`.
 #[derive(Args)]
@@ -21,10 +27,48 @@ pub(crate) struct Bench {
     words: Vec<OsString>,
 }
 
+/// What is measured needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Nothing: it only tells how it is called.
+    Nothing,
+    /// The running rig.
+    Rig,
+    /// An API server without a node.
+    ApiServer,
+}
+
 impl Bench {
     /// Passes the program's status on.
     pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
-        tools::ensure_bench_tools(progress)?;
+        let need = need_of(&self.words);
+        let rig = if need == Need::Nothing { None } else { Holder::find(paths)? };
+        let guard = match need {
+            Need::Nothing => None,
+            Need::Rig => {
+                rig.context(
+                    "hack/bench measures a running rig, and none runs here: hack/up starts one",
+                )?;
+                tools::ensure_bench_tools(progress)?;
+                None
+            }
+            Need::ApiServer => {
+                ensure!(
+                    rig.is_none(),
+                    "hack/bench scale starts an API server of its own: hack/down first"
+                );
+                Some(start_api_server(paths, progress)?)
+            }
+        };
+        let code = self.measure(paths);
+        if let Some(mut guard) = guard {
+            drop(guard.stdin.take());
+            guard.wait()?;
+        }
+        code
+    }
+
+    fn measure(self, paths: &Paths) -> Result<ExitCode> {
         let mut cargo = command("cargo", ["run", "--quiet", "--profile", "ci"]);
         cargo.args(["--package", "terrace-e2e", "--bin", "terrace-bench", "--"]);
         cargo
@@ -36,5 +80,44 @@ impl Bench {
             .env("TERRACE_XTASK", std::env::current_exe()?);
         let status = cargo.status().context("start cargo")?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn need_of(words: &[OsString]) -> Need {
+    let asks = |word: &OsString| ["--help", "-h", "help"].iter().any(|help| word == help);
+    match words.first() {
+        None => Need::Nothing,
+        Some(_) if words.iter().any(asks) => Need::Nothing,
+        Some(what) if what == SCALE => Need::ApiServer,
+        Some(_) => Need::Rig,
+    }
+}
+
+/// etcd, the API server with our kinds, the controller-manager; taken away with the guard, however this process ends.
+fn start_api_server(paths: &Paths, progress: &Progress) -> Result<Child> {
+    tools::ensure_cluster_tools(paths, progress)?;
+    tools::ensure_sidecars(paths, progress)?;
+    tools::ensure_simulation(paths, progress)?;
+    image::build_programs(paths, progress)?;
+    let program = std::env::current_exe()?;
+    let guard = guard_rig(&program)?;
+    run(&mut command(&program, ["up", "--api-only"]))?;
+    run(&mut command(&program, ["rig", "start", "controller-manager"]))?;
+    kinds::apply(paths, &Tools::locate(paths)?)?;
+    Ok(guard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Need, need_of};
+
+    #[test]
+    fn what_only_tells_how_it_is_called_needs_nothing() {
+        let need = |words: &[&str]| need_of(&words.iter().map(Into::into).collect::<Vec<_>>());
+        assert_eq!(need(&[]), Need::Nothing);
+        assert_eq!(need(&["--help"]), Need::Nothing);
+        assert_eq!(need(&["scale", "--help"]), Need::Nothing);
+        assert_eq!(need(&["scale", "--nodes", "10"]), Need::ApiServer);
+        assert_eq!(need(&["burst"]), Need::Rig);
     }
 }

@@ -65,7 +65,9 @@ impl Part {
                  --service-account-signing-key-file={conf}/sa.key --service-cluster-ip-range=10.96.0.0/16 \
                  --kubelet-client-certificate={conf}/api-to-kubelet.crt --kubelet-client-key={conf}/api-to-kubelet.key \
                  --kubelet-certificate-authority={conf}/ca.crt --kubelet-preferred-address-types=InternalIP \
-                 --allow-privileged=true --endpoint-reconciler-type=none --profiling=false"
+                 --allow-privileged=true --endpoint-reconciler-type=none --profiling=false \
+                 --audit-policy-file={conf}/audit.json --audit-log-path={}/audit.log",
+                paths.log().display()
             ),
             Self::ControllerManager => format!(
                 "--kubeconfig={conf}/admin.kubeconfig --root-ca-file={conf}/ca.crt --service-account-private-key-file={conf}/sa.key \
@@ -174,6 +176,7 @@ fn write_configs(paths: &Paths) -> Result<()> {
     let (conf, state) = (paths.conf(), paths.state());
     fs::create_dir_all(conf.join("cni"))?;
     fs::write(conf.join("kubelet.json"), serde_json::to_vec_pretty(&kubelet_config(paths))?)?;
+    fs::write(conf.join("audit.json"), serde_json::to_vec_pretty(&audit_policy())?)?;
     let network = json!({"cniVersion": "0.4.0", "name": "terrace-rig", "plugins": [{
         "type": "bridge", "bridge": "terrace1", "isDefaultGateway": true, "ipMasq": false,
         "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.244.0.0/24"}]]},
@@ -204,6 +207,14 @@ fn kubelet_config(paths: &Paths) -> serde_json::Value {
         // A container that was killed comes back within a second or two, however often: the stories and hack/crash kill on purpose.
         "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
         "volumeStatsAggPeriod": "10s", "syncFrequency": "10s", "nodeStatusUpdateFrequency": "5s",
+    })
+}
+
+/// Who wrote what; reads are not kept.
+fn audit_policy() -> serde_json::Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "omitManagedFields": true,
+        "rules": [{"level": "None", "verbs": ["get", "list", "watch"]}, {"level": "Metadata"}],
     })
 }
 

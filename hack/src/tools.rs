@@ -24,10 +24,12 @@ struct GoModule {
 const SIDECARS: &str = "csi";
 /// The module that only `hack/conformance` needs.
 const SUITE: &str = "e2e";
+/// The module that only `hack/bench scale` needs.
+const SIMULATION: &str = "kwok";
 /// What Kubernetes' programs call themselves.
 const KUBERNETES: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
 
-const GO_MODULES: [GoModule; 5] = [
+const GO_MODULES: [GoModule; 6] = [
     GoModule { name: "etcd", ldflags: "-s -w", programs: &[("etcd", "go.etcd.io/etcd/server/v3")] },
     GoModule {
         name: "containerd",
@@ -81,6 +83,11 @@ const GO_MODULES: [GoModule; 5] = [
             ("agnhost", "k8s.io/kubernetes/test/images/agnhost"),
             ("ginkgo", "github.com/onsi/ginkgo/v2/ginkgo"),
         ],
+    },
+    GoModule {
+        name: SIMULATION,
+        ldflags: "-s -w",
+        programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")],
     },
 ];
 
@@ -142,7 +149,7 @@ pub(crate) fn ensure_cluster_tools(paths: &Paths, progress: &Progress) -> Result
     ensure_packages(&PACKAGES, progress)?;
     GO_MODULES
         .iter()
-        .filter(|module| ![SIDECARS, SUITE].contains(&module.name))
+        .filter(|module| ![SIDECARS, SUITE, SIMULATION].contains(&module.name))
         .try_for_each(|module| ensure_go(paths, module, progress))
 }
 
@@ -160,6 +167,14 @@ pub(crate) fn ensure_suite(paths: &Paths, progress: &Progress) -> Result<()> {
     GO_MODULES
         .iter()
         .filter(|module| module.name == SUITE)
+        .try_for_each(|module| ensure_go(paths, module, progress))
+}
+
+/// Nodes that nobody runs, for `hack/bench scale`.
+pub(crate) fn ensure_simulation(paths: &Paths, progress: &Progress) -> Result<()> {
+    GO_MODULES
+        .iter()
+        .filter(|module| module.name == SIMULATION)
         .try_for_each(|module| ensure_go(paths, module, progress))
 }
 

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_kind};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use terrace_crds::condition::{ConditionType, Truth};
+use terrace_crds::condition::{ConditionType, Reason, Truth};
 use terrace_crds::names::ANNOTATION_TRACEPARENT;
 use terrace_crds::{
     LifecyclePolicy, StorageNode, StoragePool, StorageSnapshot, StorageVolume, TieringPolicy,
@@ -270,14 +271,20 @@ fn trim_volume(volume: &mut StorageVolume) {
     let Some(status) = &mut volume.status else { return };
     (status.device, status.usage, status.operation) = (None, None, None);
     (status.tier, status.backend) = (None, None);
-    let read = |kind: &str| !UNREAD.iter().any(|unread| unread.as_str() == kind);
-    status.conditions.retain(|condition| read(&condition.type_));
+    status.conditions.retain(is_read);
     for condition in &mut status.conditions {
         let is_ready = condition.type_ == ConditionType::Ready.as_str();
         if is_ready && condition.status == Truth::True.as_str() {
             condition.message = String::new();
         }
     }
+}
+
+fn is_read(condition: &Condition) -> bool {
+    let is = |kind: ConditionType| condition.type_ == kind.as_str();
+    // Only a growth that was refused is asked for.
+    let grown = is(ConditionType::Resizing) && condition.reason == Reason::AsExpected.as_str();
+    !grown && !UNREAD.into_iter().any(is)
 }
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+# One heap for all threads: what one gives back another uses.
+- name: MALLOC_ARENA_MAX
+  value: "1"
 - name: TERRACE_LOG
   value: {{ .Values.telemetry.logFilter | quote }}
 {{- with .Values.telemetry.otlpEndpoint }}

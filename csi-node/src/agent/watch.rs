@@ -5,10 +5,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures::{FutureExt, Stream, StreamExt, stream};
-use kube::Api;
 use kube::runtime::controller::{Config, applier};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Resource};
 use terrace_crds::{StoragePool, StorageSnapshot, StorageVolume};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -20,6 +20,20 @@ use super::{Agent, volume};
 /// Volumes that are worked on at the same time; the queue has its own, lower limit.
 const CONCURRENCY: u16 = 16;
 
+/// Objects that are taken off the wire at once.
+const PAGE: u32 = 100;
+
+/// What lies here, in small portions: one takes several times what is kept of it.
+fn of_this_node(agent: &Agent) -> watcher::Config {
+    let field = format!("spec.assignment.node={}", agent.node);
+    watcher::Config::default().fields(&field).page_size(PAGE)
+}
+
+/// Who wrote which field is half of an object, and nothing here reads it.
+fn forget_managed_fields<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+}
+
 /// Runs passes over this node's volumes until `end` turns true: over one that changed, and over one whose
 /// name comes in `told`.
 pub async fn volumes(
@@ -28,10 +42,11 @@ pub async fn volumes(
     mut end: watch::Receiver<bool>,
 ) {
     let api: Api<StorageVolume> = Api::all(agent.api.client());
-    let mine = watcher::Config::default().fields(&format!("spec.assignment.node={}", agent.node));
+    let mine = of_this_node(&agent);
     let (store, writer) = reflector::store();
     agent.objects.watch_volumes(store.clone());
-    let changed = watcher(api, mine).default_backoff().reflect(writer);
+    let changed = watcher(api, mine).default_backoff().modify(forget_managed_fields);
+    let changed = changed.reflect(writer);
     let changed = changed.inspect(tells_claims(&agent)).touched_objects();
     let changed = changed.filter_map(|object| {
         std::future::ready(match object {
@@ -58,10 +73,11 @@ pub async fn volumes(
 /// Runs passes over this node's snapshots until `end` turns true: over one that changed, and over all of its group.
 pub async fn snapshots(agent: Arc<Agent>, mut end: watch::Receiver<bool>) {
     let api: Api<StorageSnapshot> = Api::all(agent.api.client());
-    let mine = watcher::Config::default().fields(&format!("spec.assignment.node={}", agent.node));
+    let mine = of_this_node(&agent);
     let (store, writer) = reflector::store();
     agent.objects.watch_snapshots(store.clone());
-    let changed = watcher(api, mine).default_backoff().reflect(writer);
+    let changed = watcher(api, mine).default_backoff().modify(forget_managed_fields);
+    let changed = changed.reflect(writer);
     let changed = changed.inspect(tells_claims(&agent)).touched_objects();
     let changed = changed.flat_map(|object| {
         let names = match object {
@@ -128,7 +144,8 @@ fn with_its_group(snapshot: &StorageSnapshot) -> Vec<String> {
 pub fn pools(agent: &Agent) -> (Store<StoragePool>, impl Stream<Item = ()> + Send + 'static) {
     let api: Api<StoragePool> = Api::all(agent.api.client());
     let (store, writer) = reflector::store();
-    let events = watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
+    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let events = events.modify(forget_managed_fields).reflect(writer);
     let changes = events.filter_map(|event| {
         std::future::ready(match event {
             Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => {

@@ -15,6 +15,8 @@ use terrace_e2e::rig;
 use terrace_e2e::story::Story;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::times::{Summary, summarise};
+
 const SEQUENTIAL: usize = 50;
 const BURST: usize = 100;
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -33,7 +35,7 @@ pub(crate) async fn measure() -> Result<()> {
         let (_, at) = next_of(&mut bound, &[&name]).await?;
         alone.push(at.duration_since(start));
     }
-    say("one at a time", &mut alone, SEQUENTIAL);
+    say("one at a time", &alone, SEQUENTIAL);
     let mut starts = BTreeMap::new();
     for number in 0..BURST {
         let name = format!("burst-{number}");
@@ -53,7 +55,7 @@ pub(crate) async fn measure() -> Result<()> {
             }
         }
     }
-    say("burst", &mut together, BURST);
+    say("burst", &together, BURST);
     let failed = starts.len();
     story.end()?;
     if failed != 0 {
@@ -63,18 +65,23 @@ pub(crate) async fn measure() -> Result<()> {
 }
 
 fn claim(name: &str) -> Result<PersistentVolumeClaim> {
+    claim_of(name, "stories-now", "300Mi")
+}
+
+/// A claim of this class and size.
+pub(crate) fn claim_of(name: &str, class: &str, size: &str) -> Result<PersistentVolumeClaim> {
     Ok(serde_json::from_value(json!({
         "metadata": {"name": name},
         "spec": {
             "accessModes": ["ReadWriteOnce"],
-            "storageClassName": "stories-now",
-            "resources": {"requests": {"storage": "300Mi"}},
+            "storageClassName": class,
+            "resources": {"requests": {"storage": size}},
         },
     }))?)
 }
 
 /// Names of claims and when the watch said Bound.
-fn watch_bound(api: Api<PersistentVolumeClaim>) -> UnboundedReceiver<(String, Instant)> {
+pub(crate) fn watch_bound(api: Api<PersistentVolumeClaim>) -> UnboundedReceiver<(String, Instant)> {
     let (tell, told) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         let mut events =
@@ -89,7 +96,8 @@ fn watch_bound(api: Api<PersistentVolumeClaim>) -> UnboundedReceiver<(String, In
     told
 }
 
-async fn next_of(
+/// The next of these that is bound.
+pub(crate) async fn next_of(
     bound: &mut UnboundedReceiver<(String, Instant)>,
     names: &[&str],
 ) -> Result<(String, Instant)> {
@@ -105,23 +113,14 @@ async fn next_of(
     .with_context(|| format!("{} claims still wait", names.len()))?
 }
 
-fn say(what: &str, times: &mut [Duration], asked: usize) {
-    times.sort();
+fn say(what: &str, times: &[Duration], asked: usize) {
+    let Summary { average, p50, p99, maximum, failed } = summarise(times, asked);
     let ms = |time: Duration| time.as_millis();
-    let at = |percent: usize| {
-        times
-            .get((times.len() * percent).div_ceil(100).saturating_sub(1))
-            .copied()
-            .unwrap_or_default()
-    };
-    let sum: Duration = times.iter().sum();
-    let average = sum / u32::try_from(times.len().max(1)).unwrap_or(1);
     println!(
-        "{what}: {asked} claims to Bound: average {} ms, p50 {} ms, p99 {} ms, maximum {} ms, failed {}",
+        "{what}: {asked} claims to Bound: average {} ms, p50 {} ms, p99 {} ms, maximum {} ms, failed {failed}",
         ms(average),
-        ms(at(50)),
-        ms(at(99)),
-        ms(at(100)),
-        asked - times.len()
+        ms(p50),
+        ms(p99),
+        ms(maximum),
     );
 }
