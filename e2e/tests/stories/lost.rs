@@ -35,13 +35,15 @@ fn pools() -> Result<String> {
 
 /// Every kind of ours, by the names of their definitions.
 fn kinds() -> Result<Vec<String>> {
-    let names = "jsonpath={range .items[?(@.spec.group==\"terrace.storage\")]}{.metadata.name} {end}";
+    let names =
+        "jsonpath={range .items[?(@.spec.group==\"terrace.storage\")]}{.metadata.name} {end}";
     let all = kubectl(&["get", "crd", "-o", names])?;
     Ok(all.split_whitespace().map(str::to_owned).collect())
 }
 
 #[test]
-fn kinds_deleted_and_applied_again_cost_no_bytes_and_volumes_come_back_by_themselves() -> Result<()> {
+fn kinds_deleted_and_applied_again_cost_no_bytes_and_volumes_come_back_by_themselves() -> Result<()>
+{
     let story = Story::begin("kinds")?;
     story.claim("data", "stories-xfs", "320Mi", "")?;
     story.pod("one", "data", "", "")?;

@@ -45,7 +45,10 @@ fn an_orphan_is_listed_and_adopted_for_a_new_claim_with_its_bytes() -> Result<()
     let story = Story::begin("orphan-adopt")?;
     let (name, uuid) = keep(&story, "data")?;
     let table = terrace(&["orphan", "list", "-o", "wide"])?;
-    ensure!(table.contains(&uuid) && table.contains("Retained") && table.contains("xfs"), "{table}");
+    ensure!(
+        table.contains(&uuid) && table.contains("Retained") && table.contains("xfs"),
+        "{table}"
+    );
     let claim = format!("{}/again", story.namespace);
     let words = ["orphan", "adopt", "--uuid", &uuid, "--claim", &claim];
     let shown = terrace(&[&words[..], &["--dry-run"]].concat())?;
@@ -74,9 +77,11 @@ fn i1_an_orphan_is_deleted_on_a_persons_word_alone() -> Result<()> {
     refused(terrace(&["orphan", "delete", "--uuid", &uuid]), "the answer was not yes")?;
     on_node(&image)?;
     // Somebody has it open on the node.
-    on_node(&format!("D=$(losetup --show -f {POOL}/t-{uuid}) && echo $D > /run/story-loop"))?;
+    on_node(&format!(
+        "setsid sh -c 'exec sleep 300 3<{POOL}/t-{uuid}' >/dev/null 2>&1 & echo $! > /run/story-pid"
+    ))?;
     let held = terrace(&["orphan", "delete", "--uuid", &uuid, "--yes"]);
-    on_node("losetup -d $(cat /run/story-loop); rm /run/story-loop")?;
+    on_node("kill $(cat /run/story-pid); rm /run/story-pid")?;
     refused(held, "did not delete it")?;
     on_node(&image)?;
     let gone = terrace(&["orphan", "delete", "--uuid", &uuid, "--yes"])?;
@@ -107,7 +112,10 @@ fn i4_what_a_second_cluster_left_is_foreign_listed_by_nobody_and_untouched() -> 
         ensure!(said.contains("belongs to cluster"), "{said}");
         let listed = terrace(&["orphan", "list"])?;
         ensure!(!listed.contains(uuid), "{listed}");
-        refused(terrace(&["orphan", "delete", "--uuid", uuid, "--yes"]), "no node lists an orphan")?;
+        refused(
+            terrace(&["orphan", "delete", "--uuid", uuid, "--yes"]),
+            "no node lists an orphan",
+        )?;
         on_node("sha256sum -c /run/story-theirs")?;
         Ok(said)
     })();

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use terrace_crds::volume::{ClaimRef, Origin};
 use terrace_crds::{StorageNode, StoragePool, StorageSnapshot, StorageVolume};
-use terrace_plan::observe::{observe_claim, observe_host, observe_persistent};
+use terrace_plan::heal::Lost;
+use terrace_plan::observe::{observe_claim, observe_host, observe_lost, observe_persistent};
 use terrace_plan::world::{ClaimFound, Looked, World};
 
 use crate::args::Connection;
@@ -108,10 +109,8 @@ impl Cluster {
         let word = json!({ "name": name, "by": self.who().await });
         let path = format!("/v1/orphans/{uuid}/delete");
         let asked = post(&pods, Port { pod: &pod, port: AGENT_PORT }, &path, &word).await;
-        let (code, said) = asked.map_err(|source| Fault::Forward {
-            node: node.to_owned(),
-            source: Box::new(source),
-        })?;
+        let (code, said) = asked
+            .map_err(|source| Fault::Forward { node: node.to_owned(), source: Box::new(source) })?;
         if code.is_success() {
             return Ok(());
         }
@@ -135,6 +134,20 @@ impl Cluster {
             Api::namespaced(self.client.clone(), &claim.namespace);
         let got = api.get_opt(&claim.name).await;
         got.map_err(|error| Fault::of_call("PersistentVolumeClaim", error))
+    }
+
+    /// The PersistentVolume of a claim that is bound, if it is one of ours.
+    ///
+    /// # Errors
+    /// [`Fault`], by what the API server answered.
+    pub async fn lost(&self, claim: &PersistentVolumeClaim) -> Result<Option<Lost>, Fault> {
+        let named = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
+        let Some(name) = named.filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        let got = Api::<PersistentVolume>::all(self.client.clone()).get_opt(name).await;
+        let got = got.map_err(|error| Fault::of_call("PersistentVolume", error))?;
+        Ok(got.as_ref().and_then(observe_lost))
     }
 
     /// What the operator reads before it decides about a Direct volume: the claim that it names.

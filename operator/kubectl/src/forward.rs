@@ -82,9 +82,8 @@ async fn ask(
     body: &Value,
 ) -> Result<(StatusCode, String), ForwardError> {
     let broken = |source| ForwardError::Http { pod: pod.to_owned(), port, source };
-    let refused = |source| {
-        ForwardError::Forward { pod: pod.to_owned(), port, source: Box::new(source) }
-    };
+    let refused =
+        |source| ForwardError::Forward { pod: pod.to_owned(), port, source: Box::new(source) };
     let mut forwarder = pods.portforward(pod, &[port]).await.map_err(refused)?;
     // One port was asked for, so it has one stream.
     let Some(stream) = forwarder.take_stream(port) else {

@@ -40,7 +40,9 @@ pub enum Refused {
         nodes: String,
     },
     /// Nobody can use a snapshot.
-    #[error("{name} is a snapshot: only a volume can be adopted; kubectl terrace orphan delete --uuid {uuid} destroys it")]
+    #[error(
+        "{name} is a snapshot: only a volume can be adopted; kubectl terrace orphan delete --uuid {uuid} destroys it"
+    )]
     Snapshot {
         /// Its name.
         name: String,
@@ -60,13 +62,17 @@ pub enum Refused {
         message: String,
     },
     /// The operator takes bytes only under their own name.
-    #[error("the bytes were made as {made}, and can be adopted under that name alone: leave --volume out")]
+    #[error(
+        "the bytes were made as {made}, and can be adopted under that name alone: leave --volume out"
+    )]
     OtherName {
         /// Their name.
         made: String,
     },
     /// Something is being copied from it.
-    #[error("volume {volume} is being made from this snapshot: wait until it is Ready, or delete its claim")]
+    #[error(
+        "volume {volume} is being made from this snapshot: wait until it is Ready, or delete its claim"
+    )]
     Copied {
         /// The volume.
         volume: String,
@@ -190,7 +196,8 @@ pub fn describe(found: &Found<'_>) -> String {
         let _ = write!(text, " of {}", holds(found.host));
     }
     let (node, pool) = (found.node, found.pool);
-    let _ = write!(text, "\n  lies on node {node}, pool {pool}\n  {}: {message}\n", reason.as_str());
+    let _ =
+        write!(text, "\n  lies on node {node}, pool {pool}\n  {}: {message}\n", reason.as_str());
     text
 }
 

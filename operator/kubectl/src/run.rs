@@ -7,6 +7,7 @@ use serde_json::json;
 use terrace_crds::{StorageNode, StorageVolume};
 use terrace_plan::explain::explain_volume;
 use terrace_plan::explain_claim::explain_claim;
+use terrace_plan::explain_lost::explain_lost;
 
 use crate::args::{Args, Command, Output};
 use crate::cluster::Cluster;
@@ -87,6 +88,9 @@ async fn explain(cluster: &Cluster, name: &str) -> Result<String, Fault> {
     let claim = meant.claim();
     match cluster.claim(claim).await? {
         Some(claim) => {
+            if let Some(lost) = cluster.lost(&claim).await? {
+                return Ok(explain_lost(&world, &lost));
+            }
             let class = cluster.class_of(&claim).await?;
             Ok(explain_claim(&world, &claim, class.as_ref()))
         }

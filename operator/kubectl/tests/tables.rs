@@ -180,8 +180,10 @@ fn orphaned() -> Vec<StorageNode> {
             "counts": {"pools": 1, "volumes": 2, "devices": 0, "orphans": all},
         });
         let (api, kind) = ("terrace.storage/v1alpha1", "StorageNode");
-        from_value(json!({"apiVersion": api, "kind": kind, "metadata": {"name": name}, "status": status}))
-            .unwrap()
+        from_value(
+            json!({"apiVersion": api, "kind": kind, "metadata": {"name": name}, "status": status}),
+        )
+        .unwrap()
     };
     let host = |number: u32, name: &str, more: Value| {
         let mut host = json!({"uuid": uuid(number), "name": name, "poolUUID": "p", "size": "2Gi", "state": "Retained"});
@@ -190,14 +192,37 @@ fn orphaned() -> Vec<StorageNode> {
         }
         host
     };
-    let kept = "kept when its StorageVolume went; `kubectl terrace orphan adopt` takes it into service";
+    let kept =
+        "kept when its StorageVolume went; `kubectl terrace orphan adopt` takes it into service";
     let a = vec![
         orphan(1, "Volume", "pvc-kept", "2Gi", "Retained", kept),
-        orphan(2, "Volume", "pvc-raw", "1Gi", "NoObject", "in service, and no StorageVolume names it"),
-        orphan(3, "Snapshot", "snapshot-1", "2Gi", "NoObject", "`kubectl terrace orphan delete` destroys it"),
-        orphan(4, "Volume", "pvc-half", "1Gi", "Unfinished", "begun and never finished: removed when nothing has named it for 10 min"),
+        orphan(
+            2,
+            "Volume",
+            "pvc-raw",
+            "1Gi",
+            "NoObject",
+            "in service, and no StorageVolume names it",
+        ),
+        orphan(
+            3,
+            "Snapshot",
+            "snapshot-1",
+            "2Gi",
+            "NoObject",
+            "`kubectl terrace orphan delete` destroys it",
+        ),
+        orphan(
+            4,
+            "Volume",
+            "pvc-half",
+            "1Gi",
+            "Unfinished",
+            "begun and never finished: removed when nothing has named it for 10 min",
+        ),
     ];
-    let mut odd = orphan(5, "Volume", "t-odd", "1Gi", "Unreadable", "the tag of /pools/t-odd cannot be read");
+    let mut odd =
+        orphan(5, "Volume", "t-odd", "1Gi", "Unreadable", "the tag of /pools/t-odd cannot be read");
     odd["poolUUID"] = json!("q");
     let b = vec![odd, orphan(2, "Volume", "pvc-raw", "1Gi", "NoObject", "a copy of a disk")];
     let there = json!([
@@ -253,7 +278,8 @@ fn copy_of(name: &str, source: Value) -> StorageVolume {
 
 #[test]
 fn what_is_adopted_and_what_is_deleted_is_shown_and_the_rest_is_refused() {
-    let cases = [(1, None), (1, Some("other")), (3, None), (4, None), (5, None), (2, None), (9, None)];
+    let cases =
+        [(1, None), (1, Some("other")), (3, None), (4, None), (5, None), (2, None), (9, None)];
     let text: String = cases
         .iter()
         .map(|(number, volume)| format!("# {number} {volume:?}\n{}", asked(*number, *volume)))
@@ -266,7 +292,8 @@ fn a_snapshot_without_copies_under_way_may_be_deleted() {
     let nodes = orphaned();
     let found = orphans::find(&nodes, &uuid(3)).unwrap().unwrap();
     assert_eq!(orphans::validate_delete(&found, &[]), Ok(()));
-    let mut done = copy_of("pvc-copy", json!({"kind": "Snapshot", "name": "snapshot-1", "uuid": uuid(3)}));
+    let mut done =
+        copy_of("pvc-copy", json!({"kind": "Snapshot", "name": "snapshot-1", "uuid": uuid(3)}));
     let ready = json!({"conditions": [condition("Ready", "True", "AsExpected", "made")]});
     done.status = Some(from_value(ready).unwrap());
     assert_eq!(orphans::validate_delete(&found, &[done]), Ok(()));

@@ -12,6 +12,7 @@ use terrace_crds::volume::{Origin, StorageVolumeStatus, Usage, VolumeMode};
 use crate::age::Age;
 use crate::meaning::{meaning, parse_reason};
 use crate::placement::{Ask, Judged, judge_all};
+use crate::plan::Plan;
 use crate::space::{Space, observe_spaces};
 use crate::volume::{ask_of, claim_of, conditions_of, plan_volume};
 use crate::world::{World, name_of};
@@ -177,7 +178,11 @@ pub(crate) fn pools_for(world: &World, ask: &Ask) -> String {
 }
 
 fn plan(world: &World, volume: &StorageVolume, now: Timestamp) -> String {
-    let plan = plan_volume(world, volume, now);
+    told(&plan_volume(world, volume, now))
+}
+
+/// A plan, for people.
+pub(crate) fn told(plan: &Plan) -> String {
     let mut text = "\nThe operator's plan, as of now\n".to_owned();
     if plan.effects.is_empty() {
         text.push_str("  nothing to do\n");

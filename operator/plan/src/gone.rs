@@ -104,8 +104,8 @@ pub(crate) fn judge_leaving(world: &World, leaving: Leaving<'_>, now: Timestamp)
 /// Since when nobody has heard of the node, as was said.
 fn missed_since(conditions: &[Condition]) -> Option<Timestamp> {
     let missing = find(conditions, ConditionType::Missing)?;
-    let gone = missing.status == Truth::Unknown.as_str()
-        && missing.reason == Reason::NodeGone.as_str();
+    let gone =
+        missing.status == Truth::Unknown.as_str() && missing.reason == Reason::NodeGone.as_str();
     gone.then_some(missing.last_transition_time.0)
 }
 

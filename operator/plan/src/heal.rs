@@ -172,9 +172,8 @@ fn heal(world: &World, lost: &Lost) -> Result<(String, StorageVolume), NotHealed
         }
     }
     let uuid = lost.uuid.clone().ok_or_else(|| NotHealed::NoIdentity { pv: pv() })?;
-    let has = |volume: &&std::sync::Arc<StorageVolume>| {
-        volume.spec.volume_uuid.as_ref() == Some(&uuid)
-    };
+    let has =
+        |volume: &&std::sync::Arc<StorageVolume>| volume.spec.volume_uuid.as_ref() == Some(&uuid);
     if let Some(other) = world.volumes.candidates(Key::Bytes(&uuid)).find(has) {
         let (uuid, other) = (uuid.clone(), name_of(&other.metadata).to_owned());
         return Err(NotHealed::AnotherHas { uuid, pv: pv(), other });
@@ -218,15 +217,10 @@ fn object(
         erase,
     } = lost;
     let pv = || persistent.name.clone();
-    // What is there decides; a node of an earlier release does not tell.
-    let volume_mode = host.volume_mode.unwrap_or(*volume_mode);
-    let fs_type = match volume_mode {
-        VolumeMode::Block => None,
-        VolumeMode::Filesystem => Some(host.fs_type.or(*fs_type).ok_or_else(|| {
-            let node = name_of(&node.metadata).to_owned();
-            NotHealed::NoFilesystem { node, pv: pv(), uuid: uuid.clone() }
-        })?),
-    };
+    let (volume_mode, fs_type) = content(*volume_mode, *fs_type, host).ok_or_else(|| {
+        let node = name_of(&node.metadata).to_owned();
+        NotHealed::NoFilesystem { node, pv: pv(), uuid: uuid.clone() }
+    })?;
     if *origin == Origin::Direct && persistent.claim.is_none() {
         return Err(NotHealed::NoClaim { pv: pv() });
     }
@@ -263,6 +257,18 @@ fn object(
         ..ObjectMeta::default()
     };
     Ok(StorageVolume { metadata, spec, status: None })
+}
+
+/// What it holds. What is there decides; a node of an earlier release does not tell.
+fn content(
+    mode: VolumeMode,
+    fs_type: Option<FsType>,
+    host: &HostVolume,
+) -> Option<(VolumeMode, Option<FsType>)> {
+    match host.volume_mode.unwrap_or(mode) {
+        VolumeMode::Block => Some((VolumeMode::Block, None)),
+        VolumeMode::Filesystem => Some((VolumeMode::Filesystem, Some(host.fs_type.or(fs_type)?))),
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod effect;
 pub mod effect_kind;
 pub mod explain;
 pub mod explain_claim;
+pub mod explain_lost;
 pub mod gone;
 pub mod group;
 pub mod grow;

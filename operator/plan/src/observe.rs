@@ -3,9 +3,7 @@
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use terrace_crds::Size;
-use terrace_crds::names::{
-    CLASS_DIRECT, CONTEXT_ERASE, CONTEXT_POOL, CONTEXT_VOLUME_UUID, DRIVER,
-};
+use terrace_crds::names::{CLASS_DIRECT, CONTEXT_ERASE, CONTEXT_POOL, CONTEXT_VOLUME_UUID, DRIVER};
 use terrace_crds::volume::{ClaimRef, FsType, Origin, VolumeMode};
 
 use crate::heal::Lost;
@@ -130,9 +128,7 @@ pub fn observe_claim(claim: &PersistentVolumeClaim) -> Claim {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        Erase, FsType, HostState, Origin, observe_host, observe_lost, observe_persistent,
-    };
+    use super::{Erase, FsType, HostState, Origin, observe_host, observe_lost, observe_persistent};
     use serde_json::{from_value, json};
 
     #[test]

@@ -97,12 +97,8 @@ fn abandon(
     let note = let_go(&format!("StorageVolume {}", at.name), &node, &uuid);
     let reason = Reason::NodeGone;
     let claim = claim_of(world, volume);
-    let to_claim = claim.map(|claim| Effect::Tell {
-        claim,
-        tone: Tone::Warning,
-        reason,
-        note: note.clone(),
-    });
+    let to_claim =
+        claim.map(|claim| Effect::Tell { claim, tone: Tone::Warning, reason, note: note.clone() });
     let to_pv = tell_persistent(world, volume, reason, &note);
     let abandon = Effect::AbandonVolume { volume: at, uuid, node, finalizers };
     std::iter::once(abandon).chain(to_claim).chain(to_pv).collect()

@@ -121,11 +121,7 @@ async fn observe_persistent_of(
 }
 
 /// Plans with every promise counted, and notes its own before anybody else may plan.
-async fn plan<'a>(
-    context: &'a Context,
-    volume: &StorageVolume,
-    read: Read,
-) -> (Plan, Noted<'a>) {
+async fn plan<'a>(context: &'a Context, volume: &StorageVolume, read: Read) -> (Plan, Noted<'a>) {
     let Read { persistent, looked, gone } = read;
     let _deciding = context.promises.decide().await;
     let mut world = context.promises.overlay(context.caches.world());
