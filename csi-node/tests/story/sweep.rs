@@ -247,9 +247,8 @@ async fn what_a_crash_left_of_a_deletion_goes_after_its_time() {
         assert!(reads.len() > 4 && reads.iter().all(|path| !path.contains("resourceVersion")));
         assert_eq!(node.running.context.runner.journal.open_operations().expect("read"), []);
         assert_eq!(node.orphans().await, []);
-        let before = node.fake.take_reads().len();
         assert_eq!(node.sweep().await.expect("a pass"), Swept::NotYet);
-        assert_eq!((before, node.fake.take_reads()), (0, Vec::new()), "I8: nothing left to ask");
+        assert_eq!(node.fake.take_reads(), Vec::<String>::new(), "I8: nothing left to ask");
         assert_eq!(node.fake.take_writes(), []);
     }
 }
