@@ -255,6 +255,15 @@ impl ApiServer {
         Ok(found.and_then(|node| node.status))
     }
 
+    /// Whether this node has a StorageNode.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn has_node(&self, node: &str) -> Result<bool, Error> {
+        let nodes: Api<StorageNode> = Api::all(self.client());
+        Ok(ask("read storage node", node, nodes.get_metadata_opt(node)).await?.is_some())
+    }
+
     /// Writes the StorageNode of this node, which is made if it is missing.
     ///
     /// # Errors

@@ -119,6 +119,9 @@ async fn pass(
     if state.written.is_none() {
         let there = agent.api.node_status(&agent.node).await?;
         state.written = Some(there.unwrap_or_default());
+    } else if !agent.api.has_node(&agent.node).await? {
+        // It went with its kind, or by a person's hand, and nothing told: what was written is written anew.
+        state.written = Some(StorageNodeStatus::default());
     }
     state.labels = agent.api.labels(&agent.node).await?;
     look_at_devices(agent, state).await?;
