@@ -98,7 +98,7 @@ fn start_api_server(paths: &Paths, progress: &Progress) -> Result<Child> {
     tools::ensure_cluster_tools(paths, progress)?;
     tools::ensure_sidecars(paths, progress)?;
     tools::ensure_simulation(paths, progress)?;
-    image::build_programs(paths, progress)?;
+    image::build_programs(paths, progress, image::Ours::Product)?;
     let program = std::env::current_exe()?;
     let guard = guard_rig(&program)?;
     run(&mut command(&program, ["up", "--api-only"]))?;
