@@ -160,9 +160,14 @@ async fn apply(
         }
         return Ok(make(agent, volume, valid, pool).await);
     };
+    let cluster = agent.context.cluster();
     let state = match &image.tag {
-        TagReading::Read(tag) => Some(&tag.state),
-        TagReading::Absent | TagReading::Unreadable(_) => None,
+        TagReading::Read(tag)
+            if tag.volume == valid.uuid && cluster.as_ref() == Some(&tag.cluster) =>
+        {
+            Some(&tag.state)
+        }
+        TagReading::Read(_) | TagReading::Absent | TagReading::Unreadable(_) => None,
     };
     match state {
         Some(HostState::Ready) if image.apparent < valid.size => {
@@ -170,7 +175,7 @@ async fn apply(
         }
         Some(HostState::Ready) => Ok(Standing::Made),
         Some(HostState::Retained) => Ok(made(run(agent, volume, valid, pool, OpKind::Adopt).await)),
-        // An unreadable tag is for the plan to refuse, in its words.
+        // A tag that is unreadable, or another's under this name (I4), is for the plan to refuse, in its words.
         Some(HostState::Creating | HostState::Quarantined { .. }) | None => {
             Ok(make(agent, volume, valid, pool).await)
         }

@@ -1,5 +1,6 @@
 //! What is not to be seen: a pool whose disk is not mounted, an image that is lost. Neither is taken for deleted, neither is made again.
 use serde_json::json;
+use terrace_device_types::tag::XATTR;
 
 use crate::agent::{agent, condition, deleted, dropped, pass, stamp, status, tag, volume};
 use crate::api::FakeApi;
@@ -84,4 +85,27 @@ async fn i2_a_volume_that_is_gone_stays_not_made_however_often_it_is_looked_at()
             volume.status = Some(serde_json::from_value(body["status"].clone()).expect("a status"));
         }
     }
+}
+
+/// Put there by hand: everything of it looks right but its tag.
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_an_image_of_another_cluster_under_a_volumes_name_is_not_called_ready() {
+    let bench = Bench::new();
+    let (running, fake) = (bench.start().await, FakeApi::default());
+    bench.create(&running, "vol", EXT4).await;
+    let image = bench.view("vol").volume.image.expect("made").path;
+    let run = |program: &str, words: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        let ended = command.args(words).arg(&image).output().expect("started");
+        assert!(ended.status.success(), "{program}: {ended:?}");
+        String::from_utf8(ended.stdout).expect("text")
+    };
+    let read = || run("getfattr", &["--absolute-names", "--only-values", "-n", XATTR]);
+    let theirs = read().replace(bench.cluster.as_str(), "another");
+    run("setfattr", &["-n", XATTR, "-v", &theirs]);
+    let writes = pass(&agent(&running, &fake), &fake, &volume(&bench, "16Mi")).await;
+    let (ready, _, message) = condition(status(&writes), "Ready");
+    assert_eq!(ready, "False", "{message}");
+    assert_eq!(read(), theirs, "touched");
+    running.stop().await;
 }
