@@ -43,6 +43,8 @@ enum Needs {
     Rig,
     /// The programs alone.
     Programs,
+    /// This host's filesystems.
+    Host,
     /// Nothing of ours that runs.
     Nothing,
 }
@@ -51,8 +53,9 @@ fn needs(words: &[OsString]) -> Needs {
     let first = words.first().and_then(|word| word.to_str()).unwrap_or_default();
     let asks_for_help = words.iter().any(|word| word == "--help" || word == "-h");
     match first {
-        "power" | "images" | "help" => Needs::Nothing,
+        "help" => Needs::Nothing,
         _ if asks_for_help => Needs::Nothing,
+        "power" | "images" => Needs::Host,
         "list" => Needs::Programs,
         _ => Needs::Rig,
     }
@@ -69,6 +72,10 @@ impl Crash {
             Needs::Programs => {
                 image::build_programs(paths, progress, Ours::Crash)?;
                 pass_on(strike(paths, &words).env("TERRACE_FAULTS", paths.ours("")))
+            }
+            Needs::Host => {
+                tools::ensure_host_tools(progress)?;
+                pass_on(&mut strike(paths, &words))
             }
             Needs::Rig => on_rig(paths, progress, &words, after),
         }
@@ -135,7 +142,8 @@ mod tests {
         assert_eq!(of("--kills 3 --seed 7"), Needs::Rig);
         assert_eq!(of("outside --only etcd"), Needs::Rig);
         assert_eq!(of("outside --help"), Needs::Nothing);
-        assert_eq!(of("power --filesystem ext4"), Needs::Nothing);
+        assert_eq!(of("power --filesystem ext4"), Needs::Host);
+        assert_eq!(of("images --help"), Needs::Nothing);
         assert_eq!(of("list"), Needs::Programs);
     }
 }

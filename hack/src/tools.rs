@@ -144,6 +144,11 @@ impl Tools {
     }
 }
 
+/// Programs of the distribution alone: enough for what works on this host's own filesystems.
+pub(crate) fn ensure_host_tools(progress: &Progress) -> Result<()> {
+    ensure_packages(&PACKAGES, progress)
+}
+
 /// Debian packages and Go programs: all a bare cluster needs.
 pub(crate) fn ensure_cluster_tools(paths: &Paths, progress: &Progress) -> Result<()> {
     ensure_packages(&PACKAGES, progress)?;
