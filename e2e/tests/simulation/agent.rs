@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use terrace_backends::{Backend, FileBackend};
 use terrace_crds::condition::{ConditionType, Reason, Truth, Verdict};
 use terrace_crds::names::FINALIZER_NODE;
 use terrace_crds::node::{
@@ -16,92 +15,19 @@ use terrace_crds::volume::{FsType as WireFs, VolumeMode as WireMode};
 use terrace_crds::{Size, StorageNode, StorageVolume};
 use terrace_device_types::{
     Access, Allocation, Bytes, Claimed, DeletionProof, DeletionStamp, Erase, FsType, HostState,
-    Intent, Latch, Leftover, ProofRefusal, Step, Tag, TagReading, VolumeMode, VolumeUuid, undo,
+    Intent, Latch, Leftover, ProofRefusal, Tag, TagReading, VolumeMode, VolumeUuid,
 };
+use terrace_faults::Edge;
+use terrace_node::fault::{ApiWrite, Point};
+use terrace_node::operation::OpKind;
 use terrace_plan::effect::ObjectRef;
 
 use crate::api::Api;
 use crate::host::{Node, POOL_SIZE, is_quarantined};
 use crate::ledger::Ledger;
+use crate::points::Luck;
 use crate::rng::Rng;
-use crate::steps::{Reach, execute};
-
-/// How an operation ended.
-#[derive(Debug)]
-pub(crate) enum End {
-    Done,
-    /// The refusal or the failed step, for the story of a seed that went wrong.
-    #[allow(dead_code, reason = "read through Debug, by whoever looks at a seed")]
-    Stuck(String),
-    Crashed,
-}
-
-/// How likely each kind of misfortune is: once in so many; 0 is never.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Luck {
-    pub(crate) crash: usize,
-}
-
-/// Plans and carries out, step by step; a crash may come before, inside and after each.
-pub(crate) fn run(
-    node: &mut Node,
-    intent: &Intent,
-    volume: VolumeUuid,
-    luck: Luck,
-    rng: &mut Rng,
-    ledger: &mut Ledger,
-) -> End {
-    let view = node.view(volume);
-    let steps = match FileBackend.plan(intent, &view) {
-        Ok(steps) => steps,
-        Err(refusal) => {
-            ledger.count("refusal");
-            return End::Stuck(refusal.to_string());
-        }
-    };
-    for (at, step) in steps.iter().enumerate() {
-        let dies = rng.once_in(luck.crash);
-        if dies && rng.once_in(2) {
-            return crash(node, intent, &steps[..at], rng, ledger);
-        }
-        let reach = if dies && rng.once_in(2) { Reach::Half } else { Reach::Whole };
-        let halfway = reach == Reach::Half && matches!(step, Step::MakeFilesystem { .. });
-        if let Err(why) = execute(node, step, if halfway { reach } else { Reach::Whole }, ledger) {
-            return End::Stuck(format!("{step}: {why}"));
-        }
-        if dies {
-            return crash(node, intent, &steps[..=at], rng, ledger);
-        }
-    }
-    End::Done
-}
-
-/// The process, or the whole node, starts anew. The journal undoes what was begun to be made, if it is still readable.
-fn crash(
-    node: &mut Node,
-    intent: &Intent,
-    begun: &[Step],
-    rng: &mut Rng,
-    ledger: &mut Ledger,
-) -> End {
-    ledger.count("crash");
-    if rng.once_in(3) {
-        ledger.count("power loss");
-        let taken_back = rng.below(node.unsynced.len() + 1);
-        for image in node.lose_power(taken_back) {
-            ledger.vanished(&image, &node.name);
-        }
-    }
-    let undone =
-        matches!(intent, Intent::Create { .. } | Intent::Stage { .. } | Intent::Publish { .. });
-    if undone && rng.once_in(2) {
-        for step in begun.iter().rev().filter_map(undo) {
-            // What cannot be undone any more has gone on, and is found again by looking.
-            let _ = execute(node, &step, Reach::Whole, ledger);
-        }
-    }
-    End::Crashed
-}
+use crate::run::{End, Process, run};
 
 /// One pass over one volume that the agent's store says is assigned here.
 pub(crate) fn pass(
@@ -120,29 +46,59 @@ pub(crate) fn pass(
     if volume.metadata.deletion_timestamp.is_some() {
         return leave(node, api, volume, uuid, luck, rng, ledger);
     }
-    let tag = node.image_of(uuid).and_then(|image| image.tag.clone());
-    let cluster = node.cluster.clone();
+    let image = node.image_of(uuid);
+    let has = image.map_or(Bytes::ZERO, |image| image.size);
+    let tag = image.and_then(|image| image.tag.clone());
+    // Another's under this name is for the plan to refuse.
+    let is_ours = |tag: &Tag| tag.volume == uuid && tag.cluster == node.cluster;
+    let (cluster, size) = (node.cluster.clone(), Bytes(volume.spec.capacity.bytes().unwrap()));
     let was_made = volume.status.as_ref().is_some_and(|status| status.capacity.is_some());
-    let intent = match tag.as_ref().map(|tag| &tag.state) {
+    let there = image.is_some();
+    let asked = match tag.as_ref().filter(|tag| is_ours(tag)).map(|tag| &tag.state) {
         // The bytes were there, or a PV says so: never made anew.
-        None if was_made || api.pvs.contains_key(&name) => return,
-        None | Some(HostState::Creating | HostState::Ready) => Intent::Create {
-            volume: uuid,
-            cluster,
-            name: name.clone(),
-            size: Bytes(volume.spec.capacity.bytes().unwrap()),
-            mode: mode_of(volume),
-            allocation: Allocation::Reserved,
-        },
+        None if !there && (was_made || api.pvs.contains_key(&name)) => return,
+        None | Some(HostState::Creating) => {
+            let (name, mode) = (name.clone(), mode_of(volume));
+            let allocation = Allocation::Reserved;
+            let intent = Intent::Create { volume: uuid, cluster, name, size, mode, allocation };
+            Some((OpKind::Create, intent))
+        }
+        Some(HostState::Ready) if has < size => {
+            Some((OpKind::Grow, Intent::Grow { volume: uuid, cluster, to: size }))
+        }
+        Some(HostState::Ready) => None,
         Some(HostState::Retained) => {
             ledger.count("adoption");
-            Intent::Adopt { volume: uuid, cluster }
+            Some((OpKind::Adopt, Intent::Adopt { volume: uuid, cluster }))
         }
         Some(HostState::Quarantined { .. }) => return,
     };
-    if matches!(run(node, &intent, uuid, luck, rng, ledger), End::Done) && !rng.once_in(luck.crash)
-    {
-        report_ready(node, api, &name, uuid, now);
+    let end =
+        asked.map_or(End::Done, |(kind, intent)| run(node, kind, &intent, uuid, luck, rng, ledger));
+    if matches!(end, End::Done) {
+        write(node, ApiWrite::VolumeStatus, luck, rng, ledger, |node| {
+            report_ready(node, api, &name, uuid, now);
+        });
+    }
+}
+
+/// Something is written to the API server, between its points.
+fn write(
+    node: &mut Node,
+    what: ApiWrite,
+    luck: Luck,
+    rng: &mut Rng,
+    ledger: &mut Ledger,
+    written: impl FnOnce(&Node),
+) {
+    let mut process = Process { node, luck, rng, ledger };
+    let mut end = process.pass(Point::ApiWrite(what, Edge::Before));
+    if end.is_none() {
+        written(process.node);
+        end = process.pass(Point::ApiWrite(what, Edge::After));
+    }
+    if matches!(end, Some(End::Crashed)) {
+        process.die();
     }
 }
 
@@ -179,7 +135,9 @@ fn leave(
     let pv_name =
         volume.spec.csi_name.clone().or_else(|| volume.metadata.name.clone()).unwrap_or_default();
     let view = node.view(uuid);
-    let Some(image) = &view.volume.image else { return drop_finalizer(api, volume) };
+    let Some(image) = &view.volume.image else {
+        return drop_finalizer(node, api, volume, luck, rng, ledger);
+    };
     let TagReading::Read(tag) = &image.tag else { return };
     let stamp = volume.spec.deletion.as_ref().map(|stamp| DeletionStamp {
         volume: stamp.volume_uuid.parse().unwrap(),
@@ -192,27 +150,36 @@ fn leave(
         &Claimed::Volume(api.read_pv(&pv_name)),
         tag,
     );
-    let intent = match proof {
-        Ok(proof) => Intent::Delete { volume: uuid, proof, erase: Erase::Zeros },
+    let (kind, intent) = match proof {
+        Ok(proof) => (OpKind::Delete, Intent::Delete { volume: uuid, proof, erase: Erase::Zeros }),
         Err(ProofRefusal::NoStamp { .. }) if is_quarantined(tag) => {
-            return drop_finalizer(api, volume);
+            return drop_finalizer(node, api, volume, luck, rng, ledger);
         }
         Err(ProofRefusal::NoStamp { .. }) => {
             ledger.count("retention");
-            Intent::Retain { volume: uuid, cluster: node.cluster.clone() }
+            (OpKind::Retain, Intent::Retain { volume: uuid, cluster: node.cluster.clone() })
         }
         Err(_) => return ledger.count("deletion waits for proof"),
     };
-    if matches!(run(node, &intent, uuid, luck, rng, ledger), End::Done) && !rng.once_in(luck.crash)
-    {
-        drop_finalizer(api, volume);
+    if matches!(run(node, kind, &intent, uuid, luck, rng, ledger), End::Done) {
+        drop_finalizer(node, api, volume, luck, rng, ledger);
     }
 }
 
-fn drop_finalizer(api: &mut Api, volume: &StorageVolume) {
-    // The patch tests the version that was seen; refused, the next pass sees the newer one.
-    let _ = api.change(&ObjectRef::of(&volume.metadata), |volume| {
-        volume.metadata.finalizers.get_or_insert_default().retain(|held| held != FINALIZER_NODE);
+fn drop_finalizer(
+    node: &mut Node,
+    api: &mut Api,
+    volume: &StorageVolume,
+    luck: Luck,
+    rng: &mut Rng,
+    ledger: &mut Ledger,
+) {
+    write(node, ApiWrite::DropFinalizer, luck, rng, ledger, |_| {
+        // The patch tests the version that was seen; refused, the next pass sees the newer one.
+        let _ = api.change(&ObjectRef::of(&volume.metadata), |volume| {
+            let held = volume.metadata.finalizers.get_or_insert_default();
+            held.retain(|held| held != FINALIZER_NODE);
+        });
     });
 }
 
@@ -236,8 +203,19 @@ pub(crate) fn sweep(node: &mut Node, api: &Api, luck: Luck, rng: &mut Rng, ledge
             HostState::Creating | HostState::Ready | HostState::Retained => continue,
         };
         let intent = Intent::Sweep { volume, cluster, leftover };
-        run(node, &intent, volume, luck, rng, ledger);
+        run(node, OpKind::Sweep, &intent, volume, luck, rng, ledger);
     }
+}
+
+/// The StorageNode is written between its points.
+pub(crate) fn report(
+    node: &mut Node,
+    api: &mut Api,
+    luck: Luck,
+    rng: &mut Rng,
+    ledger: &mut Ledger,
+) {
+    write(node, ApiWrite::NodeStatus, luck, rng, ledger, |node| report_node(node, api));
 }
 
 /// The StorageNode, as the node sees itself.

@@ -4,15 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use terrace_crds::StorageVolume;
 use terrace_crds::condition::{ConditionType, is_true};
 use terrace_crds::volume::FsType;
-use terrace_device_types::{Intent, VolumeUuid};
+use terrace_device_types::{self as host, Intent, Sharing, VolumeUuid};
+use terrace_node::fault::Rpc;
+use terrace_node::operation::OpKind;
+use terrace_operator::method::Method;
 use terrace_plan::capability::{Access, AccessMode, Capability};
 use terrace_plan::create::{CreateAsked, ValidCreate, validate_create};
 use terrace_plan::delete::{plan_adopt_for_deletion, plan_delete};
-use terrace_plan::effect::{Effect, ObjectRef};
+use terrace_plan::effect::Effect;
 use terrace_plan::grow::{Growth, plan_grow};
 use terrace_plan::size::Asked;
 use terrace_plan::topology::Topology;
@@ -20,12 +22,13 @@ use terrace_plan::volume::conditions_of;
 use terrace_plan::world::{Persistent, PersistentPhase, Reclaim};
 use uuid::Uuid;
 
-use crate::agent::{End, Luck, mode_of, run, stage_intent};
+use crate::agent::{mode_of, stage_intent};
 use crate::api::{Api, Claim, Pv};
 use crate::cache::Cache;
-use crate::host::{Content, Node};
-use crate::ledger::Ledger;
+use crate::host::Content;
+use crate::operator::{Desk, Goes};
 use crate::rng::Rng;
+use crate::run::{End, Process};
 
 /// What the callers remember by themselves.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +39,11 @@ pub(crate) struct Callers {
     pub(crate) deleting: BTreeSet<String>,
     /// Claims ever made: no name comes twice, whatever is restored.
     pub(crate) made: u64,
-    /// Volumes that the kubelet began to stage and has not been told are unstaged.
-    pub(crate) staged: BTreeSet<String>,
+    /// Volumes that a kubelet began to stage and has not been told are unstaged, and where: it keeps that on its own disk,
+    /// whatever the API server says of the volume later.
+    pub(crate) staged: BTreeMap<String, Place>,
+    /// Volumes that were grown, and whose kubelet has not been told that the filesystem followed.
+    pub(crate) growing: BTreeSet<String>,
 }
 
 /// The volume's UUID and node, as the PV's attributes and topology say.
@@ -95,39 +101,36 @@ impl Callers {
     /// The provisioner: one call for one name.
     pub(crate) fn provision(
         &mut self,
-        api: &mut Api,
+        desk: &mut Desk<'_>,
         cache: &Cache,
         places: &mut BTreeMap<String, Place>,
-        now: Timestamp,
-        rng: &mut Rng,
     ) {
-        for (name, claim) in &api.claims {
-            if !api.pvs.contains_key(name) {
+        for (name, claim) in &desk.api.claims {
+            if !desk.api.pvs.contains_key(name) {
                 self.asking.insert(name.clone(), claim.mib);
             }
         }
-        let released = api.pvs.iter().filter(|(_, pv)| pv.released).map(|(name, _)| name.clone());
+        let pvs = desk.api.pvs.iter();
+        let released = pvs.filter(|(_, pv)| pv.released).map(|(name, _)| name.clone());
         let mut names: Vec<String> = self.asking.keys().cloned().chain(released).collect();
         names.dedup();
-        let Some(name) = rng.pick(&names) else { return };
-        self.call(&name, api, cache, places, now, rng);
+        let Some(name) = desk.rng.pick(&names) else { return };
+        self.call(&name, desk, cache, places);
     }
 
     pub(crate) fn call(
         &mut self,
         name: &str,
-        api: &mut Api,
+        desk: &mut Desk<'_>,
         cache: &Cache,
         places: &mut BTreeMap<String, Place>,
-        now: Timestamp,
-        rng: &mut Rng,
     ) {
-        match (api.pvs.get(name), self.asking.get(name).copied()) {
-            (Some(pv), _) if pv.released => self.delete_volume(name, api, cache, now, rng),
+        match (desk.api.pvs.get(name), self.asking.get(name).copied()) {
+            (Some(pv), _) if pv.released => self.delete_volume(name, desk, cache),
             (Some(_), _) => {
                 self.asking.remove(name);
             }
-            (None, Some(mib)) => self.create_volume(name, mib, api, places),
+            (None, Some(mib)) => self.create_volume(name, mib, desk, places),
             (None, None) => {}
         }
     }
@@ -136,13 +139,14 @@ impl Callers {
         &mut self,
         name: &str,
         mib: u64,
-        api: &mut Api,
+        desk: &mut Desk<'_>,
         places: &mut BTreeMap<String, Place>,
     ) {
         let valid = valid(name, mib);
-        let Some(there) = api.volumes.get(&valid.name.name).cloned() else {
+        let Some(there) = desk.api.volumes.get(&valid.name.name).cloned() else {
             // Another replica may have been first; the next call sees it.
-            let _ = api.create(valid.volume(CLUSTER, None));
+            let volume = Box::new(valid.volume(CLUSTER, None));
+            desk.change(Effect::CreateVolume { volume });
             return;
         };
         if there.metadata.deletion_timestamp.is_some() || valid.check_same(&there).is_err() {
@@ -152,7 +156,8 @@ impl Callers {
         else {
             return;
         };
-        if !is_true(conditions_of(&there), ConditionType::Ready) {
+        let is_ready = is_true(conditions_of(&there), ConditionType::Ready);
+        if !is_ready || desk.reply(Method::CreateVolume) == Goes::Off {
             return;
         }
         let node = if assignment.node == "node-0" { 0 } else { 1 };
@@ -160,189 +165,155 @@ impl Callers {
             Place { node, uuid: uuid.parse().unwrap(), volume: StorageVolume::clone(&there) };
         places.insert(name.to_owned(), place);
         let persistent = bound(name, &valid.name.name);
-        let released = !api.claims.contains_key(name);
-        api.pvs.insert(name.to_owned(), Pv { persistent, released });
+        let released = !desk.api.claims.contains_key(name);
+        desk.api.pvs.insert(name.to_owned(), Pv { persistent, released });
         self.asking.remove(name);
     }
 
-    fn delete_volume(
-        &mut self,
-        name: &str,
-        api: &mut Api,
-        cache: &Cache,
-        now: Timestamp,
-        rng: &mut Rng,
-    ) {
+    fn delete_volume(&mut self, name: &str, desk: &mut Desk<'_>, cache: &Cache) {
         self.deleting.insert(name.to_owned());
-        let Some(there) = api.volumes.get(name).cloned() else {
+        let Some(there) = desk.api.volumes.get(name).cloned() else {
             match plan_adopt_for_deletion(&cache.world, name) {
-                Some(effect) => apply(api, effect, now),
+                Some(effect) => drop(desk.change(effect)),
+                None if desk.reply(Method::DeleteVolume) == Goes::Off => {}
                 None => {
-                    api.pvs.remove(name);
+                    desk.api.pvs.remove(name);
                     self.deleting.remove(name);
                 }
             }
             return;
         };
-        let id = Uuid::from_u64_pair(rng.next(), rng.next());
-        if let Some(effect) = plan_delete(&there, id, now) {
-            apply(api, effect, now);
-        }
+        stamp_and_delete(&there, desk);
     }
 
     /// A DeleteVolume that nobody should have sent: the claim is bound. The node must find out by itself.
-    pub(crate) fn stray_delete(&mut self, api: &mut Api, now: Timestamp, rng: &mut Rng) {
+    pub(crate) fn stray_delete(desk: &mut Desk<'_>) {
+        let pvs = desk.api.pvs.iter();
         let bound: Vec<String> =
-            api.pvs.iter().filter(|(_, pv)| !pv.released).map(|(name, _)| name.clone()).collect();
-        let Some(there) = rng.pick(&bound).and_then(|name| api.volumes.get(&name).cloned()) else {
-            return;
-        };
-        let id = Uuid::from_u64_pair(rng.next(), rng.next());
-        if let Some(effect) = plan_delete(&there, id, now) {
-            apply(api, effect, now);
+            pvs.filter(|(_, pv)| !pv.released).map(|(name, _)| name.clone()).collect();
+        let there = desk.rng.pick(&bound).and_then(|name| desk.api.volumes.get(&name).cloned());
+        if let Some(there) = there {
+            stamp_and_delete(&there, desk);
         }
     }
 
     /// ControllerExpandVolume for a bound claim.
-    pub(crate) fn grow(&mut self, api: &mut Api, cache: &Cache, now: Timestamp, rng: &mut Rng) {
+    pub(crate) fn grow(&mut self, desk: &mut Desk<'_>, cache: &Cache) {
+        let pvs = desk.api.pvs.iter();
         let bound: Vec<String> =
-            api.pvs.iter().filter(|(_, pv)| !pv.released).map(|(name, _)| name.clone()).collect();
-        let Some(volume) = rng.pick(&bound).and_then(|name| cache.volume(&name)) else { return };
+            pvs.filter(|(_, pv)| !pv.released).map(|(name, _)| name.clone()).collect();
+        let Some(name) = desk.rng.pick(&bound) else { return };
+        let Some(volume) = cache.volume(&name) else { return };
         let has = volume.spec.capacity.bytes().unwrap();
         let asked = Asked { required: has + (100 << 20), limit: 0 };
-        if let Ok(Growth::Grow { effect, .. }) = plan_grow(&cache.world, &volume, asked) {
-            apply(api, *effect, now);
+        if let Ok(Growth::Grow { effect, .. }) = plan_grow(&cache.world, &volume, asked)
+            && desk.change(*effect) == Goes::On
+            && desk.reply(Method::ControllerExpandVolume) == Goes::On
+        {
+            self.growing.insert(name);
         }
     }
 
-    /// The kubelet stages a bound volume, or unstages one; a Pod writes on the first, reads on every other.
+    /// The kubelet stages a bound volume and gives it to a Pod, grows it there, or takes it back; the Pod writes on the
+    /// first stage, reads on every other.
     pub(crate) fn kubelet(
         &mut self,
         api: &Api,
-        nodes: &mut [Node],
-        places: &BTreeMap<String, Place>,
-        luck: Luck,
-        rng: &mut Rng,
-        ledger: &mut Ledger,
+        name: &str,
+        place: &Place,
+        process: &mut Process<'_>,
     ) {
-        let names: Vec<String> = places.keys().cloned().collect();
-        let Some(name) = rng.pick(&names) else { return };
-        let place = &places[&name];
-        let bound = api.pvs.get(&name).is_some_and(|pv| !pv.released);
-        let node = &mut nodes[place.node];
-        if self.staged.contains(&name) && (!bound || rng.once_in(2)) {
-            self.unstage(node, place, &name, luck, rng, ledger);
+        let bound = api.pvs.get(name).is_some_and(|pv| !pv.released);
+        let is_staged = self.staged.contains_key(name);
+        if is_staged && (!bound || process.rng.once_in(3)) {
+            self.unstage(place, name, process);
+        } else if is_staged && self.growing.contains(name) && !process.rng.once_in(4) {
+            if matches!(expand(place, process), End::Done) {
+                self.growing.remove(name);
+            }
         } else if bound {
-            self.staged.insert(name.clone());
-            stage(node, place, &name, luck, rng, ledger);
+            self.staged.insert(name.to_owned(), place.clone());
+            stage(place, name, process);
         }
     }
 
-    /// The kubelet's call; it comes again until it is answered.
-    pub(crate) fn unstage(
-        &mut self,
-        node: &mut Node,
-        place: &Place,
-        name: &str,
-        luck: Luck,
-        rng: &mut Rng,
-        ledger: &mut Ledger,
-    ) {
-        let target = staging(name);
-        let intent = Intent::Unstage { volume: place.uuid, cluster: node.cluster.clone(), target };
-        if matches!(run(node, &intent, place.uuid, luck, rng, ledger), End::Done) {
+    /// The kubelet's calls; they come again until they are answered.
+    pub(crate) fn unstage(&mut self, place: &Place, name: &str, process: &mut Process<'_>) {
+        let intent = Intent::Unpublish { target: pods(name) };
+        let gone = process.call(OpKind::Unpublish, &intent, place.uuid, Rpc::Unpublish);
+        if !matches!(gone, End::Done) {
+            return;
+        }
+        let (target, cluster) = (staging(name), process.node.cluster.clone());
+        let intent = Intent::Unstage { volume: place.uuid, cluster, target };
+        let gone = process.call(OpKind::Unstage, &intent, place.uuid, Rpc::Unstage);
+        if matches!(gone, End::Done) {
             self.staged.remove(name);
         }
     }
 }
 
-/// Carries out what the CSI controller or the operator decided. A refused write is planned anew from what is there then.
-pub(crate) fn apply(api: &mut Api, effect: Effect, now: Timestamp) {
-    let _ = match effect {
-        Effect::CreateVolume { volume } | Effect::HealVolume { volume, node: _ } => {
-            api.create(*volume)
-        }
-        Effect::AssignVolume { volume, assignment, .. } => {
-            api.change(&volume, |volume| volume.spec.assignment = Some(assignment))
-        }
-        Effect::GrowVolume { volume, to } => {
-            api.change(&volume, |volume| volume.spec.capacity = terrace_crds::Size::from_bytes(to))
-        }
-        Effect::StampDeletion { volume, deletion } => {
-            api.change(&volume, |volume| volume.spec.deletion = Some(deletion))
-        }
-        Effect::DeleteVolume { volume } => api.delete(&volume.name, now),
-        Effect::ReleaseVolume { volume, finalizers }
-        | Effect::AbandonVolume { volume, finalizers, .. } => {
-            api.change(&volume, |volume| volume.metadata.finalizers = Some(finalizers))
-        }
-        Effect::ReportVolume { volume: ObjectRef { name, .. }, claim, conditions } => {
-            api.report(&name, |volume| {
-                let status = volume.status.get_or_insert_default();
-                status.claim = claim;
-                for condition in conditions {
-                    status.conditions.retain(|old| old.type_ != condition.type_);
-                    status.conditions.push(condition);
-                }
-                status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-            });
-            Ok(())
-        }
-        // Nobody here applies a Direct volume, or asks for a snapshot.
-        Effect::NameVolume { .. }
-        | Effect::CreateSnapshot { .. }
-        | Effect::AssignSnapshot { .. }
-        | Effect::StampSnapshot { .. }
-        | Effect::DeleteSnapshot { .. }
-        | Effect::ReleaseSnapshot { .. }
-        | Effect::ReportSnapshot { .. }
-        | Effect::MakePersistent { .. }
-        | Effect::PointPersistent { .. }
-        | Effect::MakeClaim { .. }
-        | Effect::GrowClaim { .. }
-        | Effect::HoldPool { .. }
-        | Effect::ReleasePool { .. }
-        | Effect::ReportPool { .. }
-        | Effect::ReportLifecycle { .. }
-        | Effect::ReportTiering { .. }
-        | Effect::AbandonSnapshot { .. }
-        | Effect::Tell { .. }
-        | Effect::TellPersistent { .. } => Ok(()),
-    };
+fn stamp_and_delete(there: &StorageVolume, desk: &mut Desk<'_>) {
+    let id = Uuid::from_u64_pair(desk.rng.next(), desk.rng.next());
+    if let Some(effect) = plan_delete(there, id, desk.now) {
+        desk.change(effect);
+    }
+}
+
+fn pods(name: &str) -> PathBuf {
+    PathBuf::from(format!("/kubelet/pods/{name}/mount"))
 }
 
 fn staging(name: &str) -> PathBuf {
     PathBuf::from(format!("/kubelet/{name}/globalmount"))
 }
 
-/// Stages and lets a Pod write its mark, or read it back.
-pub(crate) fn stage(
-    node: &mut Node,
-    place: &Place,
-    name: &str,
-    luck: Luck,
-    rng: &mut Rng,
-    ledger: &mut Ledger,
-) -> End {
-    let intent = stage_intent(node, place.uuid, mode_of(&place.volume), staging(name), rng);
-    let end = run(node, &intent, place.uuid, luck, rng, ledger);
+/// Stages, publishes, and lets a Pod write its mark, or read it back.
+pub(crate) fn stage(place: &Place, name: &str, process: &mut Process<'_>) -> End {
+    let (volume, cluster) = (place.uuid, process.node.cluster.clone());
+    let mode = mode_of(&place.volume);
+    let intent = stage_intent(process.node, volume, mode, staging(name), process.rng);
+    let end = process.call(OpKind::Stage, &intent, volume, Rpc::Stage);
+    if !matches!(end, End::Done) {
+        return end;
+    }
+    let (access, sharing) = (host::Access::ReadWrite, Sharing::Shared);
+    let (staging, target) = (staging(name), pods(name));
+    let intent = Intent::Publish { volume, cluster, staging, target, access, sharing };
+    let end = process.call(OpKind::Publish, &intent, volume, Rpc::Publish);
     if matches!(end, End::Done) {
-        let Some(ino) = node.image_of(place.uuid).map(|image| image.ino) else { return end };
-        let image = node.images.iter_mut().find(|image| image.ino == ino);
-        if let Some(Content::Made { mark, .. }) = image.map(|image| &mut image.content) {
-            let life = ledger.life(place.uuid);
-            match (life.mark, *mark) {
-                (None, None) => {
-                    let written = rng.next();
-                    (life.mark, *mark) = (Some(written), Some(written));
-                }
-                (wrote, read) if wrote == read => {}
-                (wrote, read) => ledger
-                    .broke("I2", format!("a Pod wrote {wrote:?} to {name} and reads {read:?}")),
+        use_it(place, name, process);
+    }
+    end
+}
+
+fn use_it(place: &Place, name: &str, process: &mut Process<'_>) {
+    let Process { node, luck: _, rng, ledger } = process;
+    let Some(ino) = node.image_of(place.uuid).map(|image| image.ino) else { return };
+    let image = node.images.iter_mut().find(|image| image.ino == ino);
+    if let Some(Content::Made { mark, .. }) = image.map(|image| &mut image.content) {
+        let life = ledger.life(place.uuid);
+        match (life.mark, *mark) {
+            (None, None) => {
+                let written = rng.next();
+                (life.mark, *mark) = (Some(written), Some(written));
+            }
+            (wrote, read) if wrote == read => {}
+            (wrote, read) => {
+                ledger.broke("I2", format!("a Pod wrote {wrote:?} to {name} and reads {read:?}"));
             }
         }
     }
-    end
+}
+
+/// The filesystem follows the image, which the agent has grown.
+fn expand(place: &Place, process: &mut Process<'_>) -> End {
+    let (volume, cluster) = (place.uuid, process.node.cluster.clone());
+    let Some(to) = process.node.image_of(volume).map(|image| image.size) else {
+        return End::Stuck("there is no such volume".to_owned());
+    };
+    let intent = Intent::Grow { volume, cluster, to };
+    process.call(OpKind::Expand, &intent, volume, Rpc::Expand)
 }
 
 /// The PersistentVolume that the provisioner makes.

@@ -1,6 +1,7 @@
 //! A model host: a pool directory with images, loop devices and mounts; power loss forgets what was not synced.
 //! It carries steps out as they are written and has no guard of its own: a plan that should not be, is seen.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use terrace_device_types::{
@@ -9,6 +10,8 @@ use terrace_device_types::{
     PoolFile, PoolFileReading, PoolUuid, PoolView, QuotaView, Signature, Tag, TagReading, View,
     VolumeUuid, VolumeView, image_name,
 };
+
+use crate::run::Entry;
 
 /// What is on an image.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +59,13 @@ pub(crate) struct Node {
     pub(crate) pool: PoolUuid,
     pub(crate) cluster: ClusterUid,
     pub(crate) boots: u64,
+    /// Starts of the node's process after the first.
+    pub(crate) starts: u64,
     pub(crate) next: u64,
+    /// What has begun and is not over: written through, as redb is.
+    pub(crate) journal: Vec<Entry>,
+    /// Paths of Pods, which the kubelet keeps.
+    pub(crate) targets: BTreeSet<PathBuf>,
     pub(crate) images: Vec<Image>,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) unsynced: Vec<Unsynced>,

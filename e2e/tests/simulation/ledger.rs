@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use terrace_device_types::VolumeUuid;
 
 use crate::host::Image;
+use crate::points::Points;
 
 /// One volume's life on the disks.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +32,8 @@ pub(crate) struct Ledger {
     pub(crate) broken: Vec<String>,
     /// What happened how often, by name.
     pub(crate) counts: BTreeMap<String, u64>,
+    /// At which points of the code.
+    pub(crate) points: Points,
 }
 
 impl Ledger {

@@ -78,7 +78,14 @@ pub(crate) fn execute(
             }
             Ok(())
         }
-        Step::MakeTarget { .. } | Step::RemoveTarget { .. } => Ok(()),
+        Step::MakeTarget { target, mode: _ } => {
+            node.targets.insert(target.clone());
+            Ok(())
+        }
+        Step::RemoveTarget { target } => {
+            node.targets.remove(target);
+            Ok(())
+        }
         Step::BindMount { from, to, access, options: _ } => bind(node, from, to, *access),
         Step::BindDevice { device, to, access } => bind_device(node, device, to, *access),
         Step::Unmount { target } => {
@@ -279,7 +286,7 @@ fn remove_unfinished(
     volume: VolumeUuid,
     ledger: &mut Ledger,
 ) -> Result<(), String> {
-    let image = node.image(path).ok_or("no image to take back")?;
+    let Some(image) = node.image(path) else { return Ok(()) };
     let tag = image.tag.clone().ok_or("untagged")?;
     // The executor's own check; an undo from the journal may name an image that went on living.
     if tag.volume != volume

@@ -13,13 +13,16 @@ use terrace_device_types::VolumeUuid;
 use terrace_plan::volume::plan_volume;
 
 use self::setup::{node, pool};
-use crate::agent::{self, Luck};
+use crate::agent;
 use crate::api::{Api, Pv};
 use crate::cache::Cache;
-use crate::caller::{Callers, Place, apply};
+use crate::caller::{Callers, Place};
 use crate::host::Node;
 use crate::ledger::Ledger;
+use crate::operator::{Desk, Goes};
+use crate::points::{Luck, Points};
 use crate::rng::Rng;
+use crate::run::Process;
 
 /// What may go wrong in a history beside crashes and late events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,9 @@ pub(crate) struct Sim {
     pub(crate) ledger: Ledger,
 }
 
+/// What the operator knows, what the CSI controller knows, and what the provisioner was told.
+type Caches<'a> = (&'a mut Cache, &'a Cache, &'a mut BTreeMap<String, Place>);
+
 impl Sim {
     pub(crate) fn new(seed: u64, trouble: Trouble) -> Self {
         let mut api = Api::default();
@@ -58,8 +64,10 @@ impl Sim {
         }
         let mut store = Cache::default();
         store.relist(&api);
+        let mut rng = Rng::new(seed);
+        let points = Points::aimed(trouble, seed, &mut rng);
         Self {
-            rng: Rng::new(seed),
+            rng,
             now: Timestamp::from_second(1_700_000_000).unwrap(),
             api,
             nodes,
@@ -70,13 +78,30 @@ impl Sim {
             places: BTreeMap::new(),
             backup: None,
             trouble,
-            ledger: Ledger::default(),
+            ledger: Ledger { points, ..Ledger::default() },
+        }
+    }
+
+    /// Does something at the operator's desk; a process that died there knows what it lists when it starts.
+    fn at_desk(&mut self, luck: Luck, work: impl FnOnce(&mut Callers, &mut Desk<'_>, Caches<'_>)) {
+        let mut desk = Desk {
+            api: &mut self.api,
+            now: self.now,
+            luck,
+            rng: &mut self.rng,
+            ledger: &mut self.ledger,
+            died: false,
+        };
+        work(&mut self.callers, &mut desk, (&mut self.operator, &self.csi, &mut self.places));
+        if desk.died {
+            self.operator.relist(&self.api);
+            self.csi.relist(&self.api);
         }
     }
 
     /// The history: `actions` of chance, then quiet, then judgement.
     pub(crate) fn run(&mut self, actions: u32) {
-        let luck = Luck { crash: 12 };
+        let luck = Luck { crash: 60 };
         for _ in 0..actions {
             self.now = self.now.checked_add(SignedDuration::from_secs(1)).unwrap();
             self.act(luck);
@@ -90,31 +115,52 @@ impl Sim {
     fn act(&mut self, luck: Luck) {
         match self.rng.below(20) {
             0 => self.callers.person(&mut self.api, &mut self.rng),
-            1..=4 => self.callers.provision(
-                &mut self.api,
-                &self.csi,
-                &mut self.places,
-                self.now,
-                &mut self.rng,
-            ),
-            5 => self.callers.grow(&mut self.api, &self.csi, self.now, &mut self.rng),
-            6 | 7 => self.callers.kubelet(
-                &self.api,
-                &mut self.nodes,
-                &self.places,
-                luck,
-                &mut self.rng,
-                &mut self.ledger,
-            ),
+            1..=4 => self.at_desk(luck, |callers, desk, (_, csi, places)| {
+                callers.provision(desk, csi, places);
+            }),
+            5 => self.at_desk(luck, |callers, desk, (_, csi, _)| callers.grow(desk, csi)),
+            6 | 7 => self.kubelet(luck),
             8..=10 => self.operate(luck),
             11..=13 => self.tend(luck),
             14 => {
                 let at = self.rng.below(self.nodes.len());
-                agent::report_node(&self.nodes[at], &mut self.api);
+                self.report(at, luck);
             }
             15 => self.misfortune(),
             _ => self.deliver(),
         }
+    }
+
+    fn kubelet(&mut self, luck: Luck) {
+        let grown = self.callers.growing.iter().filter(|name| self.places.contains_key(*name));
+        let mut names: Vec<String> = grown.cloned().collect();
+        if names.is_empty() || self.rng.once_in(2) {
+            names = self.places.keys().cloned().collect();
+        }
+        let Some(name) = self.rng.pick(&names) else { return };
+        let place = self.places[&name].clone();
+        if self.unstage_elsewhere(&name, &place, luck) {
+            return;
+        }
+        let (rng, ledger) = (&mut self.rng, &mut self.ledger);
+        let node = &mut self.nodes[place.node];
+        self.callers.kubelet(&self.api, &name, &place, &mut Process { node, luck, rng, ledger });
+    }
+
+    /// An API server that was put back may say that a volume is on another node than the one whose kubelet has it.
+    fn unstage_elsewhere(&mut self, name: &str, place: &Place, luck: Luck) -> bool {
+        let held = self.callers.staged.get(name).filter(|held| held.node != place.node).cloned();
+        let Some(held) = held else { return false };
+        self.ledger.count("staged elsewhere");
+        let (rng, ledger) = (&mut self.rng, &mut self.ledger);
+        let node = &mut self.nodes[held.node];
+        self.callers.unstage(&held, name, &mut Process { node, luck, rng, ledger });
+        true
+    }
+
+    fn report(&mut self, at: usize, luck: Luck) {
+        let (node, api) = (&mut self.nodes[at], &mut self.api);
+        agent::report(node, api, luck, &mut self.rng, &mut self.ledger);
     }
 
     fn deliver(&mut self) {
@@ -136,17 +182,16 @@ impl Sim {
     }
 
     fn operate_on(&mut self, volume: &StorageVolume, luck: Luck) {
-        let plan = plan_volume(&self.operator.world, volume, self.now);
-        for effect in plan.effects {
-            if self.rng.once_in(luck.crash) {
-                self.operator.relist(&self.api);
-                return;
+        let name = volume.metadata.name.clone().unwrap_or_default();
+        self.at_desk(luck, |_, desk, (operator, _, _)| {
+            for effect in plan_volume(&operator.world, volume, desk.now).effects {
+                if desk.change(effect) == Goes::Off {
+                    return;
+                }
+                // What it wrote itself it knows: a reservation is counted before the watch tells of it.
+                operator.know(&name, desk.api);
             }
-            apply(&mut self.api, effect, self.now);
-            // What it wrote itself it knows: a reservation is counted before the watch tells of it.
-            let name = volume.metadata.name.clone().unwrap_or_default();
-            self.operator.know(&name, &self.api);
-        }
+        });
     }
 
     /// One agent looks at one volume of its own, or sweeps.
@@ -165,7 +210,7 @@ impl Sim {
 
     fn tend_to(&mut self, at: usize, volume: &StorageVolume, luck: Luck) {
         self.judge_rights();
-        let boots = self.nodes[at].boots;
+        let starts = self.nodes[at].starts;
         agent::pass(
             &mut self.nodes[at],
             &mut self.api,
@@ -175,7 +220,7 @@ impl Sim {
             &mut self.rng,
             &mut self.ledger,
         );
-        if self.nodes[at].boots != boots {
+        if self.nodes[at].starts != starts {
             self.agents[at].relist(&self.api);
         }
         let name = volume.metadata.name.clone().unwrap_or_default();
@@ -211,7 +256,7 @@ impl Sim {
         match self.trouble {
             Trouble::None => {}
             Trouble::Force if self.rng.once_in(4) => {
-                self.callers.stray_delete(&mut self.api, self.now, &mut self.rng);
+                self.at_desk(Luck { crash: 0 }, |_, desk, _| Callers::stray_delete(desk));
             }
             Trouble::Force if self.rng.once_in(4) => {
                 let names: Vec<String> = self.api.volumes.keys().cloned().collect();
@@ -235,8 +280,8 @@ impl Sim {
         self.ledger.count("restore");
         let revision = self.api.revision;
         self.api = Api { revision: revision + 1_000_000, ..api };
-        let Callers { made, staged, asking: _, deleting: _ } = self.callers.clone();
-        self.callers = Callers { made, staged, ..callers };
+        let Callers { made, staged, growing, asking: _, deleting: _ } = self.callers.clone();
+        self.callers = Callers { made, staged, growing, ..callers };
         std::mem::swap(&mut self.places, &mut places);
         // Where the bytes lie does not change with what the API server remembers.
         for (name, place) in places {
@@ -297,9 +342,13 @@ impl Sim {
         }
         for (name, place) in self.places.clone() {
             let bound = self.api.pvs.get(&name).is_some_and(|pv| !pv.released);
-            if !bound && self.callers.staged.contains(&name) {
+            if !self.unstage_elsewhere(&name, &place, luck)
+                && !bound
+                && self.callers.staged.contains_key(&name)
+            {
+                let (rng, ledger) = (&mut self.rng, &mut self.ledger);
                 let node = &mut self.nodes[place.node];
-                self.callers.unstage(node, &place, &name, luck, &mut self.rng, &mut self.ledger);
+                self.callers.unstage(&place, &name, &mut Process { node, luck, rng, ledger });
             }
         }
         self.csi.relist(&self.api);
@@ -319,14 +368,9 @@ impl Sim {
             {
                 self.callers.asking.insert(name.clone(), claim.mib);
             }
-            self.callers.call(
-                &name,
-                &mut self.api,
-                &self.csi,
-                &mut self.places,
-                self.now,
-                &mut self.rng,
-            );
+            self.at_desk(luck, |callers, desk, (_, csi, places)| {
+                callers.call(&name, desk, csi, places);
+            });
         }
     }
 

@@ -6,11 +6,12 @@ use terrace_plan::volume::conditions_of;
 
 use super::setup::{TAKEN, strangers};
 use super::{Sim, Trouble};
-use crate::agent::{self, Luck};
 use crate::api::Pv;
 use crate::caller::{Place, stage};
 use crate::host::Content;
 use crate::ledger::Life;
+use crate::points::Luck;
+use crate::run::{End, Process};
 
 impl Sim {
     pub(super) fn judge(&mut self) {
@@ -33,8 +34,10 @@ impl Sim {
         if pv.released && !destroyed {
             let (volume, node) = (self.api.volumes.get(name), &self.nodes[place.node]);
             let what = format!(
-                "{name} is released and still there: {volume:?}, image {:?}",
-                node.image_of(place.uuid)
+                "{name} is released and still there: {volume:?}, image {:?}, mounts {:?}, staged {:?}",
+                node.image_of(place.uuid),
+                node.mounts,
+                self.callers.staged,
             );
             self.ledger.broke("I3", what);
         }
@@ -53,15 +56,10 @@ impl Sim {
             self.judge_bytes(name, &place);
             return;
         }
-        let end = stage(
-            &mut self.nodes[place.node],
-            &place,
-            name,
-            Luck { crash: 0 },
-            &mut self.rng,
-            &mut self.ledger,
-        );
-        if !matches!(end, agent::End::Done) {
+        let (luck, rng, ledger) = (Luck { crash: 0 }, &mut self.rng, &mut self.ledger);
+        let node = &mut self.nodes[place.node];
+        let end = stage(&place, name, &mut Process { node, luck, rng, ledger });
+        if !matches!(end, End::Done) {
             self.ledger.broke("I3", format!("{name} cannot be staged: {end:?}"));
         }
     }

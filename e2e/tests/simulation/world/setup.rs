@@ -1,6 +1,6 @@
 //! What is there before a history begins: a pool, two nodes, and strangers' files in their folders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -42,7 +42,10 @@ pub(super) fn node(number: usize) -> Node {
         pool: PoolUuid(Uuid::from_u128(0xb00 + number as u128)),
         cluster: CLUSTER.to_string().parse::<ClusterUid>().unwrap(),
         boots: 1,
+        starts: 0,
         next: 100,
+        journal: Vec::new(),
+        targets: BTreeSet::new(),
         mounts: Vec::new(),
         unsynced: Vec::new(),
     }
