@@ -19,7 +19,7 @@ use crate::parameters::{
     Erase, ParameterError, Target, ValidParameters, parse_parameters, refuse_mutable,
 };
 use crate::placement::matches;
-use crate::size::{Asked, Content, Granted, SizeError, plan_copy_size, words};
+use crate::size::{ALIGNMENT, Asked, Content, Granted, SizeError, plan_copy_size, plan_size, words};
 use crate::space::{bytes, granted};
 use crate::topology::Topology;
 use crate::world::{csi_name_of, name_of};
@@ -188,6 +188,16 @@ pub(crate) fn own_filesystem(pools: &[Arc<StoragePool>], target: &Target) -> FsT
     }
 }
 
+/// The least size of a new volume, in bytes, where the pools that would do have this filesystem of their own.
+#[must_use]
+pub fn minimum_of(content: Content, own: FsType) -> u64 {
+    match (content, own) {
+        // All of them keep subvolumes, and those have no least size.
+        (Content::Filesystem(FsType::Btrfs), FsType::Btrfs) => ALIGNMENT,
+        (content, _) => content.minimum(),
+    }
+}
+
 /// Checks a call once; nothing after this checks again.
 ///
 /// # Errors
@@ -217,10 +227,13 @@ pub fn validate_create(asked: CreateAsked) -> Result<ValidCreate, CreateError> {
     if let Some(has) = has.filter(|has| *has != valid.content) {
         return Err(CreateError::OtherContent { has, asked: valid.content });
     }
-    let least = original.as_ref().map_or(0, |original| original.bytes);
+    let granted = match &original {
+        Some(original) => plan_copy_size(size, valid.content, original.bytes)?,
+        None => plan_size(size, valid.content, minimum_of(valid.content, default_fs))?,
+    };
     Ok(ValidCreate {
         name: volume_name(&name),
-        granted: plan_copy_size(size, valid.content, least)?,
+        granted,
         source: original.map(|original| original.source),
         content: valid.content,
         mount_flags: valid.mount_flags,

@@ -94,3 +94,11 @@ fn attribute_classes_are_refused() {
     classed.mutable.insert("terrace.storage/tier".into(), "hdd".into());
     assert!(matches!(validate_create(classed), Err(CreateError::Parameter(_))));
 }
+
+#[test]
+fn a_subvolume_has_no_least_size_and_an_image_of_btrfs_has() {
+    let btrfs = Content::Filesystem(FsType::Btrfs);
+    assert_eq!(super::minimum_of(btrfs, FsType::Btrfs), 1 << 20);
+    assert_eq!(super::minimum_of(btrfs, FsType::Xfs), 109 << 20);
+    assert_eq!(super::minimum_of(Content::Filesystem(FsType::Xfs), FsType::Btrfs), 300 << 20);
+}

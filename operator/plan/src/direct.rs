@@ -10,7 +10,7 @@ use crate::bound::is_let_go;
 use crate::capability::{
     Access, AccessMode, Capability, DEFAULT_FILESYSTEM, validate_capabilities,
 };
-use crate::create::own_filesystem;
+use crate::create::{minimum_of, own_filesystem};
 use crate::direct_claim::judge_claim;
 use crate::direct_error::DirectError;
 use crate::effect::{Effect, ObjectRef};
@@ -48,7 +48,8 @@ pub(crate) fn plan_new(world: &World, volume: &StorageVolume) -> Result<New, Dir
     let uuid = own.or(looked.uuid.as_ref()).ok_or_else(unseen)?;
     let kept = find_kept(world, volume, uuid)?;
     let content = content(world, volume, kept.map(|(_, host)| host));
-    validate(volume, content, kept.map(|(_, host)| host))?;
+    let own = own_filesystem(&world.pools, &target_of(volume));
+    validate(volume, content, own, kept.map(|(_, host)| host))?;
     let unnamed = volume.spec.fs_type.is_none().then(|| filesystem(content)).flatten();
     if volume.spec.volume_uuid.is_none() || unnamed.is_some() {
         let (uuid, at) = (uuid.clone(), ObjectRef::of(&volume.metadata));
@@ -152,6 +153,7 @@ fn filesystem(content: Content) -> Option<FsType> {
 fn validate(
     volume: &StorageVolume,
     content: Content,
+    own: FsType,
     kept: Option<&HostVolume>,
 ) -> Result<(), DirectError> {
     let access = match content {
@@ -170,12 +172,13 @@ fn validate(
         return validate_kept(content, host);
     }
     let asked = Asked { required: bytes(&volume.spec.capacity), limit: 0 };
-    let granted = plan_size(asked, content)?;
+    let minimum = minimum_of(content, own);
+    let granted = plan_size(asked, content, minimum)?;
     let small = |said: &Rounding| match said {
         Rounding::Defaulted { .. } | Rounding::Raised { .. } | Rounding::Copied { .. } => true,
         Rounding::Aligned { .. } => false,
     };
-    if granted.said.iter().any(small) { Err(DirectError::Small { content }) } else { Ok(()) }
+    if granted.said.iter().any(small) { Err(DirectError::Small { content, minimum }) } else { Ok(()) }
 }
 
 /// What a node of an earlier release lists does not say what it holds; the node looks again at each mount.

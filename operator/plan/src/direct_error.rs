@@ -160,10 +160,12 @@ pub enum DirectError {
         asked: Content,
     },
     /// Too small for what it holds.
-    #[error("{content} takes at least {}: raise spec.capacity", words(content.minimum()))]
+    #[error("{content} takes at least {}: raise spec.capacity", words(*.minimum))]
     Small {
         /// What it is to hold.
         content: Content,
+        /// Bytes, at least.
+        minimum: u64,
     },
     /// Its pool cannot hold that much more.
     #[error("{place}: {} more asked, {} free", words(*.more), words(*.free))]

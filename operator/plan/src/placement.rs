@@ -13,7 +13,7 @@ use terrace_crds::volume::{Assignment, FsType};
 use terrace_crds::{StorageNode, StoragePool};
 
 use crate::parameters::{Erase, Target};
-use crate::size::{about, words};
+use crate::size::{Content, about, words};
 use crate::space::{Space, observe_spaces};
 use crate::topology::Topology;
 use crate::world::{HostState, World, name_of};
@@ -238,10 +238,15 @@ fn judge_source(ask: &Ask, space: &Space) -> Option<Why> {
     (!here).then_some(Why::NotAtSource)
 }
 
-/// What subvolumes cannot be.
+/// What subvolumes cannot be, and what only they can be.
 fn judge_backend(ask: &Ask, space: &Space) -> Option<Why> {
+    let backend = || space.pool.backend.clone();
     if space.pool.backend != BTRFS {
-        return None;
+        // Its size was granted while all pools that would do kept subvolumes.
+        let least = Content::Filesystem(FsType::Btrfs).minimum();
+        let small = ask.fs_type == Some(FsType::Btrfs) && (1..least).contains(&ask.bytes);
+        let what = "a btrfs this small: ask for 109Mi or more";
+        return small.then(|| Why::Backend { backend: backend(), what });
     }
     let what = match (ask.fs_type, ask.erase) {
         (None, _) => "raw block volumes: use a file pool",
@@ -253,7 +258,7 @@ fn judge_backend(ask: &Ask, space: &Space) -> Option<Why> {
         }
         (Some(FsType::Btrfs), Erase::Leave) => return None,
     };
-    Some(Why::Backend { backend: space.pool.backend.clone(), what })
+    Some(Why::Backend { backend: backend(), what })
 }
 
 fn judge_node(world: &World, node: &str) -> Option<Why> {

@@ -88,6 +88,8 @@ pub enum Rounding {
     Raised {
         /// What was asked, in bytes.
         from: u64,
+        /// What was given instead, in bytes.
+        to: u64,
         /// What needs more.
         content: Content,
     },
@@ -109,8 +111,8 @@ impl fmt::Display for Rounding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Defaulted { to } => write!(f, "no size was asked for: {} given", words(*to)),
-            Self::Raised { from, content } => {
-                let (from, minimum) = (words(*from), words(content.minimum()));
+            Self::Raised { from, to, content } => {
+                let (from, minimum) = (words(*from), words(*to));
                 write!(f, "{from} asked, raised to {minimum}, the minimum for {content}")
             }
             Self::Copied { from: 0, least } => {
@@ -197,11 +199,11 @@ impl SizeError {
     }
 }
 
-/// The size of a new volume.
+/// The size of a new volume, which must have `minimum` bytes.
 ///
 /// # Errors
 /// [`SizeError`] where the limit forbids what the content and the alignment need.
-pub fn plan_size(asked: Asked, content: Content) -> Result<Granted, SizeError> {
+pub fn plan_size(asked: Asked, content: Content, minimum: u64) -> Result<Granted, SizeError> {
     let Asked { required, limit } = asked;
     let mut said = Vec::new();
     let mut bytes = required;
@@ -209,9 +211,9 @@ pub fn plan_size(asked: Asked, content: Content) -> Result<Granted, SizeError> {
         bytes = if limit == 0 { DEFAULT } else { DEFAULT.min(limit - limit % ALIGNMENT) };
         said.push(Rounding::Defaulted { to: bytes });
     }
-    if bytes < content.minimum() {
-        said.push(Rounding::Raised { from: bytes, content });
-        bytes = content.minimum();
+    if bytes < minimum {
+        said.push(Rounding::Raised { from: bytes, to: minimum, content });
+        bytes = minimum;
     } else if bytes % ALIGNMENT != 0 {
         said.push(Rounding::Aligned { from: bytes });
         bytes = aligned(bytes)?;
@@ -222,18 +224,19 @@ pub fn plan_size(asked: Asked, content: Content) -> Result<Granted, SizeError> {
     Ok(Granted { bytes, said })
 }
 
-/// The size of a new volume that begins as a copy of `least` bytes.
+/// The size of a new volume that begins as a copy of `least` bytes; what its source has is enough for what it holds.
 ///
 /// # Errors
 /// As [`plan_size`]; a limit below what is copied is out of range.
 pub fn plan_copy_size(asked: Asked, content: Content, least: u64) -> Result<Granted, SizeError> {
     if asked.required >= least {
-        return plan_size(asked, content);
+        return plan_size(asked, content, least);
     }
     if asked.limit != 0 && asked.limit < least {
         return Err(SizeError::AboveLimit { content, smallest: least, limit: asked.limit });
     }
-    let Granted { bytes, mut said } = plan_size(Asked { required: least, ..asked }, content)?;
+    let Granted { bytes, mut said } =
+        plan_size(Asked { required: least, ..asked }, content, least)?;
     said.insert(0, Rounding::Copied { from: asked.required, least });
     Ok(Granted { bytes, said })
 }
@@ -249,7 +252,7 @@ pub fn plan_growth(asked: Asked, has: u64, content: Content) -> Result<Granted, 
     if asked.required <= has {
         return Ok(Granted { bytes: has, said: Vec::new() });
     }
-    plan_size(asked, content)
+    plan_size(asked, content, has)
 }
 
 fn aligned(bytes: u64) -> Result<u64, SizeError> {
@@ -280,7 +283,7 @@ mod tests {
     const XFS: Content = Content::Filesystem(FsType::Xfs);
 
     fn grant(required: u64, limit: u64, content: Content) -> Result<(u64, String), SizeError> {
-        let granted = plan_size(Asked { required, limit }, content)?;
+        let granted = plan_size(Asked { required, limit }, content, content.minimum())?;
         let said: Vec<String> = granted.said.iter().map(ToString::to_string).collect();
         Ok((granted.bytes, said.join("; ")))
     }

@@ -1,9 +1,10 @@
 //! GetCapacity: what a new volume of a class could take on a node, by the same judgement as its placement.
 
 use csi_proto_rs::csi::v1::{GetCapacityRequest, GetCapacityResponse};
+use terrace_crds::volume::FsType;
 use terrace_plan::capability::validate_capabilities;
 use terrace_plan::capacity::{filesystem_unsaid, plan_capacity};
-use terrace_plan::create::default_fs;
+use terrace_plan::create::{default_fs, minimum_of};
 use terrace_plan::parameters::{Erase, ParameterError, Target, ValidParameters, parse_parameters};
 use terrace_plan::placement::Ask;
 use terrace_plan::size::Content;
@@ -22,9 +23,9 @@ pub fn capacity(
     request: GetCapacityRequest,
 ) -> Result<GetCapacityResponse, Error> {
     let world = service.promises.overlay(service.caches.world());
-    let ask = parse(&world, request)?;
+    let (ask, own) = parse(&world, request)?;
     let capacity = plan_capacity(&world, &ask);
-    let minimum = ask.fs_type.map_or(Content::Block, Content::Filesystem).minimum();
+    let minimum = minimum_of(ask.fs_type.map_or(Content::Block, Content::Filesystem), own);
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     Ok(GetCapacityResponse {
         available_capacity: signed(capacity.available),
@@ -33,7 +34,8 @@ pub fn capacity(
     })
 }
 
-fn parse(world: &World, request: GetCapacityRequest) -> Result<Ask, Error> {
+/// What is asked, and the filesystem that the pools asked for have of their own.
+fn parse(world: &World, request: GetCapacityRequest) -> Result<(Ask, FsType), Error> {
     let GetCapacityRequest { volume_capabilities, parameters, accessible_topology } = request;
     let parameters = wire::sorted(parameters);
     let default_fs = default_fs(&world.pools, &parameters);
@@ -55,5 +57,5 @@ fn parse(world: &World, request: GetCapacityRequest) -> Result<Ask, Error> {
     let terms: Vec<_> =
         accessible_topology.into_iter().map(|term| wire::sorted(term.segments)).collect();
     let topology = Topology::parse(&terms, &[])?;
-    Ok(Ask { bytes: 0, target, topology, fs_type, erase, at: None })
+    Ok((Ask { bytes: 0, target, topology, fs_type, erase, at: None }, default_fs))
 }
