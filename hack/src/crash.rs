@@ -15,8 +15,10 @@ use crate::test::{guard_rig, search_path};
 use crate::tools::{self, Tools};
 use crate::up::{self, Content};
 
-/// Leaves the rig running afterwards; the one word that is not passed on.
+/// Leaves the rig running afterwards. Not passed on, as the next one.
 const KEEP: &str = "--keep";
+/// Takes all programs as they were last built.
+const NO_BUILD: &str = "--no-build";
 /// What was begun and is claimed by nobody goes after so long: the matrix does not wait for the ten minutes of service.
 const SWEEP_AFTER: &str = "node.extraArgs={--sweep-after=5s}";
 
@@ -24,7 +26,7 @@ const SWEEP_AFTER: &str = "node.extraArgs={--sweep-after=5s}";
 #[derive(Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Crash {
-    /// What to strike, and how often; --help tells. With --keep the rig stays.
+    /// What to strike, and how often; --help tells. With --keep the rig stays; --no-build takes programs as they are.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
 }
@@ -34,6 +36,13 @@ pub(crate) struct Crash {
 enum After {
     Clean,
     Keep,
+}
+
+/// Which programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Programs {
+    Build,
+    AsBuilt,
 }
 
 /// What the words ask for.
@@ -64,20 +73,24 @@ fn needs(words: &[OsString]) -> Needs {
 impl Crash {
     /// Passes the program's status on.
     pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
-        let keeps = self.words.iter().any(|word| word == KEEP);
-        let after = if keeps { After::Keep } else { After::Clean };
-        let words: Vec<OsString> = self.words.into_iter().filter(|word| word != KEEP).collect();
+        let has = |word: &str| self.words.iter().any(|one| one == word);
+        let after = if has(KEEP) { After::Keep } else { After::Clean };
+        let programs = if has(NO_BUILD) { Programs::AsBuilt } else { Programs::Build };
+        let is_ours = |word: &OsString| word == KEEP || word == NO_BUILD;
+        let words: Vec<OsString> = self.words.into_iter().filter(|word| !is_ours(word)).collect();
         match needs(&words) {
-            Needs::Nothing => pass_on(&mut strike(paths, &words)),
+            Needs::Nothing => pass_on(&mut strike(paths, programs, &words)),
             Needs::Programs => {
-                image::build_programs(paths, progress, Ours::Crash)?;
-                pass_on(strike(paths, &words).env("TERRACE_FAULTS", paths.ours("")))
+                if programs == Programs::Build {
+                    image::build_programs(paths, progress, Ours::Crash)?;
+                }
+                pass_on(strike(paths, programs, &words).env("TERRACE_FAULTS", paths.ours("")))
             }
             Needs::Host => {
                 tools::ensure_host_tools(progress)?;
-                pass_on(&mut strike(paths, &words))
+                pass_on(&mut strike(paths, programs, &words))
             }
-            Needs::Rig => on_rig(paths, progress, &words, after),
+            Needs::Rig => on_rig(paths, progress, &words, (after, programs)),
         }
     }
 }
@@ -86,7 +99,7 @@ fn on_rig(
     paths: &Paths,
     progress: &Progress,
     words: &[OsString],
-    after: After,
+    (after, programs): (After, Programs),
 ) -> Result<ExitCode> {
     tools::ensure_cluster_tools(paths, progress)?;
     if Holder::find(paths)?.is_some() {
@@ -102,9 +115,13 @@ fn on_rig(
         {
             let _lock = up::lock(paths, progress)?;
             let values = ["--set".to_owned(), SWEEP_AFTER.to_owned()];
-            up::bring_up(paths, &tools, progress, Content::Crash, &values)?;
+            let content = match programs {
+                Programs::Build => Content::Crash,
+                Programs::AsBuilt => Content::CrashAsBuilt,
+            };
+            up::bring_up(paths, &tools, progress, content, &values)?;
         }
-        let mut strike = strike(paths, words);
+        let mut strike = strike(paths, programs, words);
         strike.env("PATH", search_path(&tools)).env("TERRACE_KUBECONFIG", paths.kubeconfig());
         pass_on(strike.env("TERRACE_XTASK", &program))
     })();
@@ -116,11 +133,17 @@ fn on_rig(
 }
 
 /// The program of e2e, with these words.
-fn strike(paths: &Paths, words: &[OsString]) -> Command {
-    let mut cargo = command("cargo", ["run", "--quiet", "--profile", "ci"]);
-    cargo.args(["--package", "terrace-e2e", "--bin", "terrace-crash", "--"]).args(words);
-    cargo.current_dir(&paths.repo).env("CARGO_TARGET_DIR", &paths.target);
-    cargo
+fn strike(paths: &Paths, programs: Programs, words: &[OsString]) -> Command {
+    let mut strike = match programs {
+        Programs::AsBuilt => Command::new(paths.ours("terrace-crash")),
+        Programs::Build => {
+            let mut cargo = command("cargo", ["run", "--quiet", "--profile", "ci"]);
+            cargo.args(["--package", "terrace-e2e", "--bin", "terrace-crash", "--"]);
+            cargo
+        }
+    };
+    strike.args(words).current_dir(&paths.repo).env("CARGO_TARGET_DIR", &paths.target);
+    strike
 }
 
 fn pass_on(command: &mut Command) -> Result<ExitCode> {

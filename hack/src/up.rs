@@ -32,6 +32,8 @@ pub(crate) enum Content {
     ProductAsBuilt,
     /// As `Product`, with our programs' fault points compiled in.
     Crash,
+    /// The same, with our programs as they lie in the target folder.
+    CrashAsBuilt,
 }
 
 impl Content {
@@ -40,7 +42,7 @@ impl Content {
         match self {
             Self::Test => None,
             Self::Product | Self::ProductAsBuilt => Some(Ours::Product),
-            Self::Crash => Some(Ours::Crash),
+            Self::Crash | Self::CrashAsBuilt => Some(Ours::Crash),
         }
     }
 }
@@ -168,7 +170,7 @@ pub(crate) fn images(paths: &Paths, progress: &Progress, content: Content) -> Re
     let Some(ours) = content.ours() else { return Ok(archives) };
     match content {
         Content::Product | Content::Crash => image::build_programs(paths, progress, ours)?,
-        Content::ProductAsBuilt | Content::Test => {}
+        Content::ProductAsBuilt | Content::CrashAsBuilt | Content::Test => {}
     }
     tools::ensure_sidecars(paths, progress)?;
     archives.extend(image::product_images(paths, &Tools::locate(paths)?, progress, ours)?);

@@ -36,6 +36,7 @@ const EXAMPLES: &str = "Examples:
   hack/crash --smoke                8 kills within two minutes
   hack/crash --seed 7 --lanes 1 --life xfs --point node/step/create/allocate-image/after --mode kill --kills 1
                                     one case again, as the table of failures prints it
+  hack/crash --all --no-build --keep  programs as they were last built; the rig stays
   hack/crash list                   the points, as the programs themselves know them
   hack/crash outside --only kubelet a fault that is none of Terrace's making
   hack/crash power --help           power cuts, without a cluster";
