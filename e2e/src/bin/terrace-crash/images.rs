@@ -3,8 +3,10 @@
 //! every block and name acknowledged before that moment is looked for. No cluster; mounts that nobody else sees.
 
 mod disk;
+mod making;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -12,11 +14,12 @@ use clap::{Args, ValueEnum};
 use terrace_backends::BackendKind;
 use terrace_device_types::{FsType, VolumeMode};
 
-use self::disk::{Disk, Ground};
+use self::disk::{Aside, Disk, Ground};
+use self::making::{Made, Making};
 use crate::power::alone::{Place, alone};
 use crate::power::dice::Dice;
 use crate::power::durable::{Hand, Power, Promise};
-use crate::power::ledger::{Ledger, Shared, verify};
+use crate::power::ledger::{Ledger, Shared, Verdict, verify};
 use crate::power::node::{Node, make_pool};
 use crate::power::tally::{Tally, images_head};
 use crate::power::writers::Writers;
@@ -79,6 +82,14 @@ impl Case {
         }
     }
 
+    /// The volumes that come and go meanwhile.
+    const fn passing(self) -> VolumeMode {
+        match self {
+            Self::FileXfs | Self::FileExt4 => VolumeMode::Filesystem { fs: FsType::Ext4 },
+            Self::Btrfs => VolumeMode::Filesystem { fs: FsType::Btrfs },
+        }
+    }
+
     const fn volumes(self) -> [(&'static str, FsType); 2] {
         match self {
             Self::FileXfs | Self::FileExt4 => [("one", FsType::Xfs), ("two", FsType::Ext4)],
@@ -125,8 +136,15 @@ struct Bench {
     place: Place,
     dir: PathBuf,
     disk: Disk,
-    node: Node,
+    node: Arc<Node>,
     volumes: Vec<Volume>,
+    making: Arc<Making>,
+}
+
+/// What is known at one moment.
+struct Moment {
+    ledgers: Vec<Ledger>,
+    made: Made,
 }
 
 /// A volume of it.
@@ -142,7 +160,7 @@ impl Bench {
         let dir = place.dir.join(format!("{case:?}"));
         let disk = Disk::make(&dir, case.ground())?;
         make_pool(&disk.live().join("pool"), case.backend())?;
-        let node = Node::start(&dir.join("node"), &disk.live())?;
+        let node = Arc::new(Node::start(&dir.join("node"), &disk.live())?);
         let mut volumes = Vec::new();
         for (number, (name, fs)) in (0..).zip(case.volumes()) {
             let mode = VolumeMode::Filesystem { fs };
@@ -150,8 +168,8 @@ impl Bench {
             let data = node.give(name).await?;
             volumes.push(Volume { number, name, data, shared: Shared::default() });
         }
-        let place = place.clone();
-        Ok(Self { case, promise, dice, place, dir, disk, node, volumes })
+        let (place, making) = (place.clone(), Arc::default());
+        Ok(Self { case, promise, dice, place, dir, disk, node, volumes, making })
     }
 
     /// Takes so many images; ends early when somebody wants that, and at the first loss.
@@ -163,6 +181,9 @@ impl Bench {
             let hand = Hand { volume: *number, promise, power };
             writers.push(Writers::start(&hand, data, shared, &mut self.dice));
         }
+        let (making, node) = (Arc::clone(&self.making), Arc::clone(&self.node));
+        let (place, mode) = (self.place.clone(), self.case.passing());
+        let passing = tokio::spawn(async move { making.run(&node, &place, mode).await });
         let mut went = Ok(());
         for image in 0..images {
             if self.place.is_to_end() || !tally.lost.is_empty() || went.is_err() {
@@ -171,6 +192,8 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(self.dice.below(LONGEST_MS))).await;
             went = self.image(image, &mut tally).await;
         }
+        self.making.end();
+        tally.errors.extend(passing.await?.err().map(|error| format!("{error:#}")));
         let joined = writers.into_iter().flat_map(Writers::join);
         tokio::task::block_in_place(|| tally.errors.extend(joined));
         for Volume { name, shared, .. } in &self.volumes {
@@ -183,36 +206,59 @@ impl Bench {
 
     /// One moment: cloned, mounted aside, found, given, compared, taken away.
     async fn image(&self, image: u64, tally: &mut Tally) -> Result<()> {
-        let before: Vec<Ledger> =
-            self.volumes.iter().map(|volume| volume.shared.checkpoint()).collect();
+        let before = self.moment(Shared::checkpoint);
         let aside = tokio::task::block_in_place(|| self.disk.clone_now())?;
-        let after: Vec<Ledger> = self.volumes.iter().map(|volume| volume.shared.ledger()).collect();
-
+        let after = self.moment(Shared::ledger);
         let own = self.dir.join(format!("aside-{image}"));
-        let dark = Instant::now();
-        tokio::task::block_in_place(|| aside.mount())?;
-        let node = Node::start(&own, &aside.ground())?;
-        let mut given = Vec::new();
-        for Volume { name, .. } in &self.volumes {
-            given.push(node.give(name).await?);
-        }
-        tally.back_from_image(dark.elapsed());
-        for (at, data) in given.iter().enumerate() {
-            let Volume { number, name, .. } = &self.volumes[at];
-            let (verdict, _) =
-                tokio::task::block_in_place(|| verify(&before[at], &after[at], *number, data))?;
-            tally.compared(&format!("{:?}, image {image}, {name}", self.case), verdict);
-        }
-        for Volume { name, .. } in &self.volumes {
-            node.take(name).await?;
-        }
-        drop(node);
-        tokio::task::block_in_place(|| aside.unmount())?;
+        let verdict = self.look(&aside, &own, &before, &after, tally).await?;
+        tally.compared(&format!("{:?}, image {image}", self.case), verdict);
         // Of a loss the image is evidence.
         if tally.lost.is_empty() {
             aside.remove()?;
             std::fs::remove_dir_all(own)?;
         }
         Ok(())
+    }
+
+    fn moment(&self, ledger: impl Fn(&Shared) -> Ledger) -> Moment {
+        let ledgers = self.volumes.iter().map(|volume| ledger(&volume.shared)).collect();
+        Moment { ledgers, made: self.making.made() }
+    }
+
+    /// What a second node makes of the clone.
+    async fn look(
+        &self,
+        aside: &Aside,
+        own: &Path,
+        before: &Moment,
+        after: &Moment,
+        tally: &mut Tally,
+    ) -> Result<Verdict> {
+        let dark = Instant::now();
+        tokio::task::block_in_place(|| aside.mount())?;
+        let node = Node::start(own, &aside.ground())?;
+        let mut given = Vec::new();
+        for Volume { name, .. } in &self.volumes {
+            given.push(node.give(name).await?);
+        }
+        tally.back_from_image(dark.elapsed());
+        let mut verdict = Verdict::default();
+        let listed = tokio::task::block_in_place(|| node.listed());
+        if let Some(made) = making::verify(&before.made, &after.made, &listed, &mut verdict) {
+            node.give(&made).await?;
+            node.take(&made).await?;
+        }
+        for (at, data) in given.iter().enumerate() {
+            let (number, before, after) =
+                (self.volumes[at].number, &before.ledgers[at], &after.ledgers[at]);
+            let (found, _) = tokio::task::block_in_place(|| verify(before, after, number, data))?;
+            verdict.add(self.volumes[at].name, found);
+        }
+        for Volume { name, .. } in &self.volumes {
+            node.take(name).await?;
+        }
+        drop(node);
+        tokio::task::block_in_place(|| aside.unmount())?;
+        Ok(verdict)
     }
 }

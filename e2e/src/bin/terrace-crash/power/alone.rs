@@ -1,8 +1,8 @@
 //! A process of its own for what mounts: its mounts are in a namespace that ends with it, its files below one folder, and whoever
 //! started it takes both away, however it ended. Ctrl-C lets it finish what it is at.
 
-use std::fs;
-use std::io::Read as _;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use terrace_device_types::VolumeUuid;
 use tokio::runtime::{Builder, Runtime};
@@ -20,6 +22,8 @@ use uuid::Uuid;
 const FOLDER: &str = "TERRACE_CRASH_FOLDER";
 /// Not /tmp, which may be a tmpfs: a pool needs a disk.
 const BELOW: &str = "/var/tmp";
+/// How every folder begins.
+const OURS: &str = "terrace-crash-";
 /// A file in the folder that says: a person wants to see it.
 const KEEP: &str = "keep";
 /// How long what was interrupted may take to end.
@@ -103,9 +107,14 @@ fn forget_strangers(dir: &Path) -> Result<()> {
 }
 
 fn supervise(runtime: &Runtime) -> Result<()> {
+    forget_killed()?;
     let token = Uuid::new_v4().simple().to_string()[..8].to_owned();
-    let dir = Path::new(BELOW).join(format!("terrace-crash-{token}"));
-    fs::create_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
+    // It has its name once it is held: another of us takes what is not for abandoned.
+    let (dir, new) =
+        (Path::new(BELOW).join(format!("{OURS}{token}")), Path::new(BELOW).join(&token));
+    fs::create_dir(&new).with_context(|| format!("make {}", new.display()))?;
+    let _held = hold(&new)?;
+    fs::rename(&new, &dir)?;
     let ended = runtime.block_on(guard(&dir));
     let left = take_away(&token, &dir)?;
     if !left.is_empty() {
@@ -113,6 +122,33 @@ fn supervise(runtime: &Runtime) -> Result<()> {
     }
     if !ended?.success() {
         bail!("it failed; what it said is above");
+    }
+    Ok(())
+}
+
+/// Takes a folder for this process, for as long as it lives; `None`: another has it, or had.
+fn hold(dir: &Path) -> Result<Option<File>> {
+    let open = match File::open(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.with_context(|| format!("open {}", dir.display()))?,
+    };
+    match flock(&open, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(open)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno).with_context(|| format!("lock {}", dir.display())),
+    }
+}
+
+/// Removes the folders of those that were killed before they could, and that nobody wants to see.
+fn forget_killed() -> Result<()> {
+    for entry in fs::read_dir(BELOW).with_context(|| format!("list {BELOW}"))? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let Some(token) = name.strip_prefix(OURS) else { continue };
+        let abandoned = hold(&path)?.is_some() && loops_of(token)?.is_empty();
+        if abandoned && !path.join(KEEP).exists() {
+            fs::remove_dir_all(&path).with_context(|| format!("remove {name}"))?;
+        }
     }
     Ok(())
 }
@@ -135,7 +171,10 @@ async fn guard(dir: &Path) -> Result<ExitStatus> {
     eprintln!("interrupted: waiting for what is under way");
     drop(stdin.take());
     match tokio::time::timeout(LAST_ROUND, child.wait()).await {
-        Ok(ended) => Ok(ended?),
+        Ok(ended) => {
+            ended?;
+            bail!("interrupted: what was done until then is above")
+        }
         Err(_) => {
             child.kill().await?;
             bail!("it did not end within {} s and was killed", LAST_ROUND.as_secs())
@@ -169,7 +208,7 @@ fn loops_of(token: &str) -> Result<Vec<String>> {
     for entry in fs::read_dir("/sys/block").context("list /sys/block")? {
         let entry = entry?;
         let backing = fs::read_to_string(entry.path().join("loop/backing_file"));
-        let words = [format!("terrace-crash-{token}"), format!("t-{token}")];
+        let words = [format!("{OURS}{token}"), format!("t-{token}")];
         if backing.is_ok_and(|backing| words.iter().any(|word| backing.contains(word))) {
             found.push(format!("/dev/{}", entry.file_name().to_string_lossy()));
         }

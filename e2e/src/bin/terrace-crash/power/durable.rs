@@ -76,8 +76,8 @@ impl Hand {
         })
     }
 
-    /// An answer that nobody could hear counts for nothing. ext4 gives such: where a shutdown overtakes the end of a write into reserved
-    /// space, the fsync that waits for it returns 0 (Linux 6.18).
+    /// An answer that nobody could hear counts for nothing. ext4 gave such on Linux 6.18: where a shutdown overtakes the end of a
+    /// write into reserved space, the fsync that waits for it returns 0.
     fn answered(&self, answer: io::Result<()>) -> io::Result<()> {
         let late = || io::Error::other("the power went before the answer came");
         answer.and_then(|()| if self.power.is_going() { Err(late()) } else { Ok(()) })

@@ -60,6 +60,8 @@ pub(crate) struct Verdict {
     pub(crate) blocks: u64,
     /// Acknowledged names compared.
     pub(crate) names: u64,
+    /// Files that were found at both names of a rename that nobody acknowledged.
+    pub(crate) twice: u64,
     /// What was acknowledged and is not there.
     pub(crate) lost: Vec<String>,
 }
@@ -67,6 +69,15 @@ pub(crate) struct Verdict {
 impl Verdict {
     pub(crate) fn lost(&mut self, what: String) {
         self.lost.push(what);
+    }
+
+    /// Takes in what a look at a part showed.
+    pub(crate) fn add(&mut self, part: &str, other: Self) {
+        let Self { blocks, names, twice, lost } = other;
+        self.blocks += blocks;
+        self.names += names;
+        self.twice += twice;
+        self.lost.extend(lost.into_iter().map(|what| format!("{part}: {what}")));
     }
 }
 

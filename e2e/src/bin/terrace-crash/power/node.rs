@@ -1,6 +1,7 @@
 //! The product's node without a cluster: its planner and executor make pools and volumes, its CSI service stages and publishes
 //! them, its inventory finds them again. Nothing here decides how.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,15 +17,16 @@ use csi_proto_rs::csi::v1::{
 };
 use terrace_backends::{BackendKind, backend};
 use terrace_device_types::{
-    Allocation, Bytes, ClusterUid, Intent, OperationId, PoolFile, PoolIntent, PoolPlace, PoolUuid,
-    VolumeMode, VolumeUuid,
+    Allocation, Bytes, Claimed, ClusterUid, DeletionProof, DeletionStamp, Erase, HostState, Intent,
+    OperationId, PoolFile, PoolIntent, PoolPlace, PoolUuid, PvReading, VolumeMode, VolumeUuid,
 };
 use terrace_node::context::{Context, observe_and_plan};
 use terrace_node::csi::node::NodeService;
 use terrace_node::fault::NoFaults;
 use terrace_node::host::{Host, Probe, RealHost};
-use terrace_node::journal::Journal;
+use terrace_node::inventory::{self, Listing, Located, Scope, Wanted};
 use terrace_node::journal::record::Subject;
+use terrace_node::journal::{Journal, KnownPool};
 use terrace_node::metrics::Metrics;
 use terrace_node::operation::OpKind;
 use terrace_node::pools::Pools;
@@ -46,6 +48,15 @@ pub(crate) struct Node {
     service: NodeService,
     cluster: ClusterUid,
     kubelet: PathBuf,
+}
+
+/// What lies in its pools.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// The state of each host object, by the name in its tag.
+    pub(crate) states: BTreeMap<String, HostState>,
+    /// What could not be read.
+    pub(crate) unreadable: Vec<String>,
 }
 
 /// Makes a pool in `dir`, a folder that may be missing.
@@ -101,6 +112,29 @@ impl Node {
         let pools = self.context.pools.all();
         let pool = pools.first().context("no pool")?;
         let volume = place.volume(name);
+        let intent = self.intent(volume, name, mode, size);
+        self.run(OpKind::Create, pool, volume, name, intent).await
+    }
+
+    /// Destroys a volume that no PersistentVolume names.
+    pub(crate) async fn delete(&self, name: &str) -> Result<()> {
+        let wanted = Wanted { name, uuid: None, pool: None, scope: Scope::InService };
+        let Located { pool, tag, .. } = self.context.find(&self.cluster, wanted).await??;
+        let (volume, claimed) = (tag.volume, Claimed::Volume(PvReading::NotFound));
+        let stamp = DeletionStamp { volume, id: name.parse().context("name a deletion")? };
+        let proof = DeletionProof::check(Some(&stamp), volume, &self.cluster, &claimed, &tag)?;
+        let intent = Intent::Delete { volume, proof, erase: Erase::No };
+        self.run(OpKind::Delete, &pool, volume, name, intent).await
+    }
+
+    async fn run(
+        &self,
+        kind: OpKind,
+        pool: &KnownPool,
+        volume: VolumeUuid,
+        name: &str,
+        intent: Intent,
+    ) -> Result<()> {
         let subject = Subject {
             volume: Some(volume),
             pool: Some(pool.uuid),
@@ -108,14 +142,25 @@ impl Node {
             target: None,
             to: None,
         };
-        let intent = self.intent(volume, name, mode, size);
         let dir = pool.dir.clone();
         let plan = move |host: &dyn Host, _: &OperationId| {
             observe_and_plan(host, &dir, volume, Probe::Look, &intent)
         };
-        let job = Job::on_volume(OpKind::Create, subject, Priority::Agent, AGENT_PATIENCE);
-        self.context.runner.run(job, plan).await.with_context(|| format!("create {name}"))?;
+        let job = Job::on_volume(kind, subject, Priority::Agent, AGENT_PATIENCE);
+        let done = self.context.runner.run(job, plan).await;
+        done.with_context(|| format!("{kind} {name}"))?;
         Ok(())
+    }
+
+    /// What the node finds in its pools.
+    pub(crate) fn listed(&self) -> Listed {
+        let Context { runner, pools, .. } = &self.context;
+        let Listing { ours, unreadable, failed } =
+            inventory::list(&*runner.host, pools, &self.cluster);
+        let states = ours.into_iter().map(|located| (located.tag.name, located.tag.state));
+        let unreadable = unreadable.into_iter().map(|(_, image)| image.path.display().to_string());
+        let failed = failed.into_iter().map(|(pool, why)| format!("pool {}: {why}", pool.name));
+        Listed { states: states.collect(), unreadable: unreadable.chain(failed).collect() }
     }
 
     fn intent(&self, volume: VolumeUuid, name: &str, mode: VolumeMode, size: Bytes) -> Intent {

@@ -16,6 +16,7 @@ pub(crate) struct Tally {
     promised: Promised,
     blocks: u64,
     names: u64,
+    twice: u64,
     /// What was acknowledged and is not there.
     pub(crate) lost: Vec<String>,
     /// Errors that a writer got with the power on.
@@ -42,20 +43,23 @@ impl Tally {
     }
 
     pub(crate) fn compared(&mut self, volume: &str, verdict: Verdict) {
-        let Verdict { blocks, names, lost } = verdict;
+        let Verdict { blocks, names, twice, lost } = verdict;
         self.blocks += blocks;
         self.names += names;
+        self.twice += twice;
         self.lost.extend(lost.into_iter().map(|what| format!("{volume}: {what}")));
     }
 
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { log_lost, log_written, images, promised, blocks, names, lost, errors } = other;
+        let Self { log_lost, log_written, images, promised, blocks, names, twice, lost, errors } =
+            other;
         self.log_lost.extend(log_lost);
         self.log_written.extend(log_written);
         self.images.extend(images);
         self.promised(promised);
         self.blocks += blocks;
         self.names += names;
+        self.twice += twice;
         self.lost.extend(lost);
         self.errors.extend(errors);
     }
@@ -86,10 +90,12 @@ impl Tally {
     }
 
     fn promises(&self) -> String {
-        let Self { promised, blocks, names, lost, errors, .. } = self;
+        let Self { promised, blocks, names, twice, lost, errors, .. } = self;
         let Promised { blocks: promised_blocks, names: promised_names } = promised;
         let (lost, errors) = (lost.len(), errors.len());
-        format!("{promised_blocks} / {promised_names} | {blocks} / {names} | {lost} | {errors}")
+        format!(
+            "{promised_blocks} / {promised_names} | {blocks} / {names} | {lost} | {twice} | {errors}"
+        )
     }
 
     fn times(&self) -> String {
@@ -101,9 +107,8 @@ impl Tally {
     }
 }
 
-const PROMISED_HEAD: &str =
-    "blocks / names acknowledged | compared | lost | errors with the power on";
-const PROMISED_RULE: &str = "---|---|---|---";
+const PROMISED_HEAD: &str = "blocks / names acknowledged | compared | lost | unacknowledged renames at both names | errors with the power on";
+const PROMISED_RULE: &str = "---|---|---|---|---";
 
 /// The head of the table of crash images.
 pub(crate) fn images_head() -> String {
