@@ -5,6 +5,78 @@ use std::fmt;
 
 use crate::points::Point;
 
+// Parts of the plain names of the points that each stage passes.
+const POOL: &[&str] = &[
+    "/preparepool",
+    "effect/holdpool",
+    "effect/reportpool",
+    "effect/reportlifecycle",
+    "effect/reporttiering",
+];
+const BEGIN: &[&str] = &[
+    "/create/",
+    "/stage/",
+    "/publish/",
+    "reply/stage",
+    "reply/publish",
+    "reply/nodestage",
+    "reply/nodepublish",
+    "effect/createvolume",
+    "effect/assignvolume",
+    "effect/reportvolume",
+    "reply/createvolume",
+    "/addfinalizer",
+    "/volumestatus",
+];
+const GROW: &[&str] = &[
+    "/grow/",
+    "/expand/",
+    "reply/expand",
+    "reply/nodeexpand",
+    "effect/growvolume",
+    "effect/growclaim",
+    "reply/controllerexpand",
+    "reply/expandvolume",
+];
+const SNAPSHOT: &[&str] = &[
+    "/copy/",
+    "effect/createsnapshot",
+    "effect/assignsnapshot",
+    "effect/reportsnapshot",
+    "reply/createsnapshot",
+    "reply/createvolumegroup",
+    "reply/creategroup",
+    "/snapshotstatus",
+];
+const LEAVE: &[&str] = &[
+    "/unpublish/",
+    "/unstage/",
+    "reply/unpublish",
+    "reply/unstage",
+    "reply/nodeunpublish",
+    "reply/nodeunstage",
+];
+const COPIES: &[&str] = &["/copy/", "/stage/", "/publish/", "effect/createvolume"];
+const END: &[&str] = &[
+    "/delete/",
+    "effect/stamp",
+    "effect/delete",
+    "effect/release",
+    "reply/delete",
+    "/dropfinalizer",
+];
+const DIRECT: &[&str] = &[
+    "effect/namevolume",
+    "effect/makepersistent",
+    "effect/makeclaim",
+    "effect/assignvolume",
+    "effect/reportvolume",
+    "effect/hold",
+];
+const KEEP: &[&str] = &["/retain/", "effect/releasevolume", "effect/reportvolume"];
+const ADOPT: &[&str] = &["/adopt/", "effect/pointpersistent", "effect/makepersistent"];
+const UNPOOL: &[&str] = &["effect/releasepool", "/dropfinalizer"];
+
 /// One stage of a life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
@@ -66,76 +138,17 @@ impl Stage {
     /// Parts of the plain names of the points that it passes.
     const fn parts(self) -> &'static [&'static str] {
         match self {
-            Self::Pool => &[
-                "/preparepool",
-                "effect/holdpool",
-                "effect/reportpool",
-                "effect/reportlifecycle",
-                "effect/reporttiering",
-            ],
-            Self::Begin => &[
-                "/create/",
-                "/stage/",
-                "/publish/",
-                "reply/stage",
-                "reply/publish",
-                "reply/nodestage",
-                "reply/nodepublish",
-                "effect/createvolume",
-                "effect/assignvolume",
-                "effect/reportvolume",
-                "reply/createvolume",
-                "/addfinalizer",
-                "/volumestatus",
-            ],
-            Self::Grow => &[
-                "/grow/",
-                "/expand/",
-                "reply/expand",
-                "reply/nodeexpand",
-                "effect/growvolume",
-                "effect/growclaim",
-                "reply/controllerexpand",
-                "reply/expandvolume",
-            ],
-            Self::Snapshot => &[
-                "/copy/",
-                "effect/createsnapshot",
-                "effect/assignsnapshot",
-                "effect/reportsnapshot",
-                "reply/createsnapshot",
-                "reply/createvolumegroup",
-                "reply/creategroup",
-                "/snapshotstatus",
-            ],
-            Self::Leave => &[
-                "/unpublish/",
-                "/unstage/",
-                "reply/unpublish",
-                "reply/unstage",
-                "reply/nodeunpublish",
-                "reply/nodeunstage",
-            ],
-            Self::Copies => &["/copy/", "/stage/", "/publish/", "effect/createvolume"],
-            Self::End => &[
-                "/delete/",
-                "effect/stamp",
-                "effect/delete",
-                "effect/release",
-                "reply/delete",
-                "/dropfinalizer",
-            ],
-            Self::Direct => &[
-                "effect/namevolume",
-                "effect/makepersistent",
-                "effect/makeclaim",
-                "effect/assignvolume",
-                "effect/reportvolume",
-                "effect/hold",
-            ],
-            Self::Keep => &["/retain/", "effect/releasevolume", "effect/reportvolume"],
-            Self::Adopt => &["/adopt/", "effect/pointpersistent", "effect/makepersistent"],
-            Self::Unpool => &["effect/releasepool", "/dropfinalizer"],
+            Self::Pool => POOL,
+            Self::Begin => BEGIN,
+            Self::Grow => GROW,
+            Self::Snapshot => SNAPSHOT,
+            Self::Leave => LEAVE,
+            Self::Copies => COPIES,
+            Self::End => END,
+            Self::Direct => DIRECT,
+            Self::Keep => KEEP,
+            Self::Adopt => ADOPT,
+            Self::Unpool => UNPOOL,
         }
     }
 
