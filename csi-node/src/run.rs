@@ -29,8 +29,8 @@ use crate::metrics::Metrics;
 use crate::pools::Pools;
 use crate::queue::Queue;
 use crate::registration::{Registrar, Standing};
-use crate::runner::{self, Runner};
 use crate::runner::recovery::{recover, thaw};
+use crate::runner::{self, Runner};
 
 /// How long another process may take to give the host up: an old Pod that is being replaced.
 const HOST_PATIENCE: Duration = Duration::from_secs(60);
