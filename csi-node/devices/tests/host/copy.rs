@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use terrace_device_types::{
     Access, Allocation, Bytes, DeviceRef, Erase, FormatGuard, FsType, HostObject, HostState,
-    Intent, Latch, PoolFileReading, Refusal, RequestRefusal, SectorSize, StageState, Step, Tag,
-    TagReading, TagRefusal, VolumeMode, VolumeUuid,
+    Intent, Latch, Leftover, PoolFileReading, Refusal, RequestRefusal, SectorSize, StageState,
+    Step, Tag, TagReading, TagRefusal, VolumeMode, VolumeUuid,
 };
 use terrace_devices::{DeviceError, execute, observe_images, observe_usage};
 
-use crate::rig::{Failed, Rig, copy, create, deadline, delete, run, stage, unstage, volume};
+use crate::rig::{Failed, Rig, copy, create, deadline, delete, run, stage, sweep, unstage, volume};
 
 const SIZE: Bytes = Bytes::mib(320);
 const LARGER: Bytes = Bytes::mib(512);
@@ -323,6 +323,6 @@ fn i3_a_copy_that_was_only_begun_is_made_anew() {
     rig.fulfil(restored, &copy(HostObject::Volume, snapshot, restored, SIZE, mode)).unwrap();
     rig.fulfil(restored, &stage(restored, mode, &rig.path("restored"))).unwrap();
     assert_eq!(read(&rig.path("restored"), "two").as_deref(), Some("2"));
-    let abandoned = Intent::Abandon { volume: snapshot, cluster: crate::rig::cluster() };
+    let abandoned = sweep(snapshot, Leftover::Unfinished);
     assert!(matches!(rig.fulfil(snapshot, &abandoned), Err(Failed::Refused(_))));
 }

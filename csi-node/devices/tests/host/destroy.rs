@@ -4,12 +4,12 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use terrace_device_types::{
-    Allocation, Bytes, Erase, FsType, HostState, InUse, Intent, Refusal, Step, TagReading,
+    Allocation, Bytes, Erase, FsType, HostState, InUse, Leftover, Refusal, Step, TagReading,
     UseRefusal, VolumeMode, VolumeUuid,
 };
 use terrace_devices::{DeviceError, execute, observe_images};
 
-use crate::rig::{Failed, Rig, cluster, create, deadline, delete, run, stage, volume};
+use crate::rig::{Failed, Rig, create, deadline, delete, run, stage, sweep, volume};
 
 const SIZE: Bytes = Bytes::mib(320);
 
@@ -114,9 +114,10 @@ fn a_deletion_that_crashed_anywhere_is_finished() {
         let view = rig.observe(ours);
         if let Some(image) = &view.volume.image
             && let TagReading::Read(tag) = &image.tag
-            && matches!(tag.state, HostState::Quarantined { .. })
+            && let HostState::Quarantined { deletion } = &tag.state
         {
-            rig.fulfil(ours, &Intent::Purge { erase: Erase::Zeros }).unwrap();
+            let leftover = Leftover::Quarantined { deletion: deletion.clone() };
+            rig.fulfil(ours, &sweep(ours, leftover)).unwrap();
         }
         rig.fulfil(ours, &intent).unwrap();
         assert!(observe_images(&rig.pool).unwrap().is_empty(), "crash before step {crash}");
@@ -146,7 +147,7 @@ fn what_was_begun_and_never_used_is_taken_back_and_nothing_else() {
     let (rig, ours) = (Rig::new(), volume());
     let intent = create(ours, Bytes::mib(4), VolumeMode::Block);
     rig.crash_before(ours, &intent, |step| matches!(step, Step::WriteState { .. }));
-    let abandon = Intent::Abandon { volume: ours, cluster: cluster() };
+    let abandon = sweep(ours, Leftover::Unfinished);
     rig.fulfil(ours, &abandon).unwrap();
     assert!(observe_images(&rig.pool).unwrap().is_empty());
     rig.fulfil(ours, &intent).unwrap();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use terrace_backends::backend;
 use terrace_device_types::{
     Access, Allocation, BackendKind, Bytes, Claimed, ClusterUid, DeletionProof, DeletionStamp,
-    Erase, HostObject, Intent, PoolFile, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Step,
-    StepDone, TagReading, View, VolumeMode, VolumeUuid,
+    Erase, HostObject, Intent, Leftover, PoolFile, PoolIntent, PoolPlace, PvReading, Refusal,
+    Sharing, Step, StepDone, TagReading, View, VolumeMode, VolumeUuid,
 };
 use terrace_devices::{Deadline, DeviceError, Host, Probe, execute, observe_pool, observe_volume};
 
@@ -239,6 +239,11 @@ pub(crate) fn grow(volume: VolumeUuid, to: Bytes) -> Intent {
 
 pub(crate) fn delete(proof: &DeletionProof, erase: Erase) -> Intent {
     Intent::Delete { volume: proof.volume(), proof: proof.clone(), erase }
+}
+
+/// Remove what an operation left behind.
+pub(crate) fn sweep(volume: VolumeUuid, leftover: Leftover) -> Intent {
+    Intent::Sweep { volume, cluster: cluster(), leftover }
 }
 
 /// A command whose success the test needs; its output.

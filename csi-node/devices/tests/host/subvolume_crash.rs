@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use terrace_device_types::{
-    Bytes, Erase, FsType, HostObject, HostState, Intent, Step, TagReading, VolumeMode, VolumeUuid,
-    image_name, quarantine_name, unfinished_name,
+    Bytes, Erase, FsType, HostObject, HostState, Intent, Leftover, Step, TagReading, VolumeMode,
+    VolumeUuid, image_name, quarantine_name, unfinished_name,
 };
 use terrace_devices::{execute, observe_images};
 
-use crate::rig::{Rig, cluster, copy, create, deadline, delete, run, stage, volume};
+use crate::rig::{Rig, copy, create, deadline, delete, run, stage, sweep, volume};
 
 const MODE: VolumeMode = VolumeMode::Filesystem { fs: FsType::Btrfs };
 const SIZE: Bytes = Bytes::mib(128);
@@ -24,7 +24,7 @@ fn run_until(rig: &Rig, ours: VolumeUuid, intent: &Intent, steps: usize) -> usiz
 }
 
 fn abandon(ours: VolumeUuid) -> Intent {
-    Intent::Abandon { volume: ours, cluster: cluster() }
+    sweep(ours, Leftover::Unfinished)
 }
 
 fn is_ready(rig: &Rig, ours: VolumeUuid) -> bool {
