@@ -112,7 +112,7 @@ fn before(stage: &Stage<'_>, previous: &Previous, report: &mut Report<'_>) -> Re
 fn take_over(stage: &Stage<'_>, report: &mut Report<'_>) -> Result<()> {
     report.step("kubectl apply --server-side --force-conflicts -f crds/yaml/", || {
         apply_kinds(stage, stage.paths)?;
-        Ok("no conflict")
+        Ok("applied")
     })?;
     report.step("the earlier release under the later kinds", || stage.writes_on(ENOUGH))?;
     report.step("helm upgrade", || {
@@ -166,7 +166,7 @@ fn judge(stage: &Stage<'_>, report: &mut Report<'_>) -> Result<()> {
     report.step("everything deleted", || stage.delete_all())
 }
 
-/// As the README says, conflicts not forced: so that it would tell if it had to say so.
+/// As the README says.
 fn apply_kinds(stage: &Stage<'_>, of: &Paths) -> Result<()> {
     let mut apply = kubectl(stage.paths, stage.tools)?;
     apply
