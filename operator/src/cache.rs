@@ -29,7 +29,7 @@ use self::observed::{Look, Observed, observe};
 
 /// Objects that are taken off the wire at once: at a start all watches list at the same time, and what a page takes is
 /// several times what is kept of it.
-const PAGE: u32 = 100;
+const PAGE: u32 = 50;
 
 /// Conditions of a StorageVolume that no decision of the operator reads, and that are not its own.
 const UNREAD: [ConditionType; 4] = [

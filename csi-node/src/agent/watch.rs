@@ -21,7 +21,7 @@ use super::{Agent, volume};
 const CONCURRENCY: u16 = 16;
 
 /// Objects that are taken off the wire at once.
-const PAGE: u32 = 100;
+const PAGE: u32 = 50;
 
 /// What lies here, in small portions: one takes several times what is kept of it.
 fn of_this_node(agent: &Agent) -> watcher::Config {

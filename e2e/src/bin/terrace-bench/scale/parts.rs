@@ -70,8 +70,7 @@ impl Drop for Running {
 pub(super) fn kwok(folder: &Path) -> Result<Running> {
     let mut command = Command::new("kwok");
     let config = folder.join("kwok.yaml");
-    // Its own folder of configurations is the user's.
-    std::fs::write(&config, "")?;
+    std::fs::write(&config, include_str!("kwok.yaml"))?;
     command.arg("--kubeconfig").arg(rig::kubeconfig()?).arg("--config").arg(config);
     command.args(["--manage-all-nodes", "--node-lease-duration-seconds", NODE_LEASE_SECONDS]);
     Running::start(command, folder, "kwok")
