@@ -22,6 +22,9 @@ use crate::planner::{self, Creation, Planner, Staging};
 use crate::pool::Ground;
 use crate::{Backend, BackendKind, copying};
 
+/// The least size of a subvolume: no mkfs makes it, so only the step of sizes bounds it.
+const LEAST: Bytes = Bytes::mib(1);
+
 /// Subvolumes of a btrfs filesystem.
 #[derive(Debug, Clone, Copy)]
 pub struct BtrfsBackend;

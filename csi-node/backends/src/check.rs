@@ -131,10 +131,10 @@ impl OurImage<'_> {
     }
 }
 
-/// A size an image may have.
-pub(crate) fn validate_size(size: Bytes, mode: VolumeMode) -> Result<(), Refusal> {
-    if size < mode.least() {
-        return Err(RequestRefusal::TooSmall { size, mode, least: mode.least() }.into());
+/// A size a host object may have that takes at least `least`.
+pub(crate) fn validate_size(size: Bytes, mode: VolumeMode, least: Bytes) -> Result<(), Refusal> {
+    if size < least {
+        return Err(RequestRefusal::TooSmall { size, mode, least }.into());
     }
     if !size.is_multiple_of(Bytes::mib(1)) {
         return Err(RequestRefusal::NotAligned { size }.into());

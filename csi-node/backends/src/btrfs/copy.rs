@@ -6,7 +6,7 @@ use terrace_device_types::{
 };
 
 use super::create::plan_limit;
-use super::{subvolume_of, validate_mode, validate_quota};
+use super::{LEAST, subvolume_of, validate_mode, validate_quota};
 use crate::check::{self, OurImage};
 use crate::copying::{self, Wanted};
 use crate::end;
@@ -61,7 +61,7 @@ fn plan_make(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
     let object = dir.join(image_name(wanted.object, volume));
     let limit = match wanted.object {
         HostObject::Volume => {
-            check::validate_size(wanted.size, wanted.mode)?;
+            check::validate_size(wanted.size, wanted.mode, LEAST)?;
             check::validate_room(&view.pool, wanted.size.minus(from.image.allocated))?;
             Some(Step::LimitSubvolume { object: object.clone(), volume, to: wanted.size })
         }

@@ -5,7 +5,7 @@ use terrace_device_types::{
     image_name,
 };
 
-use super::{limit_of, subvolume_of, validate_mode, validate_quota};
+use super::{LEAST, limit_of, subvolume_of, validate_mode, validate_quota};
 use crate::check::{self, OurImage};
 use crate::end;
 use crate::planner::Creation;
@@ -13,7 +13,7 @@ use crate::planner::Creation;
 /// What is there already is completed, never made a second time.
 pub(super) fn plan_create(wanted: &Creation<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
     validate_mode(wanted.mode)?;
-    check::validate_size(wanted.size, wanted.mode)?;
+    check::validate_size(wanted.size, wanted.mode, LEAST)?;
     check::validate_pool(&view.pool, wanted.cluster)?;
     validate_quota(&view.pool)?;
     match check::find_image(view, wanted.volume, wanted.cluster)? {
@@ -89,6 +89,6 @@ pub(super) fn plan_grow(
     let ours = check::require_image(view, volume, cluster)?;
     ours.require_volume("grow")?;
     ours.require_ready("grow")?;
-    check::validate_size(to, ours.tag.mode)?;
+    check::validate_size(to, ours.tag.mode, LEAST)?;
     plan_limit(ours, to, view)
 }

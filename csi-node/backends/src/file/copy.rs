@@ -20,7 +20,7 @@ const BTRFS_TWINS: Kernel = Kernel { major: 6, minor: 7 };
 
 /// A copy in service is left as it is, or made larger; one that was only begun is made anew, since nobody was told of it.
 pub(super) fn plan_copy(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
-    check::validate_size(wanted.size, wanted.mode)?;
+    check::validate_size(wanted.size, wanted.mode, wanted.mode.least())?;
     check::validate_pool(&view.pool, wanted.cluster)?;
     let Some(ours) = copying::find_copy(wanted, view)? else { return plan_make(wanted, view) };
     if ours.tag.state == HostState::Ready {

@@ -11,7 +11,7 @@ use crate::planner::Creation;
 
 /// An image that is there already is completed, never made a second time.
 pub(super) fn plan_create(wanted: &Creation<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
-    check::validate_size(wanted.size, wanted.mode)?;
+    check::validate_size(wanted.size, wanted.mode, wanted.mode.least())?;
     check::validate_pool(&view.pool, wanted.cluster)?;
     match check::find_image(view, wanted.volume, wanted.cluster)? {
         Some(ours) => plan_complete(wanted, ours, view),

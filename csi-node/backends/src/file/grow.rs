@@ -19,7 +19,7 @@ pub(super) fn plan_grow(
     let ours = check::require_image(view, volume, cluster)?;
     ours.require_volume("grow")?;
     ours.require_ready("grow")?;
-    check::validate_size(to, ours.tag.mode)?;
+    check::validate_size(to, ours.tag.mode, ours.tag.mode.least())?;
     let mut steps = plan_image(ours, to, view)?;
     steps.extend(plan_filesystem(ours, to.max(ours.image.apparent), view));
     Ok(steps)

@@ -62,6 +62,8 @@ fn making_a_subvolume() {
     tell("create-again", &create(BTRFS, Bytes::gib(1)), &after(&[]));
     tell("create-again-larger", &create(BTRFS, Bytes::gib(2)), &after(&[]));
     tell("create-raw-block", &create(VolumeMode::Block, Bytes::gib(1)), &world);
+    tell("create-small", &create(BTRFS, Bytes::mib(1)), &world);
+    tell("create-too-small", &create(BTRFS, Bytes(4096)), &world);
     tell("create-ext4", &create(EXT4, Bytes::gib(1)), &world);
     tell("create-pool-full", &create(BTRFS, Bytes::gib(9)), &world);
     let mut begun = after(&[]);
