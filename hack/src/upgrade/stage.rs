@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::report::judge;
@@ -147,14 +147,18 @@ impl Stage<'_> {
         judge(&self.in_namespace(&words)?)
     }
 
-    /// Fails unless every Pod of Terrace runs, and none of them with this tag.
+    /// Waits for the last Pod with this tag to go: a roll-out is over before what it replaced has ended.
     pub(crate) fn no_pod_has_tag(&self, tag: &str) -> Result<String> {
         let image = "--output=jsonpath={.items[*].spec.containers[*].image}";
-        let images = self.kubectl(&["--namespace", crate::up::NAMESPACE, "get", "pods", image])?;
-        if images.split_whitespace().any(|image| image.ends_with(&format!(":{tag}"))) {
-            bail!("still of the earlier release: {images}");
-        }
-        Ok(format!("{} containers", images.split_whitespace().count()))
+        let images = || self.kubectl(&["--namespace", crate::up::NAMESPACE, "get", "pods", image]);
+        let is_earlier = |image: &str| image.ends_with(&format!(":{tag}"));
+        wait_for(
+            "the end of the earlier Pods",
+            Duration::from_secs(90),
+            &self.paths.log(),
+            || images().is_ok_and(|images| !images.split_whitespace().any(is_earlier)),
+        )?;
+        Ok(format!("{} containers", images()?.split_whitespace().count()))
     }
 
     /// A path of the node, as seen from outside of the rig.
