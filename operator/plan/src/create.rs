@@ -19,7 +19,9 @@ use crate::parameters::{
     Erase, ParameterError, Target, ValidParameters, parse_parameters, refuse_mutable,
 };
 use crate::placement::matches;
-use crate::size::{ALIGNMENT, Asked, Content, Granted, SizeError, plan_copy_size, plan_size, words};
+use crate::size::{
+    ALIGNMENT, Asked, Content, Granted, SizeError, plan_copy_size, plan_size, words,
+};
 use crate::space::{bytes, granted};
 use crate::topology::Topology;
 use crate::world::{csi_name_of, name_of};

@@ -178,7 +178,11 @@ fn validate(
         Rounding::Defaulted { .. } | Rounding::Raised { .. } | Rounding::Copied { .. } => true,
         Rounding::Aligned { .. } => false,
     };
-    if granted.said.iter().any(small) { Err(DirectError::Small { content, minimum }) } else { Ok(()) }
+    if granted.said.iter().any(small) {
+        Err(DirectError::Small { content, minimum })
+    } else {
+        Ok(())
+    }
 }
 
 /// What a node of an earlier release lists does not say what it holds; the node looks again at each mount.

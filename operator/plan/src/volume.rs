@@ -238,7 +238,12 @@ fn assigned(effect: Effect, why: &str) -> Plan {
 }
 
 /// Its place is where its bytes are.
-pub(crate) fn adopt(world: &World, volume: &StorageVolume, node: &StorageNode, host: &HostVolume) -> Effect {
+pub(crate) fn adopt(
+    world: &World,
+    volume: &StorageVolume,
+    node: &StorageNode,
+    host: &HostVolume,
+) -> Effect {
     let pools = node.status.iter().flat_map(|status| &status.pools);
     let mut named = pools.filter(|pool| pool.uuid.as_deref() == Some(&host.pool_uuid));
     let pool = named.next().map_or_else(|| host.pool_uuid.clone(), |pool| pool.name.clone());

@@ -54,7 +54,10 @@ fn carry_out(world: &mut World, effect: &Effect) {
         }
         Effect::ReleaseVolume { volume, finalizers } => {
             assert!(finalizers.is_empty());
-            world.volumes.edit().retain(|other| other.metadata.name.as_deref() != Some(&volume.name));
+            world
+                .volumes
+                .edit()
+                .retain(|other| other.metadata.name.as_deref() != Some(&volume.name));
         }
         Effect::HoldPool { pool, finalizers } | Effect::ReleasePool { pool, finalizers } => {
             let mut pools = world.pools.edit().iter_mut();
