@@ -121,7 +121,7 @@ impl Images {
             all.add(tally);
         }
         println!("{}\n{}", images_head(), rows.join("\n"));
-        if !all.lost.is_empty() {
+        if !all.lost.is_empty() && promise == Promise::Durable {
             place.keep()?;
         }
         judge(&all, seed)

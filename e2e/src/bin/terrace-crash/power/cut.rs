@@ -103,7 +103,7 @@ impl Lane {
             data = self.round(node, &data, &shared, &mut tally).await?;
         }
         tally.promised(shared.ledger().promised);
-        if !tally.lost.is_empty() {
+        if !tally.lost.is_empty() && self.promise == Promise::Durable {
             place.keep()?;
         }
         node.take(&self.name).await?;
