@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::effect::{Effect, ObjectRef};
 use crate::gone::LET_GO_AFTER;
-use crate::placement::fault;
+use crate::noticed::fault;
 use crate::volume::conditions_of;
 use crate::world::{HostState, World};
 

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use terrace_crds::condition::{Reason, Truth};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use terrace_crds::condition::{ConditionType, Reason, Truth, find};
 use terrace_crds::node::HostVolume;
 use terrace_crds::{StorageNode, StorageVolume};
 
 use crate::gone::LET_GO_AFTER;
-use crate::placement::fault;
 use crate::volume::several;
 use crate::world::{World, csi_name_of, name_of};
 
@@ -79,4 +79,10 @@ pub(crate) fn notice(
 fn was_made(volume: &StorageVolume) -> bool {
     let made = volume.status.as_ref().is_some_and(|status| status.capacity.is_some());
     made && volume.metadata.deletion_timestamp.is_none()
+}
+
+/// The message of a Ready condition that is False.
+pub(crate) fn fault(conditions: &[Condition]) -> Option<String> {
+    let ready = find(conditions, ConditionType::Ready)?;
+    (ready.status == Truth::False.as_str()).then(|| ready.message.clone())
 }

@@ -6,12 +6,13 @@
 
 use std::fmt;
 
-use terrace_crds::condition::{ConditionType, Reason, Truth, find};
+use terrace_crds::condition::Reason;
 use terrace_crds::node::Facility;
 use terrace_crds::pool::PoolState;
 use terrace_crds::volume::{Assignment, FsType};
 use terrace_crds::{StorageNode, StoragePool};
 
+use crate::noticed::fault;
 use crate::parameters::{Erase, Target};
 use crate::size::{Content, about, words};
 use crate::space::{Space, observe_spaces};
@@ -308,14 +309,6 @@ fn judge_space(space: &Space, asked: u64) -> Option<Why> {
     }
     let full = space.watermark.filter(|mark| mark.used >= mark.at)?;
     Some(Why::Watermark { used: full.used, at: full.at })
-}
-
-/// The message of a Ready condition that is False.
-pub(crate) fn fault(
-    conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
-) -> Option<String> {
-    let ready = find(conditions, ConditionType::Ready)?;
-    (ready.status == Truth::False.as_str()).then(|| ready.message.clone())
 }
 
 fn no_place(ask: &Ask, pools: Vec<String>, rejected: Vec<Rejected>) -> NoPlace {
