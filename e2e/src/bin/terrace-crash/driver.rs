@@ -156,13 +156,20 @@ impl Driver {
         Process::ALL.into_iter().map(of).collect()
     }
 
-    /// Takes back what is armed while something is to come to an end, or all is done.
+    /// Takes back what is armed while something is to come to an end, or all is done; else arms what has nothing armed.
     fn rest(&self) {
         let is_over = self.is_over();
         let mut state = self.state();
-        if is_over || state.flights.oldest(Instant::now()) > QUIET {
-            for process in Process::ALL {
+        let rests = is_over || state.flights.oldest(Instant::now()) > QUIET;
+        for process in Process::ALL {
+            if rests {
                 state.take_back(process);
+                continue;
+            }
+            match state.offer_any(process) {
+                Ok(Passing::ByItself) => {}
+                Ok(Passing::AtAnEnd) => self.ask_to_end(process),
+                Err(error) => eprintln!("cannot arm {process}: {error:#}"),
             }
         }
     }
@@ -193,6 +200,7 @@ impl Driver {
             Ok(_) => {}
             Err(error) => self.found(None, "none", &error),
         }
+        self.rest();
     }
 
     /// A hit is a death only if the process is dead.

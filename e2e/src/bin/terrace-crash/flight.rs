@@ -74,6 +74,11 @@ impl Flights {
         self.open.iter().map(|open| now - open.at).max().unwrap_or_default()
     }
 
+    /// Every lane that is in a stage.
+    pub(crate) fn all(&self) -> Vec<(usize, Flight)> {
+        self.lanes.iter().map(|(lane, flight)| (*lane, *flight)).collect()
+    }
+
     /// The stage of a lane.
     pub(crate) fn of(&self, lane: usize) -> Option<Flight> {
         self.lanes.get(&lane).copied()

@@ -93,7 +93,7 @@ impl Ledger {
 
     pub(crate) fn found(&mut self, finding: Finding) {
         let replay = self.replay(&finding);
-        eprintln!("FOUND {}: {}\n  again: {replay}", finding.wrong.row(), finding.text);
+        eprintln!("FOUND {}\n  again: {replay}", finding.text);
         self.note(&json!({"found": of_finding(&finding), "replay": replay}));
         self.findings.push(finding);
     }

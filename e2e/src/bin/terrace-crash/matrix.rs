@@ -184,12 +184,7 @@ fn tell(driver: &Driver) -> Result<()> {
     let path = state.ledger.write(&verdict.json())?;
     println!("seed {}; the whole in {}", state.ledger.seed, path.display());
     for finding in &state.ledger.findings {
-        println!(
-            "{}: {}\n  again: {}",
-            finding.wrong.row(),
-            finding.text,
-            state.ledger.replay(finding)
-        );
+        println!("{}\n  again: {}", finding.text, state.ledger.replay(finding));
     }
     if state.ledger.findings.is_empty() {
         return Ok(());

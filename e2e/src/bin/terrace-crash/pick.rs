@@ -16,8 +16,8 @@ const HANGS: u64 = 2;
 const HOLDS: u64 = 35;
 /// One draw in so many is of a point that was never seen to be passed; all others are of what is known to be.
 const UNSEEN: u32 = 16;
-/// Armed in vain so often at one stage, a point is not armed there again.
-const IN_VAIN: u32 = 2;
+/// Armed in vain so often at one stage, a point is not armed there again until it was struck elsewhere.
+const IN_VAIN: u32 = 4;
 
 /// What a person asked for.
 #[derive(Clone, Debug, Default)]
@@ -117,6 +117,7 @@ impl Picks {
     pub(crate) fn hit(&mut self, point: &str) {
         *self.hits.entry(point.to_owned()).or_default() += 1;
         self.passed.insert(point.to_owned());
+        self.vain.retain(|(_, _, vain), _| vain != point);
     }
 
     /// The processes passed these. A point that is passed now may be armed again where it was armed in vain.
@@ -201,8 +202,9 @@ mod tests {
         let mut picks = picks(7, Wish::default());
         picks.pass([NAMES[0].to_owned()]);
         for name in &NAMES[..2] {
-            picks.missed("xfs", Stage::Begin, name);
-            picks.missed("xfs", Stage::Begin, name);
+            for _ in 0..super::IN_VAIN {
+                picks.missed("xfs", Stage::Begin, name);
+            }
         }
         assert_eq!(drawn(&mut picks, 20), []);
         picks.pass([NAMES[1].to_owned()]);

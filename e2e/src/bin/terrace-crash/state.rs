@@ -12,7 +12,7 @@ use crate::pick::Picks;
 use crate::stage::Stage;
 
 /// What has been armed so long and was not passed is taken back.
-const ARMED: Duration = Duration::from_secs(6);
+const ARMED: Duration = Duration::from_secs(4);
 /// A blow that waits for its point.
 #[derive(Debug)]
 pub(crate) struct Armed {
@@ -38,6 +38,14 @@ pub(crate) struct State {
 impl State {
     fn panel(&self, process: Process) -> Option<&Panel> {
         self.panels.iter().find(|(of, _)| *of == process).map(|(_, panel)| panel)
+    }
+
+    /// Arms what one of the stages under way will pass, where nothing is armed: in turns, so that no lane is struck alone.
+    pub(crate) fn offer_any(&mut self, process: Process) -> Result<Passing> {
+        let under_way = self.flights.all();
+        let turn = self.ledger.blows.len() % under_way.len().max(1);
+        let Some((lane, flight)) = under_way.get(turn) else { return Ok(Passing::ByItself) };
+        self.offer(process, *lane, flight.life, flight.stage)
     }
 
     /// Arms the next point, unless another one waits.

@@ -11,6 +11,9 @@ use crate::pick::Picks;
 use crate::points::program_of;
 use terrace_faults::{Mode, Process};
 
+/// More points than these are counted, not named.
+const NAMED: usize = 12;
+
 /// Figures of a run.
 #[derive(Debug)]
 pub(crate) struct Verdict {
@@ -72,7 +75,9 @@ impl Verdict {
         for (what, value) in &self.rows {
             let _ = writeln!(text, "| {what} | {value} |");
         }
-        if !self.spared.is_empty() {
+        if self.spared.len() > NAMED {
+            let _ = writeln!(text, "\npassed and never struck: {} points", self.spared.len());
+        } else if !self.spared.is_empty() {
             let _ = writeln!(text, "\npassed and never struck: {}", self.spared.join(", "));
         }
         text
