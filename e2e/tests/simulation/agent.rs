@@ -14,8 +14,8 @@ use terrace_crds::pool::PoolState;
 use terrace_crds::volume::{FsType as WireFs, VolumeMode as WireMode};
 use terrace_crds::{Size, StorageNode, StorageVolume};
 use terrace_device_types::{
-    Access, Allocation, Bytes, Claimed, DeletionProof, DeletionStamp, Erase, FsType, HostState,
-    Intent, Latch, Leftover, ProofRefusal, Tag, TagReading, VolumeMode, VolumeUuid,
+    Access, Allocation, Bytes, Claimed, DeletionProof, DeletionStamp, Erase, FsType, HostObject,
+    HostState, Intent, Latch, Leftover, ProofRefusal, Tag, TagReading, VolumeMode, VolumeUuid,
 };
 use terrace_faults::Edge;
 use terrace_node::fault::{ApiWrite, Point};
@@ -53,15 +53,33 @@ pub(crate) fn pass(
     let is_ours = |tag: &Tag| tag.volume == uuid && tag.cluster == node.cluster;
     let (cluster, size) = (node.cluster.clone(), Bytes(volume.spec.capacity.bytes().unwrap()));
     let was_made = volume.status.as_ref().is_some_and(|status| status.capacity.is_some());
-    let there = image.is_some();
+    let (there, source) = (image.is_some(), volume.spec.source.as_ref());
     let asked = match tag.as_ref().filter(|tag| is_ours(tag)).map(|tag| &tag.state) {
         // The bytes were there, or a PV says so: never made anew.
         None if !there && (was_made || api.pvs.contains_key(&name)) => return,
         None | Some(HostState::Creating) => {
             let (name, mode) = (name.clone(), mode_of(volume));
-            let allocation = Allocation::Reserved;
-            let intent = Intent::Create { volume: uuid, cluster, name, size, mode, allocation };
-            Some((OpKind::Create, intent))
+            let (volume, allocation) = (uuid, Allocation::Reserved);
+            Some(match source.and_then(|source| source.uuid.parse().ok()) {
+                None => {
+                    let intent = Intent::Create { volume, cluster, name, size, mode, allocation };
+                    (OpKind::Create, intent)
+                }
+                Some(source) => {
+                    let object = HostObject::Volume;
+                    let intent = Intent::Copy {
+                        object,
+                        volume,
+                        cluster,
+                        name,
+                        source,
+                        size,
+                        mode,
+                        allocation,
+                    };
+                    (OpKind::Copy, intent)
+                }
+            })
         }
         Some(HostState::Ready) if has < size => {
             Some((OpKind::Grow, Intent::Grow { volume: uuid, cluster, to: size }))

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use terrace_crds::{StorageNode, StoragePool, StorageVolume};
 use terrace_device_types::PvReading;
+use terrace_plan::create::Original;
 use terrace_plan::effect::ObjectRef;
 use terrace_plan::world::{Host, HostState, Persistent, World};
 
@@ -15,6 +16,8 @@ use terrace_plan::world::{Host, HostState, Persistent, World};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Claim {
     pub(crate) mib: u64,
+    /// The claim whose bytes it is to begin with.
+    pub(crate) of: Option<String>,
 }
 
 /// A PersistentVolume with reclaim policy Delete.
@@ -123,6 +126,15 @@ impl Api {
             node.metadata.resource_version = Some(self.bump());
             self.nodes.insert(name, Arc::new(node));
         }
+    }
+
+    /// MiB of a claim that is to begin with the bytes of this one.
+    pub(crate) fn least_of_copy(&self, of: &str) -> Option<u64> {
+        let source = self.volumes.get(of)?;
+        let original = Original::of_volume(source)?.bytes;
+        // An older state may ask for less than the node has.
+        let has = source.status.as_ref().and_then(|status| status.capacity.as_ref()?.bytes().ok());
+        Some(original.max(has.unwrap_or(0)).div_ceil(1 << 20))
     }
 
     /// A quorum GET.

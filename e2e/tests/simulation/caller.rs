@@ -12,7 +12,7 @@ use terrace_node::fault::Rpc;
 use terrace_node::operation::OpKind;
 use terrace_operator::method::Method;
 use terrace_plan::capability::{Access, AccessMode, Capability};
-use terrace_plan::create::{CreateAsked, ValidCreate, validate_create};
+use terrace_plan::create::{CreateAsked, Original, ValidCreate, validate_create};
 use terrace_plan::delete::{plan_adopt_for_deletion, plan_delete};
 use terrace_plan::effect::Effect;
 use terrace_plan::grow::{Growth, plan_grow};
@@ -29,12 +29,13 @@ use crate::host::Content;
 use crate::operator::{Desk, Goes};
 use crate::rng::Rng;
 use crate::run::{End, Process};
+use crate::world::Trouble;
 
 /// What the callers remember by themselves.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Callers {
     /// Claims for which CreateVolume was called and has not answered for good.
-    pub(crate) asking: BTreeMap<String, u64>,
+    pub(crate) asking: BTreeMap<String, Claim>,
     /// Volumes for which DeleteVolume was called.
     pub(crate) deleting: BTreeSet<String>,
     /// Claims ever made: no name comes twice, whatever is restored.
@@ -56,38 +57,45 @@ pub(crate) struct Place {
 
 pub(crate) const CLUSTER: Uuid = Uuid::from_u128(0xc1);
 
-fn valid(name: &str, mib: u64) -> ValidCreate {
+/// What is asked for; a copy is of what its source is.
+fn valid(name: &str, mib: u64, source: Option<&StorageVolume>) -> Option<ValidCreate> {
     let filesystems = ["ext4", "xfs", "btrfs"];
     let fs_type = filesystems[name.len() % 3].to_owned();
+    let fs_type =
+        source.map_or(Some(fs_type), |source| source.spec.fs_type.map(|fs| fs.as_str().to_owned()));
+    let fs_type = fs_type.filter(|_| source.is_some() || !name.ends_with('3'));
     validate_create(CreateAsked {
         name: name.to_owned(),
         size: Asked { required: mib << 20, limit: 0 },
         capabilities: vec![Capability {
             mode: AccessMode::SingleNodeWriter,
-            access: if name.ends_with('3') {
-                Access::Block
-            } else {
-                Access::Mount { fs_type, flags: Vec::new() }
-            },
+            access: fs_type
+                .map_or(Access::Block, |fs_type| Access::Mount { fs_type, flags: Vec::new() }),
         }],
         parameters: BTreeMap::from([("terrace.storage/tier".to_owned(), "ssd".to_owned())]),
         mutable: BTreeMap::new(),
         topology: Topology::default(),
-        original: None,
+        original: source.map(|source| Original::of_volume(source).unwrap()),
         default_fs: FsType::Xfs,
     })
-    .unwrap()
+    .ok()
 }
 
 impl Callers {
     /// A person makes or deletes a claim.
-    pub(crate) fn person(&mut self, api: &mut Api, rng: &mut Rng) {
+    pub(crate) fn person(&mut self, api: &mut Api, trouble: Trouble, rng: &mut Rng) {
         let names: Vec<String> = api.claims.keys().cloned().collect();
         if names.len() < 6 && !rng.once_in(3) {
             self.made += 1;
-            let mib = 300 + rng.below(700) as u64;
-            api.claims
-                .insert(format!("{}-{}", "p".repeat(1 + rng.below(3)), self.made), Claim { mib });
+            let is_bound = |name: &&String| api.pvs.get(*name).is_some_and(|pv| !pv.released);
+            let bound: Vec<String> = names.iter().filter(is_bound).cloned().collect();
+            // Where sources go by force, what a copy of one may wait for is not judged here.
+            let copies = trouble != Trouble::Force && rng.once_in(3);
+            let of = if copies { rng.pick(&bound) } else { None };
+            let least = of.as_ref().and_then(|of| api.least_of_copy(of)).unwrap_or(300);
+            let mib = least + rng.below(700) as u64;
+            let name = format!("{}-{}", "p".repeat(1 + rng.below(3)), self.made);
+            api.claims.insert(name, Claim { mib, of });
             return;
         }
         let Some(name) = rng.pick(&names) else { return };
@@ -107,7 +115,7 @@ impl Callers {
     ) {
         for (name, claim) in &desk.api.claims {
             if !desk.api.pvs.contains_key(name) {
-                self.asking.insert(name.clone(), claim.mib);
+                self.asking.insert(name.clone(), claim.clone());
             }
         }
         let pvs = desk.api.pvs.iter();
@@ -125,12 +133,12 @@ impl Callers {
         cache: &Cache,
         places: &mut BTreeMap<String, Place>,
     ) {
-        match (desk.api.pvs.get(name), self.asking.get(name).copied()) {
+        match (desk.api.pvs.get(name), self.asking.get(name).cloned()) {
             (Some(pv), _) if pv.released => self.delete_volume(name, desk, cache),
             (Some(_), _) => {
                 self.asking.remove(name);
             }
-            (None, Some(mib)) => self.create_volume(name, mib, desk, places),
+            (None, Some(claim)) => self.create_volume(name, &claim, desk, places),
             (None, None) => {}
         }
     }
@@ -138,11 +146,22 @@ impl Callers {
     fn create_volume(
         &mut self,
         name: &str,
-        mib: u64,
+        claim: &Claim,
         desk: &mut Desk<'_>,
         places: &mut BTreeMap<String, Place>,
     ) {
-        let valid = valid(name, mib);
+        let source = match &claim.of {
+            None => None,
+            Some(of) => match desk.api.volumes.get(of) {
+                Some(source) if source.spec.volume_uuid.is_some() => Some(source.clone()),
+                // What is to be copied is gone, or not named yet: NotFound, until it is there or nobody asks.
+                Some(_) | None => return self.forget(name, desk),
+            },
+        };
+        // Too small by now for what it is to begin with: its owner is told.
+        let Some(valid) = valid(name, claim.mib, source.as_deref()) else {
+            return self.forget(name, desk);
+        };
         let Some(there) = desk.api.volumes.get(&valid.name.name).cloned() else {
             // Another replica may have been first; the next call sees it.
             let volume = Box::new(valid.volume(CLUSTER, None));
@@ -168,6 +187,13 @@ impl Callers {
         let released = !desk.api.claims.contains_key(name);
         desk.api.pvs.insert(name.to_owned(), Pv { persistent, released });
         self.asking.remove(name);
+    }
+
+    /// A claim that is gone, and of which the API server has nothing, is not asked for any more.
+    fn forget(&mut self, name: &str, desk: &Desk<'_>) {
+        if !desk.api.claims.contains_key(name) && !desk.api.volumes.contains_key(name) {
+            self.asking.remove(name);
+        }
     }
 
     fn delete_volume(&mut self, name: &str, desk: &mut Desk<'_>, cache: &Cache) {
@@ -204,6 +230,12 @@ impl Callers {
             pvs.filter(|(_, pv)| !pv.released).map(|(name, _)| name.clone()).collect();
         let Some(name) = desk.rng.pick(&bound) else { return };
         let Some(volume) = cache.volume(&name) else { return };
+        let awaited = |claim: &Claim| claim.of.as_ref() == Some(&name);
+        let mut copies = desk.api.claims.iter().filter(|(_, claim)| awaited(claim));
+        if copies.any(|(copy, _)| !desk.api.pvs.contains_key(copy)) {
+            // A claim would be too small for good for what it is to begin with, and its owner is told: no history of ours.
+            return;
+        }
         let has = volume.spec.capacity.bytes().unwrap();
         let asked = Asked { required: has + (100 << 20), limit: 0 };
         if let Ok(Growth::Grow { effect, .. }) = plan_grow(&cache.world, &volume, asked)

@@ -66,6 +66,8 @@ pub(crate) struct Node {
     pub(crate) journal: Vec<Entry>,
     /// Paths of Pods, which the kubelet keeps.
     pub(crate) targets: BTreeSet<PathBuf>,
+    /// Mounts whose filesystem stands still: the kernel's, so it outlives the process.
+    pub(crate) frozen: BTreeSet<PathBuf>,
     pub(crate) images: Vec<Image>,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) unsynced: Vec<Unsynced>,
@@ -108,11 +110,20 @@ impl Node {
     }
 
     pub(crate) fn view(&self, volume: VolumeUuid) -> View {
+        self.view_with(volume, None)
+    }
+
+    /// With the object it is to be a copy of.
+    pub(crate) fn view_with(&self, volume: VolumeUuid, source: Option<VolumeUuid>) -> View {
+        let seen = |uuid| {
+            let image = self.image_of(uuid);
+            image.map_or_else(VolumeView::default, |image| self.volume_view(image))
+        };
         let image = self.image_of(volume);
         View {
             pool: self.pool_view(),
             volume: image.map_or_else(VolumeView::default, |image| self.volume_view(image)),
-            source: None,
+            source: source.map(seen),
             kernel: Kernel { major: 6, minor: 18 },
             boot: self.boot(),
             mounts: self.mounts.iter().map(|mount| self.mount_point(mount)).collect(),
@@ -221,6 +232,7 @@ impl Node {
         let mut vanished = Vec::new();
         self.boots += 1;
         self.mounts.clear();
+        self.frozen.clear();
         for image in &mut self.images {
             image.attached = None;
         }

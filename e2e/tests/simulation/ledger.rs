@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use terrace_device_types::VolumeUuid;
+use terrace_device_types::{HostState, VolumeUuid};
 
 use crate::host::Image;
 use crate::points::Points;
@@ -69,6 +69,14 @@ impl Ledger {
         }
     }
 
+    /// What its source has, its Pods read.
+    pub(crate) fn copied(&mut self, volume: VolumeUuid, source: VolumeUuid, node: &str) {
+        self.allocated(volume, node);
+        let Life { formatted, mark, .. } = self.life(source).clone();
+        let life = self.life(volume);
+        (life.formatted, life.mark) = (formatted, mark);
+    }
+
     pub(crate) fn formatted(&mut self, volume: VolumeUuid) {
         let life = self.life(volume);
         life.formatted += 1;
@@ -91,7 +99,12 @@ impl Ledger {
     pub(crate) fn vanished(&mut self, image: &Image, node: &str) {
         let Some(volume) = image.tag.as_ref().map(|tag| tag.volume) else { return };
         let Life { mark, .. } = self.life(volume).clone();
-        if mark.is_some() {
+        // A copy has its source's mark before anybody is told of it.
+        let is_new_copy = image
+            .tag
+            .as_ref()
+            .is_some_and(|tag| tag.source.is_some() && tag.state == HostState::Creating);
+        if mark.is_some() && !is_new_copy {
             self.broke("I3", format!("{volume} was written before its name was durable on {node}"));
         }
         *self.life(volume) = Life::default();

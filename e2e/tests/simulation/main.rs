@@ -24,69 +24,100 @@ use std::collections::{BTreeMap, BTreeSet};
 use world::{Sim, Trouble};
 
 const ACTIONS: u32 = 600;
+/// From so many histories on everything must have happened.
+const ENOUGH: usize = 1000;
+/// Histories that aim at one point which nobody died at yet.
+const MORE: u64 = 400;
 
 fn seeds() -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match number("TERRACE_SEED") {
         Some(one) => vec![one],
-        None => (0..number("TERRACE_SEEDS").unwrap_or(2000)).collect(),
+        None => (0..number("TERRACE_SEEDS").unwrap_or(1000)).collect(),
+    }
+}
+
+/// What the histories of one trouble came to.
+struct Tally {
+    trouble: Trouble,
+    broken: Vec<String>,
+    counts: BTreeMap<String, u64>,
+    died: BTreeMap<String, u64>,
+    passed: BTreeSet<String>,
+}
+
+impl Tally {
+    fn run(&mut self, seed: u64) {
+        let mut sim = Sim::new(seed, self.trouble);
+        sim.run(ACTIONS);
+        for (what, times) in &sim.ledger.counts {
+            *self.counts.entry(what.clone()).or_default() += times;
+        }
+        self.passed.extend(sim.ledger.points.passed.iter().cloned());
+        for (point, times) in &sim.ledger.points.died {
+            *self.died.entry(point.clone()).or_default() += times;
+        }
+        if !sim.ledger.broken.is_empty() {
+            self.broken.push(format!("seed {seed}: {}", sim.ledger.broken.join("; ")));
+        }
+    }
+
+    /// Every point that the code names and these histories play was died at, if need be in further histories that aim at it;
+    /// what they pass beside is one that should be played.
+    fn judge_points(&mut self) {
+        let (played, known) = (points::played(self.trouble), points::known());
+        let by_chance = points::by_chance();
+        let mut alive = Vec::new();
+        for (turn, point) in played.iter().map(ToString::to_string).enumerate() {
+            // The seed says at which point its history aims.
+            let round = u64::try_from(played.len()).unwrap();
+            let first = round * 1_000 + u64::try_from(turn).unwrap();
+            let mut more = (0..MORE).map(|nth| first + nth * round);
+            while !self.died.contains_key(&point) && !by_chance.contains(&point) {
+                match more.next() {
+                    Some(seed) => self.run(seed),
+                    None => {
+                        alive.push(point.clone());
+                        break;
+                    }
+                }
+            }
+        }
+        let names: BTreeSet<String> = played.iter().map(ToString::to_string).collect();
+        let strange: Vec<&String> = self.passed.difference(&known).collect();
+        let beside: Vec<&String> = self.passed.difference(&names).collect();
+        let (trouble, deaths) = (self.trouble, self.died.values().sum::<u64>());
+        println!(
+            "{trouble:?}: {} points of the code's {}, {deaths} deaths",
+            names.len(),
+            known.len()
+        );
+        assert!(strange.is_empty(), "passed, and not in the code's list: {strange:?}");
+        assert!(alive.is_empty(), "nobody died at: {alive:?}");
+        assert!(beside.is_empty(), "passed, and said not to be played: {beside:?}");
     }
 }
 
 /// Runs every seed. Each of `happened` must have, or the histories prove nothing.
 fn histories(trouble: Trouble, happened: &[&str]) {
-    let mut broken = Vec::new();
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    let mut died: BTreeMap<String, u64> = BTreeMap::new();
-    let mut passed = BTreeSet::new();
-    for seed in seeds() {
-        let mut sim = Sim::new(seed, trouble);
-        sim.run(ACTIONS);
-        for (what, times) in &sim.ledger.counts {
-            *counts.entry(what.clone()).or_default() += times;
-        }
-        passed.extend(sim.ledger.points.passed.iter().cloned());
-        for (point, times) in &sim.ledger.points.died {
-            *died.entry(point.clone()).or_default() += times;
-        }
-        if !sim.ledger.broken.is_empty() {
-            broken.push(format!("seed {seed}: {}", sim.ledger.broken.join("; ")));
-        }
-    }
-    println!("{trouble:?}: {} seeds, {counts:?}", seeds().len());
-    assert!(
-        broken.is_empty(),
-        "{} of {} seeds went wrong; run one again with TERRACE_SEED=N:\n{}",
-        broken.len(),
-        seeds().len(),
-        broken.join("\n")
-    );
-    if seeds().len() >= 100 {
+    let (broken, passed) = (Vec::new(), BTreeSet::new());
+    let (counts, died) = (BTreeMap::new(), BTreeMap::new());
+    let mut tally = Tally { trouble, broken, counts, died, passed };
+    let seeds = seeds();
+    seeds.iter().for_each(|seed| tally.run(*seed));
+    if seeds.len() >= ENOUGH {
         let never: Vec<&&str> =
-            happened.iter().filter(|what| !counts.contains_key(**what)).collect();
+            happened.iter().filter(|what| !tally.counts.contains_key(**what)).collect();
         assert!(never.is_empty(), "these never happened: {never:?}");
+        tally.judge_points();
     }
-    if seeds().len() >= 2000 {
-        judge_points(trouble, &passed, &died);
-    }
-}
-
-/// Every point that the code names and these histories play was died at; what they pass beside is one that should be played.
-fn judge_points(trouble: Trouble, passed: &BTreeSet<String>, died: &BTreeMap<String, u64>) {
-    let played: BTreeSet<String> =
-        points::played(trouble).iter().map(ToString::to_string).collect();
-    let mut alive: Vec<&String> =
-        played.iter().filter(|point| !died.contains_key(*point)).collect();
-    let by_chance = points::by_chance();
-    alive.retain(|point| !by_chance.contains(*point));
-    let known = points::known();
-    let strange: Vec<&String> = passed.iter().filter(|point| !known.contains(*point)).collect();
-    let beside: Vec<&String> = passed.difference(&played).collect();
-    let deaths: u64 = died.values().sum();
-    println!("{trouble:?}: {} points of the code's {}, {deaths} deaths", played.len(), known.len());
-    assert!(strange.is_empty(), "passed, and not in the code's list: {strange:?}");
-    assert!(alive.is_empty(), "nobody died at: {alive:?}");
-    assert!(beside.is_empty(), "passed, and said not to be played: {beside:?}");
+    println!("{trouble:?}: {} seeds, {:?}", seeds.len(), tally.counts);
+    assert!(
+        tally.broken.is_empty(),
+        "{} went wrong; run one again with TERRACE_SEED=N:\n{}",
+        tally.broken.len(),
+        tally.broken.join("\n")
+    );
 }
 
 const ALWAYS: [&str; 14] = [

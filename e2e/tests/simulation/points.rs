@@ -21,9 +21,6 @@ pub(crate) struct Luck {
     pub(crate) crash: usize,
 }
 
-/// How many histories of a round aim once more at points that are seldom come to.
-const RARE_TURNS: usize = 400;
-
 /// What became of the points.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Points {
@@ -41,10 +38,7 @@ impl Points {
     /// Each point has its seeds; the rest is left to chance.
     pub(crate) fn aimed(trouble: Trouble, seed: u64, rng: &mut Rng) -> Self {
         let points = played(trouble);
-        // What is seldom come to gets more turns.
-        let rare = points.iter().filter(|point| point.lead().is_some());
-        let turns: Vec<&Spot> = points.iter().chain(rare.cycle().take(RARE_TURNS)).collect();
-        let turn = turns[usize::try_from(seed).unwrap() % turns.len()];
+        let turn = points[usize::try_from(seed).unwrap() % points.len()];
         let mut faults = Self { aimed: vec![turn.to_string()], ..Self::default() };
         match turn.lead() {
             Some(Lead::Death(first)) => faults.aimed.push(first.to_string()),
@@ -141,6 +135,10 @@ fn leads_to(point: NodePoint) -> Option<Lead> {
         (OpKind::Sweep, Some(StepKind::RemoveUnfinished)) => {
             Some(Lead::Loss(of(OpKind::Create, StepKind::WriteState, Edge::Before)))
         }
+        // Only what nobody has used yet is empty: it takes more turns.
+        (OpKind::Copy, Some(StepKind::AllocateImage)) => {
+            Some(Lead::Death(of(OpKind::Stage, StepKind::WriteLatch, Edge::Before)))
+        }
         (OpKind::Delete, Some(StepKind::DetachLoop)) => {
             Some(Lead::Loss(of(OpKind::Stage, StepKind::AttachLoop, Edge::After)))
         }
@@ -158,8 +156,7 @@ pub(crate) fn played(trouble: Trouble) -> Vec<Spot> {
 /// Those of [`played`] that nothing leads to: a claim must go between a lost journal and the kubelet's next call, which
 /// detaches.
 pub(crate) fn by_chance() -> BTreeSet<String> {
-    let delete = NodePoint::of_operation(OpKind::Delete);
-    let detaches = |point: &NodePoint| match point {
+    let is_one = |point: &NodePoint| match point {
         NodePoint::Step(_, step, _) | NodePoint::JournalAdvance(_, step, _) => {
             *step == StepKind::DetachLoop
         }
@@ -170,7 +167,8 @@ pub(crate) fn by_chance() -> BTreeSet<String> {
         | NodePoint::ApiWrite(..)
         | NodePoint::Reply(_) => false,
     };
-    delete.filter(detaches).map(|point| point.to_string()).collect()
+    let points = NodePoint::of_operation(OpKind::Delete);
+    points.filter(is_one).map(|point| point.to_string()).collect()
 }
 
 /// Every point of the code.
@@ -215,7 +213,8 @@ fn is_operation(kind: OpKind, trouble: Trouble) -> bool {
         | OpKind::Expand => true,
         // Nobody deletes without a stamp but by force.
         OpKind::Adopt | OpKind::Retain => trouble == Trouble::Force,
-        OpKind::PreparePool | OpKind::Copy => false,
+        OpKind::Copy => trouble != Trouble::Force,
+        OpKind::PreparePool => false,
     }
 }
 
@@ -236,7 +235,8 @@ fn is_step(kind: OpKind, step: StepKind, trouble: Trouble) -> bool {
     );
     let never = match (kind, step) {
         // What is being made is not attached, and its size does not change under it.
-        (OpKind::Create, StepKind::GrowImage | StepKind::ResizeLoop) => true,
+        (OpKind::Create, StepKind::GrowImage) => true,
+        (OpKind::Create | OpKind::Copy, StepKind::ResizeLoop) => true,
         // A subvolume is staged by a bind mount.
         (OpKind::Stage, StepKind::BindMount) => true,
         // An object that is known is made or deleted to the end; only an older state forgets it meanwhile.

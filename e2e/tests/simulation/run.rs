@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use terrace_backends::group::plan_group;
 use terrace_backends::{Backend, FileBackend};
 use terrace_device_types::{Intent, PoolUuid, Step, VolumeUuid};
 use terrace_faults::{Edge, Verdict};
@@ -97,8 +98,13 @@ impl Process<'_> {
     }
 
     fn run(&mut self, kind: OpKind, intent: &Intent, volume: VolumeUuid, subject: Subject) -> End {
-        let view = self.node.view(volume);
-        match FileBackend.plan(intent, &view) {
+        let view = self.node.view_with(volume, intent.source());
+        let plan = FileBackend.plan(intent, &view);
+        let plan = match intent {
+            Intent::Copy { .. } => plan.and_then(|plan| plan_group(vec![plan])),
+            _ => plan,
+        };
+        match plan {
             Ok(mut steps) => {
                 let there = |node: &Node, step: &Step| match step {
                     // A path that is gone needs no journal entry to be removed.
@@ -242,14 +248,29 @@ impl Process<'_> {
                     self.ledger.vanished(&image, &self.node.name);
                 }
             }
-            if self.ledger.points.is_forgetful || self.rng.once_in(10) {
+            // What stands still is thawed by the journal's word alone.
+            let may_lose = self.node.frozen.is_empty();
+            if may_lose && (self.ledger.points.is_forgetful || self.rng.once_in(10)) {
                 self.ledger.count("journal lost");
                 self.node.journal.clear();
             }
-            if self.recover() {
+            if self.thaw() && self.recover() {
                 return;
             }
         }
+    }
+
+    /// As `thaw`: before anything else.
+    fn thaw(&mut self) -> bool {
+        for Entry { record, .. } in self.node.journal.clone() {
+            let thaws = record.rollback().into_iter();
+            for step in thaws.filter(|step| matches!(step, Step::EndFreeze { .. })) {
+                if matches!(self.step(record.kind, &step), End::Crashed) {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// As `recover`: false if the process died once more, or has to start once more.

@@ -104,12 +104,24 @@ pub(crate) fn execute(
         Step::EraseImage { image, .. } => with(node, image, |image| image.content = Content::Blank),
         Step::RemoveImage { image, .. } => remove(node, image, ledger),
         Step::RemoveUnfinished { image, volume } => remove_unfinished(node, image, *volume, ledger),
-        Step::CloneImage { .. }
-        | Step::FreezeFilesystem { .. }
-        | Step::ThawFilesystem { .. }
-        | Step::EndFreeze { .. }
-        | Step::SyncDevice { .. }
-        | Step::CreateSubvolume { .. }
+        Step::CloneImage { from, source, image, tag } => {
+            copy(node, from, *source, image, tag, ledger)
+        }
+        Step::FreezeFilesystem { mount, .. } => {
+            mounted_at(node, mount).ok_or("not mounted")?;
+            node.frozen.insert(mount.clone());
+            Ok(())
+        }
+        Step::ThawFilesystem { mount, .. } => {
+            let stood = node.frozen.remove(mount);
+            if stood { Ok(()) } else { Err("it did not stand still".into()) }
+        }
+        Step::EndFreeze { mount, .. } => {
+            node.frozen.remove(mount);
+            Ok(())
+        }
+        Step::SyncDevice { .. } => Ok(()),
+        Step::CreateSubvolume { .. }
         | Step::SnapshotSubvolumes { .. }
         | Step::LimitSubvolume { .. }
         | Step::RemoveSubvolume { .. }
@@ -155,6 +167,36 @@ fn allocate(
     let (path, tag) = (path.to_owned(), Some(tag.clone()));
     ledger.allocated(tag.as_ref().map(|tag| tag.volume).ok_or("no tag")?, &node.name);
     node.images.push(Image { path, ino, size, tag, content: Content::Blank, attached: None });
+    node.unsynced.push(Unsynced::Appeared { ino });
+    Ok(())
+}
+
+/// Shares every block of another image.
+fn copy(
+    node: &mut Node,
+    from: &Path,
+    source: VolumeUuid,
+    path: &Path,
+    tag: &Tag,
+    ledger: &mut Ledger,
+) -> Result<(), String> {
+    if node.image(path).is_some() {
+        return Err("exists".into());
+    }
+    with_tag(node, from, source, |_| ())?;
+    let frozen = !node.frozen.is_empty();
+    let (size, content, ino) = {
+        let there = node.image(from).ok_or("no source")?;
+        (there.size, there.content.clone(), there.ino)
+    };
+    let root = |mount: &&Mount| mount.ino == ino && mount.root == Path::new("/");
+    if node.mounts.iter().any(|mount| root(&mount)) && !frozen {
+        ledger.broke("copy", format!("{source} was copied while it was written"));
+    }
+    let ino = node.fresh();
+    ledger.copied(tag.volume, source, &node.name);
+    let (path, tag) = (path.to_owned(), Some(tag.clone()));
+    node.images.push(Image { path, ino, size, tag, content, attached: None });
     node.unsynced.push(Unsynced::Appeared { ino });
     Ok(())
 }
@@ -241,6 +283,7 @@ fn bind_device(
 
 fn unmount(node: &mut Node, target: &Path) {
     node.mounts.retain(|mount| mount.at != target);
+    node.frozen.remove(target);
     let held: Vec<u64> = node.mounts.iter().map(|mount| mount.ino).collect();
     for image in &mut node.images {
         // The last close clears an autoclear loop device.
@@ -291,12 +334,12 @@ fn remove_unfinished(
     // The executor's own check; an undo from the journal may name an image that went on living.
     if tag.volume != volume
         || tag.state != HostState::Creating
-        || tag.latch != Latch::None
+        || (tag.latch != Latch::None && tag.source.is_none())
         || tag.stage != StageState::Never
     {
         return Err("not unfinished".into());
     }
-    if image.content != Content::Blank {
+    if image.content != Content::Blank && tag.source.is_none() {
         ledger.broke("I1", format!("{volume} was taken back with bytes on it"));
     }
     let (ino, name) = (image.ino, node.name.clone());

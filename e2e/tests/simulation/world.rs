@@ -114,7 +114,7 @@ impl Sim {
 
     fn act(&mut self, luck: Luck) {
         match self.rng.below(20) {
-            0 => self.callers.person(&mut self.api, &mut self.rng),
+            0 => self.callers.person(&mut self.api, self.trouble, &mut self.rng),
             1..=4 => self.at_desk(luck, |callers, desk, (_, csi, places)| {
                 callers.provision(desk, csi, places);
             }),
@@ -366,7 +366,7 @@ impl Sim {
             if let Some(claim) =
                 self.api.claims.get(&name).filter(|_| !self.api.pvs.contains_key(&name))
             {
-                self.callers.asking.insert(name.clone(), claim.mib);
+                self.callers.asking.insert(name.clone(), claim.clone());
             }
             self.at_desk(luck, |callers, desk, (_, csi, places)| {
                 callers.call(&name, desk, csi, places);

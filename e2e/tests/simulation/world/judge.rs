@@ -18,14 +18,30 @@ impl Sim {
         for (name, pv) in self.api.pvs.clone() {
             self.judge_volume(&name, &pv);
         }
-        for name in self.api.claims.keys() {
-            if !self.api.pvs.contains_key(name) && name != TAKEN {
-                self.ledger.broken.push(format!("I3: claim {name} never got its volume"));
+        for (name, claim) in &self.api.claims {
+            // What is to be copied is gone, or larger than its claim: its owner deletes the claim.
+            let lacks = claim.of.as_ref().is_some_and(|of| {
+                !self.api.pvs.contains_key(of)
+                    || !self.has_bytes(of)
+                    || self.api.least_of_copy(of).is_none_or(|least| least > claim.mib)
+            });
+            if !self.api.pvs.contains_key(name) && name != TAKEN && !lacks {
+                let what = format!(
+                    "claim {name} never got its volume: {claim:?} {:?}, source {:?}",
+                    self.api.volumes.get(name),
+                    claim.of.as_ref().and_then(|of| self.api.volumes.get(of))
+                );
+                self.ledger.broken.push(format!("I3: {what}"));
             }
         }
         for at in 0..self.nodes.len() {
             self.judge_node(at);
         }
+    }
+
+    fn has_bytes(&self, name: &str) -> bool {
+        let place = self.places.get(name);
+        place.is_some_and(|place| self.nodes[place.node].image_of(place.uuid).is_some())
     }
 
     fn judge_volume(&mut self, name: &str, pv: &Pv) {
@@ -79,6 +95,9 @@ impl Sim {
 
     fn judge_node(&mut self, at: usize) {
         let node = &self.nodes[at];
+        if !node.frozen.is_empty() {
+            self.ledger.broken.push(format!("I10: frozen for good on {}", node.name));
+        }
         let strangers = strangers(&node.dir);
         for stranger in &strangers {
             if !node.images.contains(stranger) {

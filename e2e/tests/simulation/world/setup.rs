@@ -46,6 +46,7 @@ pub(super) fn node(number: usize) -> Node {
         next: 100,
         journal: Vec::new(),
         targets: BTreeSet::new(),
+        frozen: BTreeSet::new(),
         mounts: Vec::new(),
         unsynced: Vec::new(),
     }
