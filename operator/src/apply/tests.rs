@@ -13,10 +13,12 @@ use serde_json::{Value, json};
 use terrace_crds::Size;
 use terrace_crds::pool::StoragePoolStatus;
 use terrace_crds::volume::{Assignment, ClaimRef, Deletion, FsType};
+use terrace_plan::class::Class;
 use terrace_plan::effect::{Effect, ObjectRef};
+use terrace_plan::effect_kind::EffectKind;
 
 use super::{Effects, Error, Events};
-use crate::fault::NoFaults;
+use crate::fault::{Edge, Fault, Faults, NoFaults, Point, Verdict};
 
 /// How the API server answers.
 #[derive(Clone, Copy)]
@@ -204,4 +206,43 @@ async fn a_claim_is_made_and_grown_in_its_namespace() {
     let resources = json!({"requests": {"storage": "5Gi"}});
     assert_eq!(asked.body["spec"], json!({"resources": resources}));
     assert_eq!(asked.body["metadata"], json!({"uid": "u", "resourceVersion": "7"}));
+}
+
+/// Fails at one point.
+#[derive(Debug)]
+struct FailsAt(Point);
+
+impl Faults<Point> for FailsAt {
+    fn reach(&self, point: Point) -> Verdict {
+        if point == self.0 { Verdict::Fail } else { Verdict::Go }
+    }
+}
+
+/// What is asked of an API server that takes everything, by an effect that is made to fail at `edge`.
+async fn failing(edge: Edge) -> (usize, Result<(), Error>) {
+    let (service, mut server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let client = Client::new(service, "default");
+    let faults = Arc::new(FailsAt(Point::Effect(EffectKind::AssignVolume, edge)));
+    let effects = Effects::new(client.clone(), Events::new(client, "me"), faults);
+    let serve = tokio::spawn(async move {
+        let mut asked = 0;
+        while let Some((_, reply)) = server.next_request().await {
+            asked += 1;
+            reply.send_response(Scenario::Takes.answer());
+        }
+        asked
+    });
+    let done = effects.apply(&assignment()).await;
+    drop(effects);
+    (serve.await.expect("no panic"), done)
+}
+
+#[tokio::test]
+async fn an_effect_that_is_made_to_fail_has_happened_after_it_and_not_before() {
+    for (edge, times) in [(Edge::Before, 0), (Edge::After, 1)] {
+        let (asked, done) = failing(edge).await;
+        let error = done.expect_err("made to fail");
+        assert!(matches!(error, Error::Fault(Fault::Injected(_))), "{error:?}");
+        assert_eq!((asked, error.class()), (times, Class::Retry), "{edge}");
+    }
 }
