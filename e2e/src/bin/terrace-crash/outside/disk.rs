@@ -111,7 +111,8 @@ fn mount_of(story: &Story, pod: &str, claim: &str) -> Result<String> {
 
 fn last_line(text: &str) -> String {
     let mut lines = text.lines().filter(|line| line.contains("rror"));
-    lines.next_back().unwrap_or(text).to_owned()
+    let line = lines.next_back().unwrap_or(text);
+    line.rsplit_once("exit status: 1: ").map_or(line, |(_, said)| said).to_owned()
 }
 
 /// The image of a volume that no Pod uses is moved away, and put back.
