@@ -13,6 +13,7 @@
 
 pub mod access;
 pub mod condition;
+pub mod latency;
 pub mod lifecycle;
 pub mod names;
 pub mod node;
@@ -33,6 +34,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 pub use condition::{ConditionType, Reason};
+pub use latency::Latency;
 pub use lifecycle::{LifecyclePolicy, LifecyclePolicySpec};
 pub use node::{StorageNode, StorageNodeStatus};
 pub use period::Period;

@@ -26,6 +26,8 @@ pub const CONTEXT_VOLUME_UUID: &str = "terrace.storage/volume-uuid";
 pub const CONTEXT_POOL: &str = "terrace.storage/pool";
 /// Volume context key (PV attributes): `true` where the bytes are overwritten at the end; absent elsewhere.
 pub const CONTEXT_ERASE: &str = "terrace.storage/erase-on-delete";
+/// Volume context key (PV attributes): the latency that the class asks for; absent where it asks for none.
+pub const CONTEXT_LATENCY: &str = "terrace.storage/latency-p99";
 
 /// Server-side apply field managers: one for each writer.
 pub mod manager {

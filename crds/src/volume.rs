@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Size;
+use crate::{Latency, Size};
 
 /// One volume: what was asked for, where it lies, and how it fares.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,6 +117,10 @@ pub struct StorageVolumeSpec {
     /// Overwrite the bytes before they are given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erase_on_delete: Option<bool>,
+    /// The 99th percentile of latency, of any operation, that the volume is to stay below. Above it the condition
+    /// LatencyHigh turns True. Left out: the default of the probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_target: Option<Latency>,
     /// Proof that the bytes may go: written by the CSI controller only, before it deletes this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Deletion>,

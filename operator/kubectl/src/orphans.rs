@@ -247,6 +247,7 @@ pub fn plan_adopt(
         adopt: Some(uuid.clone()),
         source: None,
         erase_on_delete: None,
+        latency_target: None,
         deletion: None,
         assignment: None,
     };

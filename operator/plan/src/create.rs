@@ -277,6 +277,7 @@ impl ValidCreate {
             adopt: None,
             source: self.source.clone(),
             erase_on_delete: erase_of(self.parameters.erase),
+            latency_target: self.parameters.latency.clone(),
             deletion: None,
             assignment: None,
         };

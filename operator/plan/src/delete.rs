@@ -74,6 +74,7 @@ pub fn plan_adopt_for_deletion(world: &World, handle: &str) -> Option<Effect> {
         adopt: None,
         source: None,
         erase_on_delete: None,
+        latency_target: None,
         deletion: None,
         assignment: None,
     };

@@ -11,7 +11,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use terrace_crds::names::{
-    CLASS_DIRECT, CONTEXT_ERASE, CONTEXT_POOL, CONTEXT_VOLUME_UUID, DRIVER, TOPOLOGY_NODE,
+    CLASS_DIRECT, CONTEXT_ERASE, CONTEXT_LATENCY, CONTEXT_POOL, CONTEXT_VOLUME_UUID, DRIVER,
+    TOPOLOGY_NODE,
 };
 use terrace_crds::volume::{Assignment, ClaimRef, VolumeMode};
 use terrace_crds::{Size, StorageVolume};
@@ -89,7 +90,13 @@ pub(crate) fn persistent(
     let uuid = volume.spec.volume_uuid.clone();
     // The object may be lost: then it is made again from here.
     let erase = (volume.spec.erase_on_delete == Some(true)).then(|| "true".to_owned());
-    let pairs = [(CONTEXT_VOLUME_UUID, uuid), (CONTEXT_POOL, pool), (CONTEXT_ERASE, erase)];
+    let latency = volume.spec.latency_target.as_ref().map(ToString::to_string);
+    let pairs = [
+        (CONTEXT_VOLUME_UUID, uuid),
+        (CONTEXT_POOL, pool),
+        (CONTEXT_ERASE, erase),
+        (CONTEXT_LATENCY, latency),
+    ];
     let context = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     let csi = CSIPersistentVolumeSource {
         driver: DRIVER.to_owned(),

@@ -7,7 +7,7 @@ use terrace_crds::condition::Reason;
 use terrace_crds::names::{FINALIZER_NODE, volume_name};
 use terrace_crds::node::{HostVolume, HostVolumeState};
 use terrace_crds::volume::{FsType, Origin, VolumeMode};
-use terrace_crds::{Size, StorageNode, StorageVolume, StorageVolumeSpec};
+use terrace_crds::{Latency, Size, StorageNode, StorageVolume, StorageVolumeSpec};
 
 use crate::effect::{Effect, Tone};
 use crate::listed::Key;
@@ -46,6 +46,9 @@ pub struct Lost {
     /// Whether its bytes are overwritten at the end, from its attributes.
     #[serde(default)]
     pub erase: Erase,
+    /// The latency that it is to stay below, from its attributes.
+    #[serde(default)]
+    pub latency: Option<Latency>,
 }
 
 /// Why a lost object is not made again.
@@ -215,6 +218,7 @@ fn object(
         mount_options,
         pool,
         erase,
+        latency,
     } = lost;
     let pv = || persistent.name.clone();
     let (volume_mode, fs_type) = content(*volume_mode, *fs_type, host).ok_or_else(|| {
@@ -248,6 +252,7 @@ fn object(
             Erase::Overwrite => Some(true),
             Erase::Leave => None,
         },
+        latency_target: latency.clone(),
         deletion: None,
         assignment: None,
     };

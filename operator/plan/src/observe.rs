@@ -3,7 +3,9 @@
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use terrace_crds::Size;
-use terrace_crds::names::{CLASS_DIRECT, CONTEXT_ERASE, CONTEXT_POOL, CONTEXT_VOLUME_UUID, DRIVER};
+use terrace_crds::names::{
+    CLASS_DIRECT, CONTEXT_ERASE, CONTEXT_LATENCY, CONTEXT_POOL, CONTEXT_VOLUME_UUID, DRIVER,
+};
 use terrace_crds::volume::{ClaimRef, FsType, Origin, VolumeMode};
 
 use crate::heal::Lost;
@@ -73,6 +75,8 @@ pub fn observe_lost(pv: &PersistentVolume) -> Option<Lost> {
             Some("true") => Erase::Overwrite,
             Some(_) | None => Erase::Leave,
         },
+        // One that cannot be read is as good as none: the bytes matter more.
+        latency: attribute(CONTEXT_LATENCY).and_then(|text| text.parse().ok()),
     })
 }
 
@@ -155,6 +159,7 @@ mod tests {
                         "driver": "csi.terrace.storage", "volumeHandle": "h", "fsType": "ext4",
                         "volumeAttributes": {
                             "terrace.storage/volume-uuid": "u", "terrace.storage/erase-on-delete": "true",
+                            "terrace.storage/latency-p99": "5ms",
                         },
                     },
                     "storageClassName": class, "mountOptions": ["noatime"],
@@ -167,6 +172,7 @@ mod tests {
         let lost = pv("fast", json!(null));
         assert_eq!((lost.uuid.as_deref(), lost.origin), (Some("u"), Origin::Csi));
         assert_eq!((lost.fs_type, lost.erase), (Some(FsType::Ext4), Erase::Overwrite));
+        assert_eq!(lost.latency, Some("5ms".parse().unwrap()));
         assert_eq!((lost.mount_options, lost.leaving), (vec!["noatime".into()], false));
         let lost = pv("terrace-direct", json!("2026-11-22T12:00:00Z"));
         assert_eq!((lost.origin, lost.leaving), (Origin::Direct, true));

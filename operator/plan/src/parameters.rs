@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use terrace_crds::Latency;
 use terrace_crds::names::PARAMETER_PREFIX;
 use terrace_crds::volume::{ClaimRef, FsType};
 
@@ -16,8 +17,7 @@ const KUBERNETES_PREFIX: &str = "csi.storage.k8s.io/";
 const NAME_MAX: usize = 63;
 
 /// Parameters whose engine is not part of this release, and what to do instead.
-const WITHOUT_ENGINE: [(&str, &str); 5] = [
-    ("latency-p99", "latency targets need the probe"),
+const WITHOUT_ENGINE: [(&str, &str); 4] = [
     ("read-iops", "limits need the cgroup engine"),
     ("write-iops", "limits need the cgroup engine"),
     ("read-bps", "limits need the cgroup engine"),
@@ -54,6 +54,8 @@ pub struct ValidParameters {
     pub fs_type: Option<FsType>,
     /// What happens to the bytes at the end.
     pub erase: Erase,
+    /// The latency that volumes are to stay below, where the class names one.
+    pub latency: Option<Latency>,
     /// The claim, where the provisioner tells it.
     pub claim: Option<ClaimRef>,
 }
@@ -137,7 +139,8 @@ pub fn parse_parameters(
     };
     let fs_type = ours("fs-type").map(|value| parse_fs(value)).transpose()?;
     let erase = ours("erase-on-delete").map_or(Ok(Erase::Leave), |value| parse_erase(value))?;
-    Ok(ValidParameters { target, fs_type, erase, claim: parse_claim(given) })
+    let latency = ours("latency-p99").map(|value| parse_latency(value)).transpose()?;
+    Ok(ValidParameters { target, fs_type, erase, latency, claim: parse_claim(given) })
 }
 
 /// Refuses what a VolumeAttributesClass asks for: nothing of it acts yet.
@@ -158,7 +161,7 @@ fn check_known(name: &str) -> Result<(), ParameterError> {
         return Err(ParameterError::NotSupported { name, why });
     }
     match ours {
-        "tier" | "pool" | "fs-type" | "erase-on-delete" => Ok(()),
+        "tier" | "pool" | "fs-type" | "erase-on-delete" | "latency-p99" => Ok(()),
         _ => Err(unknown()),
     }
 }
@@ -175,6 +178,12 @@ fn parse_fs(value: &str) -> Result<FsType, ParameterError> {
     let must = "xfs, ext4 or btrfs";
     let refused = || ParameterError::Value { name: "fs-type", value: value.to_owned(), must };
     parse_fs_type(value).ok_or_else(refused)
+}
+
+fn parse_latency(value: &str) -> Result<Latency, ParameterError> {
+    let must = "a latency from 1us to 16s, such as 10ms";
+    let refused = |_| ParameterError::Value { name: "latency-p99", value: value.to_owned(), must };
+    value.parse().map_err(refused)
 }
 
 fn parse_erase(value: &str) -> Result<Erase, ParameterError> {
@@ -216,6 +225,7 @@ mod tests {
             ("terrace.storage/tier", "ssd"),
             ("terrace.storage/fs-type", "btrfs"),
             ("terrace.storage/erase-on-delete", "true"),
+            ("terrace.storage/latency-p99", "5ms"),
             ("csi.storage.k8s.io/pvc/name", "data"),
             ("csi.storage.k8s.io/pvc/namespace", "shop"),
             ("csi.storage.k8s.io/pv/name", "pvc-1"),
@@ -225,6 +235,7 @@ mod tests {
             target: Target::Tier("ssd".into()),
             fs_type: Some(FsType::Btrfs),
             erase: Erase::Overwrite,
+            latency: Some("5ms".parse().unwrap()),
             claim,
         };
         assert_eq!(parsed, Ok(want));
@@ -240,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_parameter_without_an_engine_is_refused_with_a_sentence() {
-        for name in ["latency-p99", "read-iops", "write-iops", "read-bps", "write-bps"] {
+        for name in ["read-iops", "write-iops", "read-bps", "write-bps"] {
             let said = refused(&[(&format!("terrace.storage/{name}"), "5")]);
             assert!(
                 said.starts_with(&format!("parameter terrace.storage/{name} is not supported"))
@@ -263,6 +274,9 @@ mod tests {
         assert_eq!(said, want);
         let said = refused(&[tier, ("terrace.storage/erase-on-delete", "yes")]);
         assert!(said.ends_with("it must be true or false"));
+        let said = refused(&[tier, ("terrace.storage/latency-p99", "10")]);
+        let want = "parameter terrace.storage/latency-p99 is \"10\": it must be a latency from 1us to 16s, such as 10ms";
+        assert_eq!(said, want);
         assert!(refused(&[("terrace.storage/pool", "")]).ends_with("1 to 63 characters"));
     }
 

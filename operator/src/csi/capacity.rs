@@ -40,7 +40,9 @@ fn parse(world: &World, request: GetCapacityRequest) -> Result<(Ask, FsType), Er
     let parameters = wire::sorted(parameters);
     let default_fs = default_fs(&world.pools, &parameters);
     let (target, parameter, erase) = match parse_parameters(&parameters) {
-        Ok(ValidParameters { target, fs_type, erase, claim: _ }) => (target, fs_type, erase),
+        Ok(ValidParameters { target, fs_type, erase, latency: _, claim: _ }) => {
+            (target, fs_type, erase)
+        }
         // Asked without a class: of all pools.
         Err(ParameterError::NoTarget) => (Target::Any, None, Erase::Leave),
         Err(error) => return Err(error.into()),

@@ -12,7 +12,9 @@ use csi_proto_rs::csi::v1::{
 };
 use prost_types::Timestamp;
 use terrace_crds::condition::{ConditionType, is_true};
-use terrace_crds::names::{CONTEXT_ERASE, CONTEXT_POOL, CONTEXT_VOLUME_UUID, TOPOLOGY_NODE};
+use terrace_crds::names::{
+    CONTEXT_ERASE, CONTEXT_LATENCY, CONTEXT_POOL, CONTEXT_VOLUME_UUID, TOPOLOGY_NODE,
+};
 use terrace_crds::volume::{FsType, SourceKind};
 use terrace_crds::{StorageSnapshot, StorageVolume};
 use terrace_plan::capability::{Access, AccessMode, Capability};
@@ -201,7 +203,13 @@ pub fn context(caches: &Caches, volume: &StorageVolume) -> HashMap<String, Strin
     // The object may be lost: then it is made again from here.
     let erase = (volume.spec.erase_on_delete == Some(true)).then(|| "true".to_owned());
     let pool = pool_of(caches, volume);
-    let pairs = [(CONTEXT_VOLUME_UUID, uuid), (CONTEXT_POOL, pool), (CONTEXT_ERASE, erase)];
+    let latency = volume.spec.latency_target.as_ref().map(ToString::to_string);
+    let pairs = [
+        (CONTEXT_VOLUME_UUID, uuid),
+        (CONTEXT_POOL, pool),
+        (CONTEXT_ERASE, erase),
+        (CONTEXT_LATENCY, latency),
+    ];
     pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
