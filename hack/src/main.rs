@@ -8,6 +8,7 @@ mod conformance;
 mod crash;
 mod down;
 mod edges;
+mod guest;
 mod holder;
 mod image;
 mod init;
@@ -63,6 +64,8 @@ enum Task {
     Conformance(conformance::Conformance),
     /// Kill Terrace at every point that its code names, and count what leaks; faults from outside; power cuts.
     Crash(crash::Crash),
+    /// Run a command in an emulated guest, under a kernel with fentry and device-mapper.
+    Guest(guest::Guest),
     /// Run every test, in order of cost.
     Test(test::Test),
     /// Run an earlier release with volumes in use, upgrade it to this one, and compare what they kept.
@@ -117,6 +120,7 @@ fn work(task: Task) -> Result<ExitCode> {
         Task::Bench(bench) => return bench.run(&paths, &progress),
         Task::Conformance(conformance) => return conformance.run(&paths, &progress),
         Task::Crash(crash) => return crash.run(&paths, &progress),
+        Task::Guest(guest) => return guest.run(&paths, &progress),
         Task::Test(test) => return test.run(&paths, &progress),
         Task::Upgrade(upgrade) => return upgrade.run(&paths, &progress),
         // Done above: where it runs, there is no work tree.

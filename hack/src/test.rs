@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::check;
+use crate::guest;
 use crate::paths::Paths;
 use crate::run::{Progress, command, run};
 use crate::tools::Tools;
@@ -96,6 +97,9 @@ impl Test {
                 &[],
             )?);
         }
+        if !quick && story.is_none() {
+            rungs.push(runner.guest());
+        }
         if !quick {
             let after = if keep { After::Keep } else { After::Clean };
             rungs.extend(runner.on_cluster(after, story.as_deref())?);
@@ -132,6 +136,16 @@ impl Runner<'_> {
         let failed = check::failures(self.paths, self.progress)?;
         let passed = check::count() - failed;
         Ok(Rung { name: "checks", passed, failed, seconds: start.elapsed().as_secs_f64() })
+    }
+
+    /// The emulated guest boots, runs a command and dies.
+    fn guest(&self) -> Rung {
+        let start = Instant::now();
+        let smoke = guest::smoke(self.paths, self.progress);
+        if let Err(error) = &smoke {
+            self.progress.say(format!("guest: {error:#}"));
+        }
+        Rung::of_step("emulated guest", start, smoke.is_ok())
     }
 
     /// The cluster up, the stories, the cluster down: a guard takes it down however this process ends.

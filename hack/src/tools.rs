@@ -110,6 +110,15 @@ const PACKAGES: [(&str, &str); 12] = [
 /// What measuring wants besides. Not part of the others: fio brings the libraries of many storage systems along.
 const BENCH_PACKAGES: [(&str, &str); 1] = [("/usr/bin/fio", "fio")];
 
+/// What the emulated guest is made of. Its kernel is no part of it: that is downloaded and never installed.
+const GUEST_PACKAGES: [(&str, &str); 5] = [
+    ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
+    ("/bin/busybox", "busybox-static"),
+    ("/sbin/modprobe", "kmod"),
+    ("/usr/bin/xz", "xz-utils"),
+    ("/usr/bin/setpriv", "util-linux"),
+];
+
 /// (program, crate, version)
 const CARGO_TOOLS: [(&str, &str, &str); 2] =
     [("cargo-nextest", "cargo-nextest", "0.9.128"), ("cargo-deny", "cargo-deny", "0.20.2")];
@@ -186,6 +195,11 @@ pub(crate) fn ensure_simulation(paths: &Paths, progress: &Progress) -> Result<()
 /// Debian packages that `hack/bench` wants.
 pub(crate) fn ensure_bench_tools(progress: &Progress) -> Result<()> {
     ensure_packages(&BENCH_PACKAGES, progress)
+}
+
+/// Debian packages that `hack/guest` wants.
+pub(crate) fn ensure_guest_tools(progress: &Progress) -> Result<()> {
+    ensure_packages(&GUEST_PACKAGES, progress)
 }
 
 /// Tools of the checks and tests. `cargo-nextest` and `cargo-deny` live in the cache, not in the user's cargo home.
