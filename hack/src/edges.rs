@@ -7,7 +7,7 @@ use crate::paths::Paths;
 use crate::run::{command, output};
 
 /// (crate, what it may depend on within the workspace). A crate that is not listed is an error too.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("terrace-crds", &[]),
     ("terrace-telemetry", &[]),
     ("terrace-faults", &[]),
@@ -20,6 +20,8 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ),
     ("kubectl-terrace", &["terrace-crds", "terrace-plan"]),
     ("terrace-devices", &["terrace-device-types"]),
+    ("terrace-probe-abi", &[]),
+    ("terrace-probe", &["terrace-probe-abi", "terrace-telemetry"]),
     ("terrace-backends", &["terrace-device-types"]),
     (
         "terrace-node",
@@ -31,6 +33,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "terrace-devices",
             "terrace-device-types",
             "terrace-backends",
+            "terrace-probe-abi",
         ],
     ),
     (
@@ -45,6 +48,8 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "terrace-device-types",
             "terrace-backends",
             "csi-proto-rs",
+            "terrace-probe",
+            "terrace-probe-abi",
         ],
     ),
     ("xtask", &["terrace-crds"]),

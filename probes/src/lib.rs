@@ -1,0 +1,10 @@
+//! terrace-probe: how long every operation on every volume took, measured in the kernel.
+//!
+//! [`loader`] is the edge to the kernel; all else is values in, values out. It mounts nothing, opens nothing inside a volume and
+//! has no token for the API server.
+//!
+//! # Invariants
+//! - I6: an operation is counted once and for one volume; what was not counted is counted as missed.
+//! - I7: nothing here can hurt storage.
+
+pub mod loader;
