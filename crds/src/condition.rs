@@ -101,6 +101,18 @@ names! {
         PoolFull,
         /// Nobody measures it.
         NoProbe,
+        /// The probe is there and cannot see the volume's operations: the message says why.
+        NotObservable,
+        /// The measured p99 is above the target.
+        AboveTarget,
+        /// The measured p99 is below the target, or nothing is done on the volume.
+        BelowTarget,
+        /// Reads or writes ended in an I/O error.
+        IoErrors,
+        /// The filesystem is mounted for writing and takes no writes.
+        ReadOnlyFilesystem,
+        /// The filesystem shut itself down: nothing can be read or written.
+        FilesystemShutDown,
         /// The host object is listed by a node.
         Found,
         /// No node lists the host object.

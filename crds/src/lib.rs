@@ -15,6 +15,7 @@ pub mod access;
 pub mod condition;
 pub mod latency;
 pub mod lifecycle;
+pub mod measured;
 pub mod names;
 pub mod node;
 pub mod period;

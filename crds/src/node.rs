@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Size;
+use crate::measured::ProbeStatus;
 use crate::pool::PoolState;
 use crate::volume::{FsType, VolumeMode};
 
@@ -83,6 +84,9 @@ pub struct StorageNodeStatus {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub facilities: Vec<Facility>,
+    /// The probe that measures here; absent while none is connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeStatus>,
     /// What holds and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::measured::{Access, VolumeLatency};
 use crate::{Latency, Size};
 
 /// One volume: what was asked for, where it lies, and how it fares.
@@ -31,6 +32,7 @@ use crate::{Latency, Size};
     printcolumn(name = "Tier", type_ = "string", json_path = ".status.tier"),
     printcolumn(name = "Size", type_ = "string", json_path = ".spec.capacity"),
     printcolumn(name = "Used", type_ = "string", json_path = ".status.usage.usedBytes"),
+    printcolumn(name = "P99", type_ = "string", json_path = ".status.latency.p99"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Reason",
@@ -117,10 +119,10 @@ pub struct StorageVolumeSpec {
     /// Overwrite the bytes before they are given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erase_on_delete: Option<bool>,
-    /// The 99th percentile of latency, of any operation, that the volume is to stay below. Above it the condition
-    /// LatencyHigh turns True. Left out: the default of the probe.
+    /// The latency that the volume is to stay below. Above it the condition LatencyHigh turns True. Left out: the
+    /// default of the probe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub latency_target: Option<Latency>,
+    pub latency_target: Option<LatencyTarget>,
     /// Proof that the bytes may go: written by the CSI controller only, before it deletes this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Deletion>,
@@ -174,6 +176,19 @@ impl FsType {
             Self::Xfs => "xfs",
             Self::Btrfs => "btrfs",
         }
+    }
+}
+
+/// The latency that a volume is to stay below.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct LatencyTarget {
+    /// The 99th percentile, of any operation.
+    pub p99: Latency,
+}
+
+impl From<Latency> for LatencyTarget {
+    fn from(p99: Latency) -> Self {
+        Self { p99 }
     }
 }
 
@@ -273,6 +288,12 @@ pub struct StorageVolumeStatus {
     /// Use of the filesystem when last looked at (node).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What its operations take, as the probe measured it last (probe).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<VolumeLatency>,
+    /// When and how often it is used (probe).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
     /// What is going on now (node).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,

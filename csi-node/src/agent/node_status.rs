@@ -77,6 +77,7 @@ pub fn plan_node_status(
         volumes,
         orphans,
         facilities: facilities(facts.facilities),
+        probe: there.probe.clone(),
         conditions: [against(&verdict(facts))].into_iter().chain(swept).collect(),
     }
 }

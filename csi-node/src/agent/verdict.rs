@@ -122,6 +122,8 @@ pub fn plan_status(
         capacity: image.map(|image| size(image.apparent)).or_else(|| there.capacity.clone()),
         formatted: formatted(facts).or_else(|| there.formatted.clone()),
         usage: facts.usage.cloned(),
+        latency: None,
+        access: None,
         operation: facts.operation.clone(),
         conditions: verdicts.iter().map(against).collect(),
     }
@@ -135,7 +137,7 @@ pub fn owned(there: &StorageVolumeStatus) -> StorageVolumeStatus {
     conditions.retain(|condition| is_ours(&condition.type_));
     conditions
         .sort_by_key(|condition| OWNED.iter().position(|owned| owned.as_str() == condition.type_));
-    StorageVolumeStatus { claim: None, conditions, ..there.clone() }
+    StorageVolumeStatus { claim: None, latency: None, access: None, conditions, ..there.clone() }
 }
 
 fn size(bytes: Bytes) -> Size {

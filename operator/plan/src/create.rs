@@ -277,7 +277,7 @@ impl ValidCreate {
             adopt: None,
             source: self.source.clone(),
             erase_on_delete: erase_of(self.parameters.erase),
-            latency_target: self.parameters.latency.clone(),
+            latency_target: self.parameters.latency.clone().map(Into::into),
             deletion: None,
             assignment: None,
         };

@@ -252,7 +252,7 @@ fn object(
             Erase::Overwrite => Some(true),
             Erase::Leave => None,
         },
-        latency_target: latency.clone(),
+        latency_target: latency.clone().map(Into::into),
         deletion: None,
         assignment: None,
     };

@@ -57,7 +57,23 @@ pub fn meaning(reason: Reason) -> &'static str {
             "The disk below is full, whatever the volume's own size. Free space on it, or add a pool."
         }
         Reason::NoProbe => {
-            "Nobody measures it: the probe is not part of this release, or not installed."
+            "Nobody measures it: no probe is connected on the volume's node. Check the container probe of its terrace-node Pod."
+        }
+        Reason::NotObservable => {
+            "The probe runs and cannot see the operations of this volume; the message says why. kubectl terrace nodes tells how it is attached."
+        }
+        Reason::AboveTarget => {
+            "Operations take longer than the target. Check the I/O patterns of the Pods and scale them, or move the volume to a faster tier."
+        }
+        Reason::BelowTarget => "Operations are as fast as asked for, or there are none.",
+        Reason::IoErrors => {
+            "Reads or writes fail below the filesystem. Check the disk of the pool and the kernel's log of the node, and back the data up."
+        }
+        Reason::ReadOnlyFilesystem => {
+            "The kernel made the filesystem read-only after an error. Check the kernel's log of the node; end the Pods that use the volume, so that it is checked and mounted anew."
+        }
+        Reason::FilesystemShutDown => {
+            "The filesystem stopped itself to keep its data whole. Check the kernel's log of the node; end the Pods that use the volume, so that it is mounted anew."
         }
         Reason::Found => "A node lists the volume's bytes.",
         Reason::NotFound => {

@@ -203,7 +203,7 @@ pub fn context(caches: &Caches, volume: &StorageVolume) -> HashMap<String, Strin
     // The object may be lost: then it is made again from here.
     let erase = (volume.spec.erase_on_delete == Some(true)).then(|| "true".to_owned());
     let pool = pool_of(caches, volume);
-    let latency = volume.spec.latency_target.as_ref().map(ToString::to_string);
+    let latency = volume.spec.latency_target.as_ref().map(|target| target.p99.to_string());
     let pairs = [
         (CONTEXT_VOLUME_UUID, uuid),
         (CONTEXT_POOL, pool),
