@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::layout::Operation;
+use crate::layout::{Operation, Tier};
 
 #[path = "wire_line.rs"]
 mod line;
@@ -85,6 +85,20 @@ pub struct Names {
     pub pods: Vec<PodName>,
     /// The PersistentVolumes they use, of any CSI driver.
     pub volumes: Vec<VolumeName>,
+    /// Folders of the host that are no mounts but have a class of their own, such as `/var/lib/etcd`; those that are there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<DirectoryName>,
+}
+
+/// A folder of the host. The probe, which has none of the host's folders, can't look itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryName {
+    /// Its path on the host.
+    pub path: String,
+    /// What `stat` says of its device. (Of a btrfs it is no use: a subvolume's number is not its superblock's.)
+    pub device: Device,
+    /// Its inode number.
+    pub inode: u64,
 }
 
 /// A Pod.
@@ -153,19 +167,6 @@ pub struct FunctionTier {
     /// Why not by something better, as a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-}
-
-/// The ways to hook a function, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Tier {
-    /// fentry and fexit.
-    Fentry,
-    /// kprobe and kretprobe.
-    Kprobe,
-    /// The system call's raw tracepoints.
-    RawTracepoint,
-    /// Not at all.
-    None,
 }
 
 /// Figures of some volumes.
@@ -277,7 +278,6 @@ pub struct Turned {
     /// Whether it is high now.
     pub high: bool,
     /// The operation that was worst.
-    #[serde(with = "operation_name")]
     pub operation: Operation,
     /// Its p99 in the window that decided.
     pub measured_p99_ns: u64,
@@ -304,7 +304,6 @@ pub struct HistogramOf {
 #[serde(rename_all = "camelCase")]
 pub struct OperationBuckets {
     /// Which.
-    #[serde(with = "operation_name")]
     pub operation: Operation,
     /// Sum of all latencies, in nanoseconds.
     pub sum_ns: u64,
@@ -312,37 +311,6 @@ pub struct OperationBuckets {
     pub max_ns: u64,
     /// Operations a bucket.
     pub buckets: Vec<u64>,
-}
-
-/// An operation by its name in lower case.
-mod operation_name {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::layout::Operation;
-
-    const NAMES: [(Operation, &str); 4] = [
-        (Operation::Read, "read"),
-        (Operation::Write, "write"),
-        (Operation::Fsync, "fsync"),
-        (Operation::Readdir, "readdir"),
-    ];
-
-    pub(super) fn serialize<S: Serializer>(value: &Operation, out: S) -> Result<S::Ok, S::Error> {
-        let name = match value {
-            Operation::Read => "read",
-            Operation::Write => "write",
-            Operation::Fsync => "fsync",
-            Operation::Readdir => "readdir",
-        };
-        out.serialize_str(name)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Operation, D::Error> {
-        let text = String::deserialize(from)?;
-        let found = NAMES.into_iter().find(|(_, name)| *name == text);
-        found.map(|(operation, _)| operation).ok_or_else(|| D::Error::custom("no such operation"))
-    }
 }
 
 #[cfg(test)]

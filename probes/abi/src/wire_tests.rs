@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{
-    Device, ErrorTotals, Figures, FunctionTier, Hello, HistogramOf, LINE_MAX, Lines, Names,
-    OperationBuckets, OperationSummary, OperationsSummary, PodName, Tier, ToNode, ToProbe, Turned,
+    Device, DirectoryName, ErrorTotals, Figures, FunctionTier, Hello, HistogramOf, LINE_MAX, Lines,
+    Names, OperationBuckets, OperationSummary, OperationsSummary, PodName, ToNode, ToProbe, Turned,
     VolumeFigures, VolumeName, WireError, from_line, to_line,
 };
-use crate::layout::Operation;
+use crate::layout::{Operation, Tier};
 
 fn names() -> ToProbe {
     ToProbe::Names(Names {
@@ -37,6 +37,11 @@ fn names() -> ToProbe {
                 ..VolumeName::default()
             },
         ],
+        directories: vec![DirectoryName {
+            path: "/var/lib/etcd".into(),
+            device: Device { major: 254, minor: 0 },
+            inode: 1 << 40,
+        }],
     })
 }
 
@@ -123,17 +128,19 @@ fn names_are_spelled_as_promised() {
 #[test]
 fn figures_are_spelled_as_promised() {
     let messages = from_probe();
-    let spelled = |message: &ToNode| -> Value {
-        serde_json::from_slice(&to_line(message).unwrap()).unwrap()
-    };
+    let spelled =
+        |message: &ToNode| -> Value { serde_json::from_slice(&to_line(message).unwrap()).unwrap() };
     let figures = &spelled(&messages[1])["volumes"][0];
     assert_eq!(figures["operations"]["write"]["p99Ns"], json!(11_000_000));
     assert_eq!((&figures["windowSeconds"], &figures["accessesPerDay"]), (&json!(5), &json!(1.5)));
     assert_eq!(figures["errors"]["eio"], json!(2));
     let turned = spelled(&messages[2]);
-    assert_eq!((&turned["operation"], &turned["measuredP99Ns"]), (&json!("fsync"), &json!(41_000_000)));
+    assert_eq!(
+        (&turned["operation"], &turned["measuredP99Ns"]),
+        (&json!("fsync"), &json!(41_000_000))
+    );
     assert_eq!(spelled(&messages[3])["kind"], json!("histogramOf"));
-    assert_eq!(spelled(&messages[0])["functions"][0]["tier"], json!("RawTracepoint"));
+    assert_eq!(spelled(&messages[0])["functions"][0]["tier"], json!("rawTracepoint"));
 }
 
 #[test]
@@ -159,7 +166,10 @@ fn another_version_is_named() {
 fn a_line_has_an_end() {
     let long = ToProbe::Histogram { pv_name: "x".repeat(LINE_MAX) };
     assert!(matches!(to_line(&long), Err(WireError::TooLong { .. })));
-    assert!(matches!(from_line::<ToProbe>(&vec![b' '; LINE_MAX + 1]), Err(WireError::TooLong { .. })));
+    assert!(matches!(
+        from_line::<ToProbe>(&vec![b' '; LINE_MAX + 1]),
+        Err(WireError::TooLong { .. })
+    ));
     let mut lines = Lines::default();
     lines.push(&vec![b'x'; LINE_MAX]);
     assert!(lines.next_line().unwrap().is_none());
