@@ -2,6 +2,7 @@
 //! port-forward), one with health and metrics only for the kubelet and Prometheus. It changes nothing but what a person
 //! asks for in [`orphans`].
 
+pub mod latency;
 pub mod orphans;
 
 use std::net::SocketAddr;
