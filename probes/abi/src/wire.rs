@@ -174,6 +174,18 @@ pub struct FunctionTier {
 pub struct Figures {
     /// Those with operations since the last figures.
     pub volumes: Vec<VolumeFigures>,
+    /// Operations of the whole node that were seen and not counted, since the probe attached; no entry where there was none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<MissedCount>,
+}
+
+/// Operations that were seen and not counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissedCount {
+    /// Why, as the metrics name it.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
 }
 
 /// Figures of a volume over a window.
@@ -237,6 +249,9 @@ impl OperationsSummary {
 pub struct OperationSummary {
     /// Operations a second.
     pub ops_per_second: f64,
+    /// Bytes a second that they moved.
+    #[serde(default)]
+    pub bytes_per_second: f64,
     /// Their mean.
     pub average_ns: u64,
     /// Their median.

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{
     Device, DirectoryName, ErrorTotals, Figures, FunctionTier, Hello, HistogramOf, LINE_MAX, Lines,
-    Names, OperationBuckets, OperationSummary, OperationsSummary, PodName, ToNode, ToProbe, Turned,
-    VolumeFigures, VolumeName, WireError, from_line, to_line,
+    MissedCount, Names, OperationBuckets, OperationSummary, OperationsSummary, PodName, ToNode,
+    ToProbe, Turned, VolumeFigures, VolumeName, WireError, from_line, to_line,
 };
 use crate::layout::{Operation, Tier};
 
@@ -48,6 +48,7 @@ fn names() -> ToProbe {
 fn from_probe() -> Vec<ToNode> {
     let summary = OperationSummary {
         ops_per_second: 12.5,
+        bytes_per_second: 51_200.0,
         average_ns: 90_000,
         p50_ns: 80_000,
         p95_ns: 200_000,
@@ -66,6 +67,7 @@ fn from_probe() -> Vec<ToNode> {
         accesses_per_day: 1.5,
         errors: ErrorTotals { eio: 2, ..ErrorTotals::default() },
     };
+    let missed = MissedCount { reason: "compat".into(), count: 3 };
     let turned = Turned {
         pv_name: "pvc-9cb1d63f".into(),
         high: true,
@@ -94,7 +96,7 @@ fn from_probe() -> Vec<ToNode> {
     };
     vec![
         ToNode::Hello(hello),
-        ToNode::Figures(Figures { volumes: vec![figures] }),
+        ToNode::Figures(Figures { volumes: vec![figures], missed: vec![missed] }),
         ToNode::Turned(turned),
         ToNode::HistogramOf(HistogramOf { pv_name: "x".into(), operations: vec![buckets] }),
     ]
@@ -185,7 +187,7 @@ fn a_node_full_of_volumes_fits_a_line() {
     volume.operations = OperationsSummary { read: write, write, fsync: write, readdir: write };
     volume.namespace = Some("n".repeat(63));
     volume.claim = Some("c".repeat(253));
-    let all = ToNode::Figures(Figures { volumes: vec![volume; 512] });
+    let all = ToNode::Figures(Figures { volumes: vec![volume; 512], missed: Vec::new() });
     let bytes = to_line(&all).unwrap().len();
     assert!(bytes < LINE_MAX, "{bytes}");
 }
