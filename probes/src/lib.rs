@@ -7,4 +7,12 @@
 //! - I6: an operation is counted once and for one volume; what was not counted is counted as missed.
 //! - I7: nothing here can hurt storage.
 
+pub mod class;
+pub mod latency;
 pub mod loader;
+pub mod metrics_histogram;
+pub mod quantile;
+pub mod window;
+pub mod cgroup;
+pub mod mountinfo;
+pub mod place;

@@ -2,4 +2,5 @@
 //! node agent. Values alone: no I/O, no Kubernetes.
 
 pub mod layout;
+pub mod report;
 pub mod wire;

@@ -1,0 +1,144 @@
+//! The classes people ask by: how long an operation took, how much it moved. Pure; derived from the histograms, counted
+//! nowhere a second time.
+
+use terrace_probe_abi::layout::{BUCKETS, SizeClass};
+
+use crate::quantile::middle;
+
+const MILLISECOND: u64 = 1_000_000;
+
+/// How long an operation took. An operation belongs to the class of its bucket's middle: next to a bound it may be told one
+/// class off, by at most 6.25 % of its duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatencyClass {
+    /// At most 1 ms.
+    Fast,
+    /// At most 10 ms.
+    Normal,
+    /// At most 100 ms.
+    Slow,
+    /// Above.
+    Critical,
+}
+
+impl LatencyClass {
+    /// All, fastest first.
+    pub const ALL: [Self; 4] = [Self::Fast, Self::Normal, Self::Slow, Self::Critical];
+
+    /// The class of a duration.
+    #[must_use]
+    pub fn of(ns: u64) -> Self {
+        let fits = |class: &Self| class.bound_ns().is_none_or(|bound| ns <= bound);
+        Self::ALL.into_iter().find(fits).unwrap_or(Self::Critical)
+    }
+
+    /// The longest that still belongs to it; the last has none.
+    #[must_use]
+    pub fn bound_ns(self) -> Option<u64> {
+        match self {
+            Self::Fast => Some(MILLISECOND),
+            Self::Normal => Some(10 * MILLISECOND),
+            Self::Slow => Some(100 * MILLISECOND),
+            Self::Critical => None,
+        }
+    }
+
+    /// As a label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Normal => "normal",
+            Self::Slow => "slow",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// Operations by [`LatencyClass`], in the order of [`LatencyClass::ALL`].
+#[must_use]
+pub fn latency_classes(buckets: &[u64; BUCKETS]) -> [u64; 4] {
+    LatencyClass::ALL.map(|class| {
+        let ours = buckets.iter().enumerate();
+        let ours = ours.filter(|(index, _)| LatencyClass::of(middle(*index)) == class);
+        ours.fold(0_u64, |sum, (_, count)| sum.saturating_add(*count))
+    })
+}
+
+/// A size class as a label.
+#[must_use]
+pub fn size_label(class: SizeClass) -> &'static str {
+    match class {
+        SizeClass::Small => "small",
+        SizeClass::Medium => "medium",
+        SizeClass::Large => "large",
+        SizeClass::Huge => "huge",
+    }
+}
+
+/// The largest transfer of a class; the last has none.
+#[must_use]
+pub fn size_bound(class: SizeClass) -> Option<u64> {
+    match class {
+        SizeClass::Small => Some(4 << 10),
+        SizeClass::Medium => Some(64 << 10),
+        SizeClass::Large => Some(1 << 20),
+        SizeClass::Huge => None,
+    }
+}
+
+/// The class of a transfer of so many bytes.
+#[must_use]
+pub fn size_class(bytes: u64) -> SizeClass {
+    let fits = |class: &SizeClass| size_bound(*class).is_none_or(|bound| bytes <= bound);
+    SizeClass::ALL.iter().copied().find(fits).unwrap_or(SizeClass::Huge)
+}
+
+#[cfg(test)]
+mod tests {
+    use terrace_probe_abi::layout::{BUCKETS, bucket_of};
+
+    use super::{LatencyClass, MILLISECOND, latency_classes, size_class, size_label};
+
+    #[test]
+    fn bounds_belong_to_the_class_below() {
+        let classes = [
+            1,
+            MILLISECOND,
+            MILLISECOND + 1,
+            10 * MILLISECOND,
+            100 * MILLISECOND,
+            101 * MILLISECOND,
+        ];
+        let named = classes.map(|ns| LatencyClass::of(ns).as_str());
+        assert_eq!(named, ["fast", "fast", "normal", "normal", "slow", "critical"]);
+        let sizes =
+            [0, 4096, 4097, 65536, 1 << 20, (1 << 20) + 1].map(|size| size_label(size_class(size)));
+        assert_eq!(sizes, ["small", "small", "medium", "medium", "large", "huge"]);
+    }
+
+    #[test]
+    fn nine_milliseconds_are_normal_and_eleven_are_slow() {
+        let mut buckets = [0; BUCKETS];
+        for (ms, times) in [(9, 3), (11, 4), (120, 1)] {
+            buckets[bucket_of(ms * MILLISECOND)] += times;
+        }
+        assert_eq!(latency_classes(&buckets), [0, 3, 4, 1]);
+    }
+
+    #[test]
+    fn every_operation_has_one_class_that_is_right_but_next_to_a_bound() {
+        let mut ns = 500_u64;
+        while ns < 1 << 35 {
+            let mut buckets = [0; BUCKETS];
+            buckets[bucket_of(ns)] = 1;
+            let told = latency_classes(&buckets);
+            assert_eq!(told.iter().sum::<u64>(), 1, "{ns}");
+            let bounds = LatencyClass::ALL.iter().filter_map(|class| class.bound_ns());
+            let is_near = bounds.clone().any(|bound| ns.abs_diff(bound) * 16 <= ns.max(bound));
+            let right = LatencyClass::ALL.iter().position(|class| *class == LatencyClass::of(ns));
+            assert!(is_near || told[right.unwrap()] == 1, "{ns}: {told:?}");
+            ns += ns / 37;
+        }
+    }
+}
