@@ -80,14 +80,29 @@ pub enum ToNode {
 
 /// Who is who on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Names {
     /// The node's Pods.
     pub pods: Vec<PodName>,
     /// The PersistentVolumes they use, of any CSI driver.
     pub volumes: Vec<VolumeName>,
+    /// CSI volumes written into Pods themselves. They have no PersistentVolume.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inline_volumes: Vec<InlineVolume>,
     /// Folders of the host that are no mounts but have a class of their own, such as `/var/lib/etcd`; those that are there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub directories: Vec<DirectoryName>,
+}
+
+/// A CSI volume that is part of a Pod's own text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InlineVolume {
+    /// The Pod.
+    #[serde(rename = "podUID")]
+    pub pod_uid: String,
+    /// What the Pod calls it.
+    pub name: String,
 }
 
 /// A folder of the host. The probe, which has none of the host's folders, can't look itself.

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{
-    Device, DirectoryName, ErrorTotals, Figures, FunctionTier, Hello, HistogramOf, LINE_MAX, Lines,
-    MissedCount, Names, OperationBuckets, OperationSummary, OperationsSummary, PodName, ToNode,
-    ToProbe, Turned, VolumeFigures, VolumeName, WireError, from_line, to_line,
+    Device, DirectoryName, ErrorTotals, Figures, FunctionTier, Hello, HistogramOf, InlineVolume,
+    LINE_MAX, Lines, MissedCount, Names, OperationBuckets, OperationSummary, OperationsSummary,
+    PodName, ToNode, ToProbe, Turned, VolumeFigures, VolumeName, WireError, from_line, to_line,
 };
 use crate::layout::{Operation, Tier};
 
@@ -37,6 +37,10 @@ fn names() -> ToProbe {
                 ..VolumeName::default()
             },
         ],
+        inline_volumes: vec![InlineVolume {
+            pod_uid: "57ae704b-a842-42dd-b456-7df685c39008".into(),
+            name: "scratch".into(),
+        }],
         directories: vec![DirectoryName {
             path: "/var/lib/etcd".into(),
             device: Device { major: 254, minor: 0 },
@@ -125,6 +129,7 @@ fn names_are_spelled_as_promised() {
     assert_eq!(volume["targetP99Ns"], json!(5_000_000));
     assert_eq!(volume["device"], json!({"major": 7, "minor": 8}));
     assert_eq!(line["volumes"][1].get("device"), None);
+    assert_eq!(line["inlineVolumes"][0]["podUID"], volume["podUIDs"][0]);
 }
 
 #[test]

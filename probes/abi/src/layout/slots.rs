@@ -81,6 +81,8 @@ indexed! {
         Logs = 12,
         /// /var/lib/kubelet/plugins and what else is the kubelet's own.
         Kubelet = 13,
+        /// What can't be said to be anybody's: gone before it was named, or more than one volume's.
+        Unnamed = 14,
     }
 }
 
@@ -108,7 +110,8 @@ impl SharedClass {
             | Self::HostPath
             | Self::Downward
             | Self::CriticalKubernetes
-            | Self::CriticalEtcd => false,
+            | Self::CriticalEtcd
+            | Self::Unnamed => false,
         }
     }
 }
