@@ -183,6 +183,11 @@ async fn apply(
     if is_gone && is_made(snapshot) {
         return Ok(Applied::Gone { size: None });
     }
+    if is_gone && snapshot.spec.deletion.is_some() {
+        let message = "its deletion is asked for: it is not taken any more".to_owned();
+        let reason = Reason::NotFound;
+        return Ok(Applied::Ended(Standing::NotMade { reason, message }));
+    }
     match plan_turn(valid, |name| here.all.get(&ObjectRef::new(name))) {
         // One is in service, so all were taken; whoever is away was deleted since.
         Turn::Complete(_) | Turn::Gather(_) if is_whole => Ok(Applied::Ended(Standing::Made)),

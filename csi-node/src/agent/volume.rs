@@ -196,6 +196,9 @@ async fn forbids_making(
     if was_made {
         return Ok(Some(gone.to_owned()));
     }
+    if volume.spec.deletion.is_some() {
+        return Ok(Some("its deletion is asked for: nothing is made for it any more".to_owned()));
+    }
     if volume.spec.adopt.is_some() {
         return Ok(Some(format!("spec.adopt asks for what is there, but {gone}")));
     }

@@ -158,6 +158,19 @@ async fn a_volume_that_was_there_once_is_never_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_made_for_what_is_stamped() {
+    let bench = Bench::new();
+    let (running, fake) = (bench.start().await, FakeApi::default());
+    let mut stamped = volume(&bench, "16Mi");
+    stamped.spec.deletion = deleted(&bench, stamp(&bench)).spec.deletion;
+    let writes = pass(&agent(&running, &fake), &fake, &stamped).await;
+    let (truth, _, message) = condition(status(&writes), "Ready");
+    assert_eq!(truth, "False");
+    assert!(message.contains("deletion is asked for"), "{message}");
+    assert!(tag(&bench).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i2_an_object_from_last_week_finds_its_bytes_by_the_host_tag() {
     let bench = Bench::new();
     let fake = FakeApi::with_pv(pv("Bound", "Delete"));

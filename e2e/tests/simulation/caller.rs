@@ -197,9 +197,12 @@ impl Callers {
     }
 
     fn delete_volume(&mut self, name: &str, desk: &mut Desk<'_>, cache: &Cache) {
-        self.deleting.insert(name.to_owned());
+        let asked_before = !self.deleting.insert(name.to_owned());
         let Some(there) = desk.api.volumes.get(name).cloned() else {
-            match plan_adopt_for_deletion(&cache.world, name) {
+            if asked_before && desk.rng.once_in(2) {
+                return self.was_waited_for(name, desk, cache);
+            }
+            match adopt_for_deletion(name, desk, cache) {
                 Some(effect) => drop(desk.change(effect)),
                 None if desk.reply(Method::DeleteVolume) == Goes::Off => {}
                 None => {
@@ -210,6 +213,26 @@ impl Callers {
             return;
         };
         stamp_and_delete(&there, desk);
+    }
+
+    /// The call that deleted it waited until it was gone. The sidecar may call once more, for a PersistentVolume that it has
+    /// not seen go, and never again; the nodes may still list what they removed.
+    fn was_waited_for(&mut self, name: &str, desk: &mut Desk<'_>, cache: &Cache) {
+        if desk.reply(Method::DeleteVolume) == Goes::Off {
+            return;
+        }
+        desk.api.pvs.remove(name);
+        self.deleting.remove(name);
+        if !desk.rng.once_in(2) {
+            return;
+        }
+        let Some(effect) = adopt_for_deletion(name, desk, cache) else { return };
+        if desk.change(effect) == Goes::Off {
+            return;
+        }
+        if let Some(there) = desk.api.volumes.get(name).cloned() {
+            stamp_and_delete(&there, desk);
+        }
     }
 
     /// A DeleteVolume that nobody should have sent: the claim is bound. The node must find out by itself.
@@ -283,6 +306,11 @@ impl Callers {
             self.staged.remove(name);
         }
     }
+}
+
+fn adopt_for_deletion(name: &str, desk: &mut Desk<'_>, cache: &Cache) -> Option<Effect> {
+    let id = Uuid::from_u64_pair(desk.rng.next(), desk.rng.next());
+    plan_adopt_for_deletion(&cache.world, name, id, desk.now)
 }
 
 fn stamp_and_delete(there: &StorageVolume, desk: &mut Desk<'_>) {

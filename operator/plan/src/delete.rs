@@ -1,6 +1,8 @@
 //! DeleteVolume: the stamp and the deletion of a volume (I1). Pure. It proves nothing about the PV: the node
 //! does that again, by its own reading, before a byte goes.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use terrace_crds::names::FINALIZER_NODE;
@@ -24,13 +26,26 @@ pub fn plan_delete(volume: &StorageVolume, id: Uuid, now: Timestamp) -> Option<E
     }
     match (&volume.spec.deletion, &volume.spec.volume_uuid) {
         (None, Some(uuid)) => {
-            let (volume_uuid, id) = (uuid.clone(), id.to_string());
-            let deletion = Deletion { volume_uuid, id, requested_at: Time(now) };
-            Some(Effect::StampDeletion { volume: at, deletion })
+            Some(Effect::StampDeletion { volume: at, deletion: stamp(uuid, id, now) })
         }
         // Without an identity there is nothing on any node to prove a claim to.
         (None, None) | (Some(_), _) => Some(Effect::DeleteVolume { volume: at }),
     }
+}
+
+fn stamp(uuid: &str, id: Uuid, now: Timestamp) -> Deletion {
+    Deletion { volume_uuid: uuid.to_owned(), id: id.to_string(), requested_at: Time(now) }
+}
+
+/// How long whoever asked for a deletion has from the stamp to the deletion of the object: it needs milliseconds, unless
+/// it died.
+const FORSAKEN_AFTER: Duration = Duration::from_secs(10);
+
+/// What the operator does by itself about an object that was stamped at this time and is still there, if nobody else will:
+/// `None` once it is for the operator to delete it, else how long that is off.
+pub(crate) fn until_forsaken(stamped: &Time, now: Timestamp) -> Option<Duration> {
+    let age = Duration::try_from(now.duration_since(stamped.0)).unwrap_or_default();
+    FORSAKEN_AFTER.checked_sub(age).filter(|left| !left.is_zero())
 }
 
 /// Who has to act before a deleted volume is gone, and what to do where that never happens.
@@ -54,10 +69,16 @@ pub fn waits_for(world: &World, volume: &StorageVolume) -> String {
     }
 }
 
-/// The object for a volume that has lost its own, made only so that its node can delete it with proof.
-/// `None` where no node lists a host object of that name.
+/// The object for a volume that has lost its own, made only so that its node can delete it with proof: it is stamped from
+/// its first moment, since a node may list for a moment longer what it has just removed, and no byte is made for what is
+/// stamped. `None` where no node lists a host object of that name.
 #[must_use]
-pub fn plan_adopt_for_deletion(world: &World, handle: &str) -> Option<Effect> {
+pub fn plan_adopt_for_deletion(
+    world: &World,
+    handle: &str,
+    id: Uuid,
+    now: Timestamp,
+) -> Option<Effect> {
     let (host, pool) = listed(world, handle)?;
     let spec = StorageVolumeSpec {
         volume_uuid: Some(host.uuid.clone()),
@@ -75,7 +96,7 @@ pub fn plan_adopt_for_deletion(world: &World, handle: &str) -> Option<Effect> {
         source: None,
         erase_on_delete: None,
         latency_target: None,
-        deletion: None,
+        deletion: Some(stamp(&host.uuid, id, now)),
         assignment: None,
     };
     let metadata = ObjectMeta {

@@ -16,6 +16,7 @@ use terrace_crds::{Size, StorageSnapshot, StorageSnapshotSpec, StorageVolume};
 use uuid::Uuid;
 
 use crate::class::Class;
+use crate::delete::until_forsaken;
 use crate::effect::{Effect, ObjectRef, Tone, finalizers_without};
 use crate::gone::{Leaving, Waits, judge_leaving, let_go};
 use crate::listed::Key;
@@ -178,6 +179,15 @@ pub fn conditions_of(snapshot: &StorageSnapshot) -> &[Condition] {
 pub fn plan_snapshot(world: &World, snapshot: &StorageSnapshot, now: Timestamp) -> Plan {
     let quiet =
         |effects| Plan { effects, verdicts: Vec::new(), said: Vec::new(), next: Next::Change };
+    if let (Some(stamp), None) = (&snapshot.spec.deletion, &snapshot.metadata.deletion_timestamp) {
+        // Who stamps it deletes it in the same breath; where that died, nobody may ask again.
+        return match until_forsaken(&stamp.requested_at, now) {
+            Some(left) => Plan { next: Next::After(left), ..quiet(Vec::new()) },
+            None => {
+                quiet(vec![Effect::DeleteSnapshot { snapshot: ObjectRef::of(&snapshot.metadata) }])
+            }
+        };
+    }
     if let Some(place) = &snapshot.spec.assignment {
         return plan_placed(world, snapshot, place, now);
     }
@@ -312,15 +322,23 @@ pub fn plan_delete(snapshot: &StorageSnapshot, id: Uuid, now: Timestamp) -> Opti
     if snapshot.spec.deletion.is_some() {
         return Some(Effect::DeleteSnapshot { snapshot: at });
     }
-    let snapshot_uuid = snapshot.spec.snapshot_uuid.clone();
-    let deletion = SnapshotDeletion { snapshot_uuid, id: id.to_string(), requested_at: Time(now) };
+    let deletion = stamp(&snapshot.spec.snapshot_uuid, id, now);
     Some(Effect::StampSnapshot { snapshot: at, deletion })
 }
 
-/// The object for a snapshot that has lost its own, made only so that its node can delete it with proof.
-/// `None` where no node lists a snapshot of that name.
+fn stamp(uuid: &str, id: Uuid, now: Timestamp) -> SnapshotDeletion {
+    SnapshotDeletion { snapshot_uuid: uuid.to_owned(), id: id.to_string(), requested_at: Time(now) }
+}
+
+/// The object for a snapshot that has lost its own, made only so that its node can delete it with proof, and stamped from
+/// its first moment as that of a volume. `None` where no node lists a snapshot of that name.
 #[must_use]
-pub fn plan_adopt_for_deletion(world: &World, handle: &str) -> Option<Effect> {
+pub fn plan_adopt_for_deletion(
+    world: &World,
+    handle: &str,
+    id: Uuid,
+    now: Timestamp,
+) -> Option<Effect> {
     let host = listings(world)
         .map(|(_, host)| host)
         .find(|host| host.name == handle && host.state != HostVolumeState::Unreadable)?;
@@ -334,7 +352,7 @@ pub fn plan_adopt_for_deletion(world: &World, handle: &str) -> Option<Effect> {
         volume_mode: VolumeMode::Block,
         fs_type: None,
         group: None,
-        deletion: None,
+        deletion: Some(stamp(&host.uuid, id, now)),
         assignment: None,
     };
     let metadata = ObjectMeta {

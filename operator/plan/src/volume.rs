@@ -23,7 +23,7 @@ use crate::plan::{Next, Plan};
 use crate::size::about;
 use crate::space::bytes_of;
 use crate::topology::{Topology, TopologyError};
-use crate::volume_end::{plan_placed_end, plan_unplaced_end};
+use crate::volume_end::{plan_forsaken, plan_placed_end, plan_unplaced_end};
 use crate::world::{World, name_of};
 
 /// A Direct volume that is refused looks again after this time.
@@ -31,6 +31,9 @@ const LOOKED_AGAIN: Duration = Duration::from_secs(30);
 /// What to do about this volume, and what to say about it.
 #[must_use]
 pub fn plan_volume(world: &World, volume: &StorageVolume, now: Timestamp) -> Plan {
+    if let Some(plan) = plan_forsaken(world, volume, now) {
+        return plan;
+    }
     let found = listings(world, volume);
     match (&volume.metadata.deletion_timestamp, &volume.spec.assignment) {
         (Some(_), None) => plan_unplaced_end(world, volume, &found),

@@ -8,11 +8,29 @@ use terrace_crds::node::HostVolume;
 use terrace_crds::volume::Assignment;
 use terrace_crds::{StorageNode, StorageVolume};
 
+use crate::delete::until_forsaken;
 use crate::effect::{Effect, ObjectRef, Tone, finalizers_without};
 use crate::gone::{Leaving, Waits, judge_leaving, let_go};
 use crate::plan::{Next, Plan};
 use crate::volume::{adopt, claim_of, conditions_of, is_news, report};
 use crate::world::World;
+
+/// Its deletion was asked for, it is still there, and its PersistentVolume is not: whoever asked died between the stamp and
+/// the deletion, and nobody asks again. The node proves the rest itself, as ever.
+pub(crate) fn plan_forsaken(world: &World, volume: &StorageVolume, now: Timestamp) -> Option<Plan> {
+    let stamp = volume.spec.deletion.as_ref()?;
+    if volume.metadata.deletion_timestamp.is_some() || world.persistent_of(volume).is_some() {
+        return None;
+    }
+    Some(match until_forsaken(&stamp.requested_at, now) {
+        Some(left) => quiet(Vec::new(), Next::After(left)),
+        None => {
+            let delete = Effect::DeleteVolume { volume: ObjectRef::of(&volume.metadata) };
+            let why = "its deletion was asked for, and who asked is gone".to_owned();
+            Plan { said: vec![why], ..quiet(vec![delete], Next::Change) }
+        }
+    })
+}
 
 /// It lies nowhere: it is let go, unless a node lists its bytes after all.
 pub(crate) fn plan_unplaced_end(

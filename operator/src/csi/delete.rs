@@ -2,6 +2,7 @@
 //! node does, on its own proof.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use csi_proto_rs::csi::v1::{DeleteVolumeRequest, DeleteVolumeResponse};
 use jiff::Timestamp;
@@ -20,6 +21,9 @@ use super::wait::gone;
 use crate::error::Error;
 use crate::metrics::Method;
 
+/// A node tells what it removed well within this time.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
 /// Deletes a volume; one that is not there is deleted already.
 ///
 /// # Errors
@@ -34,12 +38,14 @@ pub async fn delete(
         return Err(Error::Field { field: "volume_id" });
     }
     let _guard = service.calls.enter(&name, Method::DeleteVolume)?;
-    let found = find_or_adopt(service, ("volume", &name), deadline, plan_adopt_for_deletion);
+    let id = Uuid::new_v4();
+    let adopt =
+        |world: &World, name: &str| plan_adopt_for_deletion(world, name, id, Timestamp::now());
+    let found = find_or_adopt(service, ("volume", &name), deadline, adopt);
     let Some(volume): Option<StorageVolume> = found.await? else {
         return Ok(DeleteVolumeResponse {});
     };
     let uid = volume.metadata.uid.clone().unwrap_or_default();
-    let id = Uuid::new_v4();
     carry_out(service, volume, |volume| plan_delete(volume, id, Timestamp::now())).await?;
     let read = || service.read(&name);
     let waits = |volume: &StorageVolume| waits_for(&service.caches.world(), volume);
@@ -68,11 +74,29 @@ where
         let waiting = format!("{what} {name}: the first list of what the nodes hold");
         return Err(Error::Deadline { waiting });
     }
-    let Some(adopt) = adopt(&service.caches.world(), name) else {
+    let Some(adopt) = still_listed(service, deadline, |world| adopt(world, name)).await else {
         return Ok(None);
     };
     service.effects.apply(&adopt).await?;
     service.read_object(name).await
+}
+
+/// What `adopt` plans once a node has had the time to tell what it has just removed: a caller may ask again right after the
+/// end, and an object for what is gone would only come and go.
+async fn still_listed(
+    service: &Service,
+    deadline: Instant,
+    adopt: impl Fn(&World) -> Option<Effect>,
+) -> Option<Effect> {
+    let until = deadline.min(Instant::now() + TOLD_WITHIN);
+    let mut changed = service.caches.nodes.changed();
+    loop {
+        changed.borrow_and_update();
+        let planned = adopt(&service.caches.world())?;
+        if !matches!(timeout_at(until, changed.changed()).await, Ok(Ok(()))) {
+            return Some(planned);
+        }
+    }
 }
 
 /// Carries out effect after effect, each planned on the volume as it is then.

@@ -15,6 +15,7 @@ use terrace_plan::snapshot::{
     check_same, conditions_of, plan_adopt_for_deletion, plan_delete, snapshot_of, validate_name,
     validate_parameters,
 };
+use terrace_plan::world::World;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -185,7 +186,10 @@ pub async fn delete(
 /// # Errors
 /// [`Error`], as CSI names them.
 pub(super) async fn remove(service: &Service, name: &str, deadline: Instant) -> Result<(), Error> {
-    let found = find_or_adopt(service, ("snapshot", name), deadline, plan_adopt_for_deletion);
+    let adopt = |world: &World, name: &str| {
+        plan_adopt_for_deletion(world, name, Uuid::new_v4(), Timestamp::now())
+    };
+    let found = find_or_adopt(service, ("snapshot", name), deadline, adopt);
     let Some(snapshot): Option<StorageSnapshot> = found.await? else { return Ok(()) };
     let uid = snapshot.metadata.uid.clone().unwrap_or_default();
     stamp_and_delete(service, snapshot).await?;

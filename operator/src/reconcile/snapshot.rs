@@ -34,7 +34,9 @@ pub(super) async fn run(context: Arc<Context>) {
     });
     let of_nodes = vec![caches.snapshots.changed(), caches.hosts.changed()];
     let leaving = on_change(of_nodes, store.clone(), LEAVING, |snapshot: &StorageSnapshot| {
-        if snapshot.metadata.deletion_timestamp.is_some() { Pick::Take } else { Pick::Leave }
+        let leaves =
+            snapshot.metadata.deletion_timestamp.is_some() || snapshot.spec.deletion.is_some();
+        if leaves { Pick::Take } else { Pick::Leave }
     });
     let queue = stream::select(Box::pin(waiting), Box::pin(leaving));
     run_controller(Kind::StorageSnapshot, context.clone(), store, queue, reconcile).await;

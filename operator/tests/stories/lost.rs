@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::api::Api;
-use crate::cluster::{Cluster, GIB, Node, POOL_UUID, asks, within};
+use crate::cluster::{Cluster, GIB, Node, POOL_UUID, asks, deletes, within};
 use crate::{SHORT, is_placed};
 
 fn volume(api: &Api, name: &str) -> Option<Value> {
@@ -143,6 +143,50 @@ async fn i10_a_deletion_whose_node_is_gone_is_let_go_in_time_and_told() {
     cluster.until("said first", |api| volume(api, "pvc-2").is_some_and(|it| waits(&it))).await;
     let held = volume(api, "pvc-2").unwrap()["metadata"]["finalizers"].clone();
     assert_eq!(held, json!(["terrace.storage/node"]), "its node has 5 minutes to come back");
+}
+
+#[tokio::test]
+async fn what_a_node_has_just_removed_and_still_lists_gets_no_object() {
+    let cluster = Cluster::new(Node::Obeys);
+    let operator = cluster.operator("one").await;
+    let mut csi = operator.caller().await;
+    let api = &cluster.api;
+    let uuid = json!("aaaaaaaa-0000-5000-8000-000000000001");
+    lists(api, &[("pvc-1", &uuid)]);
+    let deleting = tokio::spawn(async move { csi.delete_volume(deletes("pvc-1")).await });
+    // The next word of the node comes while the call waits for it.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    lists(api, &[]);
+    deleting.await.unwrap().expect("it is gone");
+    assert!(api.history("storagevolumes").is_empty(), "no object came and went");
+}
+
+#[tokio::test]
+async fn i1_what_a_node_keeps_without_an_object_gets_one_that_is_stamped_from_the_first() {
+    let cluster = Cluster::new(Node::Obeys);
+    let operator = cluster.operator("one").await;
+    let api = &cluster.api;
+    let uuid = json!("aaaaaaaa-0000-5000-8000-000000000001");
+    lists(api, &[("pvc-1", &uuid)]);
+    operator.caller().await.delete_volume(deletes("pvc-1")).await.unwrap();
+    let first = api.history("storagevolumes").into_iter().next().expect("it was made").object;
+    assert_eq!(first["spec"]["deletion"]["volumeUUID"], uuid);
+}
+
+#[tokio::test]
+async fn a_stamped_volume_that_nobody_asks_for_any_more_is_deleted() {
+    let cluster = Cluster::new(Node::Obeys);
+    let operator = cluster.operator("one").await;
+    let mut csi = operator.caller().await;
+    csi.create_volume(asks("pvc-1", GIB)).await.unwrap();
+    let api = &cluster.api;
+    let uuid = volume(api, "pvc-1").unwrap()["spec"]["volumeUUID"].clone();
+    api.edit("storagevolumes", "pvc-1", |volume| {
+        volume["spec"]["deletion"] = json!({
+            "volumeUUID": uuid, "id": "cccccccc-0000-4000-8000-000000000001", "requestedAt": ago(1),
+        });
+    });
+    cluster.until("it is gone", |api| volume(api, "pvc-1").is_none()).await;
 }
 
 #[tokio::test]
