@@ -36,6 +36,7 @@ pub(crate) async fn live(life: &Life, class: &str, growth: Growth) -> Result<()>
     life.stage(Stage::Leave, life.leave(&one)).await?;
     if growth == Growth::AtRest {
         life.stage(Stage::Grow, async {
+            life.is_unstaged(&data).await?;
             life.cluster.merge(Kind::Claim, &data, grown(MORE)).await?;
             life.awaits_its_pod(&data, MORE).await
         })
@@ -118,6 +119,17 @@ impl Life {
             found.is_some_and(|claim| text(claim, "/status/capacity/storage") == size)
         };
         self.cluster.until(Kind::Claim, claim, &format!("of {size}"), is_so).await.map(drop)
+    }
+
+    /// Waits until the kubelet has taken it back from the node. It may not have when the next Pod comes, and then keeps it
+    /// mounted; where a mounted filesystem cannot grow, it never would.
+    async fn is_unstaged(&self, claim: &str) -> Result<()> {
+        let volume = self.cluster.get(Kind::Claim, claim).await?;
+        let volume = volume.map_or_else(String::new, |claim| text(&claim, "/spec/volumeName"));
+        let is_so = |found: Option<&kube::api::DynamicObject>| {
+            found.is_some_and(|volume| text(volume, "/status/phase") == "Ready")
+        };
+        self.cluster.until(Kind::Volume, &volume, "on no Pod", is_so).await.map(drop)
     }
 
     /// Waits until all is done that can be done without a Pod.
