@@ -5,4 +5,5 @@ pub mod examples;
 pub mod rig;
 pub mod schema;
 pub mod story;
+pub mod throttle;
 pub mod watch;
