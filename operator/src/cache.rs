@@ -272,6 +272,7 @@ fn trim_volume(volume: &mut StorageVolume) {
     (status.device, status.usage, status.operation) = (None, None, None);
     (status.tier, status.backend) = (None, None);
     status.conditions.retain(is_read);
+    status.conditions.shrink_to_fit();
     for condition in &mut status.conditions {
         let is_ready = condition.type_ == ConditionType::Ready.as_str();
         if is_ready && condition.status == Truth::True.as_str() {
