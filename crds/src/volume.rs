@@ -290,7 +290,7 @@ pub struct StorageVolumeStatus {
     pub usage: Option<Usage>,
     /// What its operations take, as the probe measured it last (probe).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub latency: Option<VolumeLatency>,
+    pub latency: Option<Box<VolumeLatency>>,
     /// When and how often it is used (probe).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
