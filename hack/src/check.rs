@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::paths::Paths;
 use crate::run::{Progress, command, run};
-use crate::tools::{Tools, ensure_cargo_tools};
-use crate::{edges, layout};
+use crate::tools::{Tools, ensure_cargo_tools, ensure_check_tools};
+use crate::{edges, layout, rules};
 
 /// Runs all of them, also after one failed, so that one run shows everything.
 pub(crate) fn main(paths: &Paths, progress: &Progress) -> Result<()> {
@@ -27,6 +27,7 @@ pub(crate) const fn count() -> usize {
 /// Runs all and counts the failed ones.
 pub(crate) fn failures(paths: &Paths, progress: &Progress) -> Result<usize> {
     ensure_cargo_tools(paths, progress)?;
+    ensure_check_tools(progress)?;
     let mut failed = 0;
     for (name, check) in CHECKS {
         match check(paths) {
@@ -50,8 +51,9 @@ pub(crate) fn generate(paths: &Paths) -> Result<()> {
 
 type Check = fn(&Paths) -> Result<()>;
 
-const CHECKS: [(&str, Check); 6] = [
+const CHECKS: [(&str, Check); 7] = [
     ("layout of files", |paths| layout::check(paths).map(drop)),
+    ("alerts and their tests", |paths| rules::check(paths).map(drop)),
     ("direction of dependencies", |paths| edges::check(paths).map(drop)),
     ("formatting", |paths| run(&mut cargo(paths, &["fmt", "--all", "--check"]))),
     ("licences, bans, sources", deny),

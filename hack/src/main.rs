@@ -19,6 +19,7 @@ mod parts;
 mod paths;
 mod pki;
 mod rig;
+mod rules;
 mod run;
 mod test;
 mod tools;

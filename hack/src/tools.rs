@@ -119,6 +119,9 @@ const GUEST_PACKAGES: [(&str, &str); 5] = [
     ("/usr/bin/setpriv", "util-linux"),
 ];
 
+/// What the checks want besides: promtool, for the chart's alerts.
+const CHECK_PACKAGES: [(&str, &str); 1] = [("/usr/bin/promtool", "prometheus")];
+
 /// (program, crate, version)
 const CARGO_TOOLS: [(&str, &str, &str); 2] =
     [("cargo-nextest", "cargo-nextest", "0.9.128"), ("cargo-deny", "cargo-deny", "0.20.2")];
@@ -192,6 +195,11 @@ pub(crate) fn ensure_simulation(paths: &Paths, progress: &Progress) -> Result<()
         .try_for_each(|module| ensure_go(paths, module, progress))
 }
 
+/// Debian packages that `hack/check` wants.
+pub(crate) fn ensure_check_tools(progress: &Progress) -> Result<()> {
+    ensure_packages(&CHECK_PACKAGES, progress)
+}
+
 /// Debian packages that `hack/bench` wants.
 pub(crate) fn ensure_bench_tools(progress: &Progress) -> Result<()> {
     ensure_packages(&BENCH_PACKAGES, progress)
@@ -239,6 +247,8 @@ fn ensure_packages(packages: &[(&str, &'static str)], progress: &Progress) -> Re
     install
         .args(&missing)
         .env("DEBIAN_FRONTEND", "noninteractive")
+        // A package that brings a service (prometheus) does not start it.
+        .env("RUNLEVEL", "1")
         .stdout(std::process::Stdio::null());
     run(&mut install)?;
     let left: Vec<&str> = packages

@@ -2,6 +2,7 @@
 {{- define "terrace.checks" -}}
 {{- include "terrace.checks.node" . -}}
 {{- include "terrace.checks.classes" . -}}
+{{- include "terrace.checks.probe" . -}}
 {{- range $key, $value := dict "sidecars.provisioner.timeout" .Values.sidecars.provisioner.timeout "sidecars.provisioner.capacityPollInterval" .Values.sidecars.provisioner.capacityPollInterval "sidecars.resizer.timeout" .Values.sidecars.resizer.timeout "sidecars.snapshotter.timeout" .Values.sidecars.snapshotter.timeout }}
 {{- if not (regexMatch "^([0-9]+(ms|s|m|h))+$" $value) }}{{ fail (printf "%s: %q is no span of time: write it as 60s or 1m30s" $key $value) }}{{ end }}
 {{- end }}
@@ -41,7 +42,22 @@
 {{- $_ := set $seen .name true }}
 {{- if and .tier .pool }}{{ fail (printf "storageClasses: %q names both tier and pool: keep one of them" .name) }}{{ end }}
 {{- if not (or .tier .pool) }}{{ fail (printf "storageClasses: %q names neither tier nor pool: name one of them" .name) }}{{ end }}
+{{- with .latencyP99 }}{{ include "terrace.checks.latency" (dict "key" "storageClasses: latencyP99" "value" .) }}{{ end }}
 {{- if .default }}{{ $defaults = append $defaults .name }}{{ end }}
 {{- end }}
 {{- if gt (len $defaults) 1 }}{{ fail (printf "storageClasses: %s all have default: true; a cluster has one default class" (join ", " $defaults)) }}{{ end }}
+{{- end }}
+
+{{/* The histogram tells latencies from 1 us to 16 s apart. */}}
+{{- define "terrace.checks.latency" -}}
+{{- if not (regexMatch "^([1-9][0-9]{0,5}us|([1-9][0-9]{0,3}|1[0-5][0-9]{3}|16000)ms|([1-9]|1[0-6])s)$" .value) }}{{ fail (printf "%s: %q is no latency from 1us to 16s: write it as 10ms" .key .value) }}{{ end }}
+{{- end }}
+
+{{- define "terrace.checks.probe" -}}
+{{- $probe := .Values.probe }}
+{{- include "terrace.checks.latency" (dict "key" "probe.latency.target" "value" $probe.latency.target) }}
+{{- if not (or $probe.operations.read $probe.operations.write $probe.operations.fsync $probe.operations.readdir) }}{{ fail "probe.operations: none is on, so there is nothing to measure: set probe.enabled=false instead" }}{{ end }}
+{{- range $key, $value := dict "alerts.window" $probe.alerts.window "alerts.for" $probe.alerts.for "podMonitor.interval" $probe.podMonitor.interval "otlpInterval" $probe.otlpInterval }}
+{{- if not (regexMatch "^[1-9][0-9]*(s|m)$" $value) }}{{ fail (printf "probe.%s: %q is no span of time: write it as 30s or 5m" $key $value) }}{{ end }}
+{{- end }}
 {{- end }}

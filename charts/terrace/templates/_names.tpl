@@ -69,3 +69,8 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "terrace.snapshotController" -}}
 {{- if and .Values.snapshotController.install (.Capabilities.APIVersions.Has "snapshot.storage.k8s.io/v1/VolumeSnapshot") }}true{{ end }}
 {{- end }}
+
+{{/* Not empty where the rules over the probe's metrics are rendered: asked for, and the cluster knows their kind. */}}
+{{- define "terrace.probeRules" -}}
+{{- if and .Values.probe.enabled .Values.probe.alerts.enabled (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/PrometheusRule") }}true{{ end }}
+{{- end }}
