@@ -76,6 +76,7 @@ impl Bench {
             .current_dir(&paths.repo)
             .env("CARGO_TARGET_DIR", &paths.target)
             .env("PATH", search_path(&Tools::locate(paths)?))
+            .env("TERRACE_OPERATOR", image::Ours::Released.program(paths, "terrace-operator"))
             .env("TERRACE_KUBECONFIG", paths.kubeconfig())
             .env("TERRACE_XTASK", std::env::current_exe()?);
         let status = cargo.status().context("start cargo")?;
@@ -98,7 +99,7 @@ fn start_api_server(paths: &Paths, progress: &Progress) -> Result<Child> {
     tools::ensure_cluster_tools(paths, progress)?;
     tools::ensure_sidecars(paths, progress)?;
     tools::ensure_simulation(paths, progress)?;
-    image::build_programs(paths, progress, image::Ours::Product)?;
+    image::build_programs(paths, progress, image::Ours::Released)?;
     let program = std::env::current_exe()?;
     let guard = guard_rig(&program)?;
     run(&mut command(&program, ["up", "--api-only"]))?;

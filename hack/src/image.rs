@@ -31,8 +31,10 @@ const CRASHING: [&str; 2] = ["terrace-operator", "terrace-node"];
 /// Which of our images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ours {
-    /// What is released.
+    /// What is released, built quickly and with every check on.
     Product,
+    /// What is released, as it is released.
+    Released,
     /// The same programs built with feature `faults`.
     Crash,
 }
@@ -42,6 +44,7 @@ impl Ours {
     pub(crate) const fn tag(self) -> &'static str {
         match self {
             Self::Product => "dev",
+            Self::Released => "released",
             Self::Crash => "crash",
         }
     }
@@ -51,12 +54,21 @@ impl Ours {
         format!("localhost/terrace:{}", self.tag())
     }
 
-    /// The file of one of [`PROGRAMS`].
-    fn program(self, paths: &Paths, name: &str) -> PathBuf {
+    /// The profile of the workspace that its programs are built in.
+    const fn profile(self) -> &'static str {
         match self {
-            Self::Crash if CRASHING.contains(&name) => paths.ours(&format!("{name}-crash")),
-            Self::Crash | Self::Product => paths.ours(name),
+            Self::Product | Self::Crash => "ci",
+            Self::Released => "release",
         }
+    }
+
+    /// The file of one of [`PROGRAMS`].
+    pub(crate) fn program(self, paths: &Paths, name: &str) -> PathBuf {
+        let named = match self {
+            Self::Crash if CRASHING.contains(&name) => format!("{name}-crash"),
+            Self::Crash | Self::Product | Self::Released => name.to_owned(),
+        };
+        paths.target.join(self.profile()).join(named)
     }
 }
 
@@ -183,13 +195,14 @@ fn on_base(
     ensure(paths, progress, reference, Some(base), &items, &start)
 }
 
-/// Builds our programs in the one profile. Those of the crash image share folder and dependencies with the product: three
+/// Builds our programs. Those of the crash image share folder and dependencies with the product: three
 /// crates of ours are compiled once more, and neither build makes the other stale.
 pub(crate) fn build_programs(paths: &Paths, progress: &Progress, ours: Ours) -> Result<()> {
-    let mut build = command("cargo", ["build", "--quiet", "--profile", "ci"]);
+    let mut build = command("cargo", ["build", "--quiet", "--profile", ours.profile()]);
     build.args(PROGRAMS.iter().flat_map(|name| ["-p", name]));
     match ours {
         Ours::Product => progress.say("cargo build of the programs"),
+        Ours::Released => progress.say("cargo build of the programs as they are released: minutes"),
         Ours::Crash => {
             progress.say("cargo build of the programs with fault points");
             let features = CRASHING.map(|name| format!("{name}/faults")).join(",");

@@ -109,7 +109,7 @@ fn work(task: Task) -> Result<ExitCode> {
         }
         Task::Image => {
             tools::ensure_cluster_tools(&paths, &progress)?;
-            for image in up::images(&paths, &progress, up::Content::Product)? {
+            for image in up::images(&paths, &progress, up::Content::Released)? {
                 println!("{} {} {}", image.reference, image.digest, image.path.display());
             }
         }

@@ -48,7 +48,7 @@ impl Paths {
         self.cache.join("images")
     }
 
-    /// Our own binaries, in the one profile.
+    /// Our own binaries, in the profile of tests and rig.
     pub(crate) fn ours(&self, name: &str) -> PathBuf {
         self.target.join("ci").join(name)
     }

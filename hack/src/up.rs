@@ -30,6 +30,8 @@ pub(crate) enum Content {
     Product,
     /// The same, with our programs as they lie in the target folder.
     ProductAsBuilt,
+    /// As `Product`, with our programs as they are released.
+    Released,
     /// As `Product`, with our programs' fault points compiled in.
     Crash,
     /// The same, with our programs as they lie in the target folder.
@@ -42,6 +44,7 @@ impl Content {
         match self {
             Self::Test => None,
             Self::Product | Self::ProductAsBuilt => Some(Ours::Product),
+            Self::Released => Some(Ours::Released),
             Self::Crash | Self::CrashAsBuilt => Some(Ours::Crash),
         }
     }
@@ -65,6 +68,9 @@ pub(crate) struct Up {
     /// Take our programs as they were last built.
     #[arg(long)]
     no_build: bool,
+    /// Our programs as they are released: small and without the checks of tests; minutes to build.
+    #[arg(long, conflicts_with_all = ["no_build", "cluster", "only_cluster", "api_only"])]
+    released: bool,
     /// More arguments for helm.
     #[arg(last = true)]
     helm: Vec<String>,
@@ -84,7 +90,7 @@ pub(crate) struct Down {
 impl Up {
     /// Idempotent: what is built is not built again, what runs is left running.
     pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<()> {
-        let Self { cluster, only_cluster, api_only, no_example, no_build, helm } = self;
+        let Self { cluster, only_cluster, api_only, no_example, no_build, released, helm } = self;
         tools::ensure_cluster_tools(paths, progress)?;
         let tools = Tools::locate(paths)?;
         if let Some(context) = cluster {
@@ -99,10 +105,11 @@ impl Up {
             cluster::start(paths, &tools, progress, Extent::Api, &[])?;
             return tell(paths, "an API server");
         }
-        let content = match (only_cluster, no_build) {
-            (true, _) => Content::Test,
-            (false, true) => Content::ProductAsBuilt,
-            (false, false) => Content::Product,
+        let content = match (only_cluster, no_build, released) {
+            (true, _, _) => Content::Test,
+            (false, true, _) => Content::ProductAsBuilt,
+            (false, false, true) => Content::Released,
+            (false, false, false) => Content::Product,
         };
         bring_up(paths, &tools, progress, content, &helm)?;
         if only_cluster {
@@ -169,7 +176,7 @@ pub(crate) fn images(paths: &Paths, progress: &Progress, content: Content) -> Re
     let mut archives = image::test_images(paths, progress)?;
     let Some(ours) = content.ours() else { return Ok(archives) };
     match content {
-        Content::Product | Content::Crash => image::build_programs(paths, progress, ours)?,
+        Content::Product | Content::Released | Content::Crash => image::build_programs(paths, progress, ours)?,
         Content::ProductAsBuilt | Content::CrashAsBuilt | Content::Test => {}
     }
     tools::ensure_sidecars(paths, progress)?;

@@ -76,9 +76,9 @@ pub(super) fn kwok(folder: &Path) -> Result<Running> {
     Running::start(command, folder, "kwok")
 }
 
-/// The operator that lies beside this program.
+/// The operator, as it is released.
 pub(super) fn operator(folder: &Path) -> Result<Running> {
-    let program = std::env::current_exe()?.with_file_name("terrace-operator");
+    let program = std::env::var_os("TERRACE_OPERATOR").context("hack/bench starts this")?;
     let mut command = Command::new(program);
     command.args(["--identity", "bench", "--http", HTTP, "--csi-endpoint"]).arg(socket(folder));
     // As in its Pod.
