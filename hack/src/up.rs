@@ -176,7 +176,9 @@ pub(crate) fn images(paths: &Paths, progress: &Progress, content: Content) -> Re
     let mut archives = image::test_images(paths, progress)?;
     let Some(ours) = content.ours() else { return Ok(archives) };
     match content {
-        Content::Product | Content::Released | Content::Crash => image::build_programs(paths, progress, ours)?,
+        Content::Product | Content::Released | Content::Crash => {
+            image::build_programs(paths, progress, ours)?
+        }
         Content::ProductAsBuilt | Content::CrashAsBuilt | Content::Test => {}
     }
     tools::ensure_sidecars(paths, progress)?;
