@@ -20,6 +20,7 @@ use terrace_crds::names::ANNOTATION_TRACEPARENT;
 use terrace_crds::{
     LifecyclePolicy, StorageNode, StoragePool, StorageSnapshot, StorageVolume, TieringPolicy,
 };
+use terrace_plan::health::is_ailment;
 use terrace_plan::listed::Listed;
 use terrace_plan::observe::{observe_host, observe_persistent};
 use terrace_plan::world::{Host, Persistent, World};
@@ -31,7 +32,7 @@ use self::observed::{Look, Observed, observe};
 /// several times what is kept of it.
 const PAGE: u32 = 50;
 
-/// Conditions of a StorageVolume that no decision of the operator reads, and that are not its own.
+/// Conditions of a StorageVolume that are not the operator's own, and that it reads only where they tell of an ailment.
 const UNREAD: [ConditionType; 4] = [
     ConditionType::Healthy,
     ConditionType::CapacityPressure,
@@ -271,6 +272,7 @@ fn trim_volume(volume: &mut StorageVolume) {
     let Some(status) = &mut volume.status else { return };
     (status.device, status.usage, status.operation) = (None, None, None);
     (status.tier, status.backend) = (None, None);
+    (status.latency, status.access) = (None, None);
     status.conditions.retain(is_read);
     status.conditions.shrink_to_fit();
     for condition in &mut status.conditions {
@@ -285,7 +287,7 @@ fn is_read(condition: &Condition) -> bool {
     let is = |kind: ConditionType| condition.type_ == kind.as_str();
     // Only a growth that was refused is asked for.
     let grown = is(ConditionType::Resizing) && condition.reason == Reason::AsExpected.as_str();
-    !grown && !UNREAD.into_iter().any(is)
+    !grown && (is_ailment(condition) || !UNREAD.into_iter().any(is))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod deadline;
 pub mod delete;
 pub mod expand;
 pub mod group;
+pub mod health;
 pub mod identity;
 pub mod list;
 pub mod snapshot;

@@ -41,6 +41,8 @@ methods! {
     ValidateVolumeCapabilities => "validate-volume-capabilities",
     ListVolumes => "list-volumes",
     GetCapacity => "get-capacity",
+    ControllerGetVolumeHealth => "get-volume-health",
+    ControllerListVolumeHealth => "list-volume-health",
     CreateSnapshot => "create-snapshot",
     DeleteSnapshot => "delete-snapshot",
     ListSnapshots => "list-snapshots",

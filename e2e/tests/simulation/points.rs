@@ -239,8 +239,10 @@ fn is_step(kind: OpKind, step: StepKind, trouble: Trouble) -> bool {
         (OpKind::Create | OpKind::Copy, StepKind::ResizeLoop) => true,
         // A subvolume is staged by a bind mount.
         (OpKind::Stage, StepKind::BindMount) => true,
-        // An object that is known is made or deleted to the end; only an older state forgets it meanwhile.
-        (OpKind::Sweep, StepKind::RemoveUnfinished) => trouble != Trouble::Restore,
+        // An object that is known is made or deleted to the end; only an older state, or force, forgets it meanwhile.
+        (OpKind::Sweep, StepKind::RemoveUnfinished) => {
+            !matches!(trouble, Trouble::Restore | Trouble::Force)
+        }
         // The kubelet asks for what the agent has grown.
         (OpKind::Expand, StepKind::GrowImage) => true,
         _ => false,
@@ -256,6 +258,8 @@ fn is_played_by_operator(point: OperatorPoint) -> bool {
             Method::ValidateVolumeCapabilities
             | Method::ListVolumes
             | Method::GetCapacity
+            | Method::ControllerGetVolumeHealth
+            | Method::ControllerListVolumeHealth
             | Method::CreateSnapshot
             | Method::DeleteSnapshot
             | Method::ListSnapshots

@@ -27,6 +27,7 @@ pub mod gone;
 pub mod group;
 pub mod grow;
 pub mod heal;
+pub mod health;
 pub mod lifecycle;
 pub mod listed;
 pub mod meaning;

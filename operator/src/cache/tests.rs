@@ -8,6 +8,7 @@ use super::{
 };
 use crate::cache::observed::{Look, observe};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume};
+use terrace_plan::health::ailments;
 use terrace_plan::volume::{conditions_of, plan_volume};
 use terrace_plan::world::World;
 
@@ -69,6 +70,21 @@ fn of_a_trimmed_volume_the_same_is_planned() {
         plan_volume(&world, of, now)
     };
     assert_eq!(plan(&trimmed), plan(&whole));
+}
+
+#[test]
+fn of_a_trimmed_volume_the_same_ailments_are_told() {
+    let mut volume = placed();
+    let status = volume.status.as_mut().unwrap();
+    let mut high = status.conditions[1].clone();
+    (high.type_, high.status) = ("LatencyHigh".into(), "True".into());
+    (high.reason, high.message) = ("AboveTarget".into(), "slow".into());
+    status.conditions[1].status = "False".into();
+    status.conditions.push(high);
+    let told = ailments(&volume);
+    assert_eq!(told.len(), 2);
+    trim_volume(&mut volume);
+    assert_eq!(ailments(&volume), told);
 }
 
 #[test]

@@ -25,13 +25,15 @@ use tonic::{Code, Request, Response, Status};
 use tracing::Instrument;
 
 use super::deadline::deadline;
-use super::{Service, capacity, create, delete, expand, list, snapshot, snapshots, validate};
+use super::{
+    Service, capacity, create, delete, expand, health, list, snapshot, snapshots, validate,
+};
 use crate::error::Error;
 use crate::fault::{Point, pass};
 use crate::metrics::{Method, Metrics};
 
 /// What is offered; csi-sanity tests every line of it.
-const OFFERED: [rpc::Type; 9] = [
+const OFFERED: [rpc::Type; 11] = [
     rpc::Type::CreateDeleteVolume,
     rpc::Type::ListVolumes,
     rpc::Type::GetCapacity,
@@ -41,6 +43,8 @@ const OFFERED: [rpc::Type; 9] = [
     rpc::Type::ListSnapshots,
     rpc::Type::GetSnapshot,
     rpc::Type::CloneVolume,
+    rpc::Type::GetVolumeHealth,
+    rpc::Type::ListVolumeHealth,
 ];
 
 /// How much longer than its own waits a call may take: an API server that hangs must not hang us (I10).
@@ -188,16 +192,23 @@ impl Controller for Service {
 
     async fn controller_list_volume_health(
         &self,
-        _: Request<ControllerListVolumeHealthRequest>,
+        request: Request<ControllerListVolumeHealthRequest>,
     ) -> Result<Response<ControllerListVolumeHealthResponse>, Status> {
-        not_offered()
+        let until = deadline(request.metadata());
+        let request = request.into_inner();
+        let work = async { health::list(self, &request) };
+        self.call(Method::ControllerListVolumeHealth, "", until, work).await
     }
 
     async fn controller_get_volume_health(
         &self,
-        _: Request<ControllerGetVolumeHealthRequest>,
+        request: Request<ControllerGetVolumeHealthRequest>,
     ) -> Result<Response<ControllerGetVolumeHealthResponse>, Status> {
-        not_offered()
+        let until = deadline(request.metadata());
+        let request = request.into_inner();
+        let name = request.volume_id.clone();
+        let work = health::get(self, request);
+        self.call(Method::ControllerGetVolumeHealth, &name, until, work).await
     }
 
     async fn create_snapshot(

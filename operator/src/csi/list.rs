@@ -33,7 +33,7 @@ pub fn list(service: &Service, request: &ListVolumesRequest) -> Result<ListVolum
 }
 
 /// A volume that has no place yet may still come to nothing; one that leaves is as good as gone.
-fn is_listed(volume: &StorageVolume) -> bool {
+pub(super) fn is_listed(volume: &StorageVolume) -> bool {
     volume.spec.assignment.is_some() && volume.metadata.deletion_timestamp.is_none()
 }
 

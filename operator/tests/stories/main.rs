@@ -6,6 +6,7 @@ mod api;
 mod cluster;
 mod direct;
 mod dropped;
+mod health;
 mod lost;
 mod snapshots;
 
