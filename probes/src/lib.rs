@@ -16,3 +16,5 @@ pub mod window;
 pub mod cgroup;
 pub mod mountinfo;
 pub mod place;
+pub mod names;
+pub mod naming;
