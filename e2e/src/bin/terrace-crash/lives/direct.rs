@@ -63,7 +63,13 @@ async fn adopted(life: &Life, volume: &str, claim: &str, uuid: &str) -> Result<(
         life.cluster.apply(Kind::Volume, asked).await?;
         let script = reader(&two, &mounted, "");
         life.cluster.apply(Kind::Pod, pod(&two, &namespace, &mounted, &script)).await?;
-        life.told(&two, "verified").await
+        life.told(&two, "verified").await?;
+        // Of a claim that comes and goes while nobody looks nobody can tell, and it is made again.
+        let has_it = ("True".to_owned(), "AsExpected".to_owned());
+        let is_so = |found: Option<&kube::api::DynamicObject>| {
+            found.is_some_and(|volume| condition(volume, "Bound") == has_it)
+        };
+        life.cluster.until(Kind::Volume, volume, "bound", is_so).await.map(drop)
     })
     .await?;
     life.formatted_once(&two, &mounted).await?;
