@@ -10,6 +10,7 @@ use std::{fmt, io};
 
 use terrace_device_types::StepKind;
 pub use terrace_faults::{Edge, Faults, NoFaults, Verdict, pass, pass_blocking};
+use terrace_faults::words;
 
 use crate::operation::OpKind;
 
@@ -38,30 +39,6 @@ pub enum Point {
 
 /// What reaches a point and may not get past it.
 pub type Fault = terrace_faults::Fault<Point>;
-
-/// One line a word, so that none is missing from the list.
-macro_rules! words {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $word:ident => $text:literal,)* }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name {
-            $($(#[$doc])* $word,)*
-        }
-
-        impl $name {
-            /// Every one.
-            pub const ALL: &[Self] = &[$(Self::$word,)*];
-
-            /// The word for it.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$word => $text,)*
-                }
-            }
-        }
-    };
-}
 
 words! {
     /// What the journal is told about pools.
@@ -123,11 +100,9 @@ impl fmt::Display for Point {
             }
             Self::JournalFinish(kind, edge) => write!(f, "node/journal-finish/{kind}/{edge}"),
             Self::JournalSettle(kind, edge) => write!(f, "node/journal-settle/{kind}/{edge}"),
-            Self::JournalPool(what, edge) => {
-                write!(f, "node/journal-pool/{}/{edge}", what.as_str())
-            }
-            Self::ApiWrite(what, edge) => write!(f, "node/api-write/{}/{edge}", what.as_str()),
-            Self::Reply(rpc) => write!(f, "node/reply/{}", rpc.as_str()),
+            Self::JournalPool(what, edge) => write!(f, "node/journal-pool/{what}/{edge}"),
+            Self::ApiWrite(what, edge) => write!(f, "node/api-write/{what}/{edge}"),
+            Self::Reply(rpc) => write!(f, "node/reply/{rpc}"),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, io};
 
+use terrace_faults::words;
 pub use terrace_faults::{Edge, Faults, NoFaults, Verdict, pass};
 use terrace_plan::effect_kind::EffectKind;
 
@@ -21,29 +22,15 @@ pub enum Point {
     Lease(LeaseWrite, Edge),
 }
 
-/// How the lease is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LeaseWrite {
-    /// With our name, where it was nobody's or a rival's.
-    Acquire,
-    /// With our name again.
-    Renew,
-    /// Without a name.
-    Release,
-}
-
-impl LeaseWrite {
-    /// Every one.
-    pub const ALL: [Self; 3] = [Self::Acquire, Self::Renew, Self::Release];
-
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Acquire => "acquire",
-            Self::Renew => "renew",
-            Self::Release => "release",
-        }
+words! {
+    /// How the lease is written.
+    LeaseWrite {
+        /// With our name, where it was nobody's or a rival's.
+        Acquire => "acquire",
+        /// With our name again.
+        Renew => "renew",
+        /// Without a name.
+        Release => "release",
     }
 }
 
@@ -55,7 +42,7 @@ impl fmt::Display for Point {
         match self {
             Self::Effect(kind, edge) => write!(f, "operator/effect/{kind}/{edge}"),
             Self::Reply(method) => write!(f, "operator/reply/{}", method.word()),
-            Self::Lease(write, edge) => write!(f, "operator/lease/{}/{edge}", write.as_str()),
+            Self::Lease(write, edge) => write!(f, "operator/lease/{write}/{edge}"),
         }
     }
 }
@@ -69,7 +56,7 @@ impl Point {
         let effects = EffectKind::ALL.iter().flat_map(of);
         let replies = Method::ALL.iter().map(|method| Self::Reply(*method));
         let leases = LeaseWrite::ALL;
-        let leases = leases.into_iter().flat_map(|write| both.map(|edge| Self::Lease(write, edge)));
+        let leases = leases.iter().flat_map(|write| both.map(|edge| Self::Lease(*write, edge)));
         effects.chain(replies).chain(leases).collect()
     }
 }

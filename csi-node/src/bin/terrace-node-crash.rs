@@ -5,7 +5,7 @@ use clap::Parser;
 use terrace_node::args::Args;
 use terrace_node::fault::Point;
 
-#[tokio::main]
+#[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     if std::env::args().skip(1).eq(["faults", "list"]) {
         Point::all().iter().for_each(|point| println!("{point}"));

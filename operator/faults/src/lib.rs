@@ -16,6 +16,7 @@ mod order;
 mod panel;
 #[cfg(feature = "protocol")]
 mod process;
+mod words;
 
 pub use fault::{Edge, Fault, Faults, NoFaults, Verdict, pass, pass_blocking};
 #[cfg(feature = "protocol")]

@@ -4,7 +4,7 @@ use clap::Parser;
 use terrace_operator::fault::Point;
 use terrace_operator::{args::Args, run};
 
-#[tokio::main]
+#[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     if std::env::args().skip(1).eq(["faults", "list"]) {
         Point::all().iter().for_each(|point| println!("{point}"));
