@@ -18,3 +18,5 @@ pub mod mountinfo;
 pub mod place;
 pub mod names;
 pub mod naming;
+pub mod host_proc;
+pub mod mountinfo_watch;
