@@ -20,3 +20,15 @@ pub mod names;
 pub mod naming;
 pub mod host_proc;
 pub mod mountinfo_watch;
+pub mod aya_loader;
+mod calls;
+mod facts;
+pub mod ladder;
+#[cfg(test)]
+mod ladder_tests;
+mod map_shape;
+mod mapped;
+mod maps;
+pub mod program;
+mod record;
+mod self_test;

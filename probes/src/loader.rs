@@ -186,6 +186,14 @@ pub trait Attached {
     /// As the kernel says.
     fn sightings(&self) -> Result<Vec<Sighting>, LoadError>;
 
+    /// Provisional slots that nothing points to and that are not free: an earlier process was killed before it folded them.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    fn orphans(&self) -> Result<Vec<Slot>, LoadError> {
+        Ok(Vec::new())
+    }
+
     /// Slow operations since this was asked last, oldest first, at most `limit`.
     fn slow_events(&mut self, limit: usize) -> Vec<SlowRecord>;
 
@@ -209,6 +217,16 @@ pub trait Attached {
     /// # Errors
     /// As the kernel says.
     fn forget(&self, thing: Thing, generation: u16) -> Result<Changed, LoadError>;
+
+    /// Moves all figures of a provisional slot to another and gives it back. Word by word: what the kernel counts meanwhile is in
+    /// one of them, and nothing is in both, even if this process is killed half-way.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    fn fold(&self, from: Slot, to: Slot) -> Result<(), LoadError>;
+
+    /// Moves all figures of a volume that is gone to where those of all such are, so that sums over all volumes only grow.
+    fn retire(&self, volume: Slot, to: Slot);
 
     /// Gives a provisional slot back after its figures were folded; it is cleared first.
     ///

@@ -153,16 +153,14 @@ pub struct ThingRecord {
     pub magic: u32,
     /// The process that used it first, as the host numbers it.
     pub tgid: u32,
-    /// The provisional slot it got, or [`super::SLOT_NONE`].
-    pub slot: Slot,
-    /// The generation it got.
-    pub generation: u16,
+    /// Nothing.
+    pub unused: u32,
 }
 
 /// How many names of a path a slow operation brings along, the file's own first.
 pub const NAMES: usize = 8;
 /// Bytes of each name; a longer one is cut and has no final 0.
-pub const NAME_BYTES: usize = 40;
+pub const NAME_BYTES: usize = 37;
 
 /// A slow operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,7 +220,7 @@ const _: () = {
     assert!(size_of::<SlotSetting>() == 16);
     assert!(size_of::<ThingKey>() == 8);
     assert!(size_of::<ThingRecord>() == 32);
-    assert!(size_of::<SlowRecord>() == 432);
+    assert!(size_of::<SlowRecord>() == 408);
 };
 
 #[cfg(test)]

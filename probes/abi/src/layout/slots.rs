@@ -16,6 +16,8 @@ pub const FIRST_PROVISIONAL: u16 = VOLUME_SLOTS;
 pub const FIRST_CLASS: u16 = FIRST_PROVISIONAL + PROVISIONAL_SLOTS;
 /// All of them.
 pub const SLOTS: u16 = FIRST_CLASS + CLASS_SLOTS;
+/// What volumes that are gone have left, added up.
+pub const RETIRED_VOLUMES: u16 = SLOTS - 1;
 /// No slot was free: the mount's operations are `missed{noSlot}`.
 pub const SLOT_NONE: u16 = u16::MAX;
 /// Left alone for good: a pseudo filesystem, or a mount of the kernel's own.

@@ -1,0 +1,235 @@
+/*
+ * From a file to the mount or block device it belongs to, and from that to the slot that counts it.
+ */
+#ifndef TERRACE_PLACE_H
+#define TERRACE_PLACE_H
+
+#include "maps.h"
+
+#define S_IFMT 0170000
+#define S_IFDIR 0040000
+#define S_IFBLK 0060000
+#define S_IFREG 0100000
+#define O_DSYNC 00010000
+
+static __always_inline void add(u64 *to, u64 what)
+{
+	__sync_fetch_and_add(to, what);
+}
+
+static __always_inline struct counters *own_counters(void)
+{
+	u32 zero = 0;
+
+	return map_lookup(&counters, &zero);
+}
+
+static __always_inline void miss(enum missed why)
+{
+	struct counters *own = own_counters();
+
+	if (own)
+		add(&own->missed[why], 1);
+}
+
+/* Filesystems that hold no data of anybody (include/uapi/linux/magic.h). Not tmpfs: emptyDir, Secrets and tokens are that. */
+static __always_inline int is_pseudo(u32 magic)
+{
+	switch (magic) {
+	case 0x9fa0: /* proc */
+	case 0x62656572: /* sysfs */
+	case 0x27e0eb: /* cgroup */
+	case 0x63677270: /* cgroup2 */
+	case 0x64626720: /* debugfs */
+	case 0x74726163: /* tracefs */
+	case 0x73636673: /* securityfs */
+	case 0xcafe4a11: /* bpf */
+	case 0x1cd1: /* devpts */
+	case 0x19800202: /* mqueue */
+	case 0x50495045: /* pipefs */
+	case 0x534f434b: /* sockfs */
+	case 0x09041934: /* anonymous inodes */
+	case 0x6e736673: /* nsfs */
+	case 0x50494446: /* pidfs */
+	case 0x62656570: /* configfs */
+	case 0x6165676c: /* pstore */
+	case 0xde5e81e4: /* efivarfs */
+	case 0xf97cff8c: /* selinux */
+	case 0x42494e4d: /* binfmt_misc */
+	case 0x65735543: /* fusectl */
+	case 0x67596969: /* rpc_pipefs */
+	case 0x0187: /* autofs */
+	case 0x7655821: /* resctrl */
+		return 1;
+	}
+	return 0;
+}
+
+static __always_inline struct mount *mount_of(struct file *file)
+{
+	return (void *)GET(file, f_path.mnt) - FIELD_OFFSET(struct mount, mnt);
+}
+
+/*
+ * Tells a mount from the next one of its id. Since 6.8 a mount has a number that is never used again; before, what it is made
+ * of has to do, and user space forgets a mount when it is gone from mountinfo. Never 0: that is a device's.
+ */
+static __always_inline u32 tag_of(struct mount *mount)
+{
+	u64 tag;
+
+	if (FIELD_EXISTS(struct mount, mnt_id_unique)) {
+		tag = GET(mount, mnt_id_unique);
+	} else {
+		struct super_block *super = GET(mount, mnt.mnt_sb);
+		u64 uuid = 0;
+
+		probe_read_kernel(&uuid, sizeof(uuid), __builtin_preserve_access_index(&super->s_uuid));
+		tag = (u64)mount * 31 + (u64)GET(mount, mnt.mnt_root);
+		tag = tag * 31 + (u64)super;
+		tag = (tag ^ uuid) + GET(super, s_dev);
+		tag *= 0x9e3779b97f4a7c15ULL;
+		tag >>= 32;
+	}
+	return (u32)tag ? (u32)tag : 1;
+}
+
+static __always_inline void notice(void)
+{
+	u64 *note = ringbuf_reserve(&events, sizeof(*note), 0);
+
+	if (note) {
+		*note = 0;
+		ringbuf_submit(note, 0);
+	}
+}
+
+/* A word for a thing seen for the first time: a provisional slot if one is free. */
+static __always_inline u64 new_word(u64 old, u32 tag)
+{
+	u32 slot;
+
+	if (map_pop(&spare, &slot))
+		slot = SLOT_NONE;
+	return WORD(slot, WORD_GENERATION(old) + 1, tag);
+}
+
+/*
+ * The first operation on a mount. Of several at once one wins, by the only update of a hash that there is; the others find the
+ * word when their operation ends.
+ */
+static noinline int meet_mount(struct mount *mount, u32 id, u32 tag)
+{
+	struct thing_key key = { .id = id, .tag = tag };
+	struct thing seen = {};
+	struct super_block *super = GET(mount, mnt.mnt_sb);
+	struct dentry *root = GET(mount, mnt.mnt_root);
+	struct inode *inode = GET(root, d_inode);
+	u64 *word = map_lookup(&mounts, &id);
+	void *namespace = GET(mount, mnt_ns);
+
+	if (!word)
+		return 0;
+	seen.magic = GET(super, s_magic);
+	/* In no namespace: detached or the kernel's own (-EINVAL), such as overlay's layers and memfd's tmpfs. */
+	if (is_pseudo(seen.magic) || (u64)namespace >= (u64)-4095) {
+		*word = WORD(SLOT_IGNORED, WORD_GENERATION(*word) + 1, tag);
+		return 0;
+	}
+	seen.s_dev = GET(super, s_dev);
+	seen.root_inode = GET(inode, i_ino);
+	seen.tgid = get_current_pid_tgid() >> 32;
+	seen.seen_ns = ktime_get_ns();
+	if (map_update(&things, &key, &seen, NOEXIST))
+		return 0;
+	*word = new_word(*word, tag);
+	notice();
+	return 0;
+}
+
+static noinline int meet_device(struct inode *inode, u32 dev)
+{
+	struct thing_key key = { .id = dev, .tag = 0 };
+	struct thing seen = {};
+	struct super_block *super = GET(inode, i_sb);
+	u64 *old = map_lookup(&devices, &dev);
+	u64 word;
+
+	seen.magic = GET(super, s_magic);
+	seen.s_dev = GET(super, s_dev);
+	seen.tgid = get_current_pid_tgid() >> 32;
+	seen.seen_ns = ktime_get_ns();
+	if (map_update(&things, &key, &seen, NOEXIST))
+		return 0;
+	word = new_word(old ? *old : 0, 1);
+	map_update(&devices, &dev, &word, ANY);
+	notice();
+	return 0;
+}
+
+/* The slot for what is counted now; SLOT_NONE where none is. */
+static __always_inline u32 slot_of(u32 id, u32 tag, u16 *generation)
+{
+	u64 *word = tag ? map_lookup(&mounts, &id) : map_lookup(&devices, &id);
+	u64 value = word ? *word : 0;
+
+	*generation = WORD_GENERATION(value);
+	if (!value || WORD_TAG(value) != (tag ? tag : 1))
+		return SLOT_NONE;
+	return WORD_SLOT(value);
+}
+
+/* Of what is no volume a sample is enough. */
+static __always_inline int is_left_out(u32 slot)
+{
+	struct slot_setting *setting;
+
+	if (slot < FIRST_CLASS)
+		return 0;
+	setting = map_lookup(&settings, &slot);
+	return setting && setting->keep != ~0U && get_prandom_u32() > setting->keep;
+}
+
+/* Fills one end of an operation. 0: it is of no interest, or was counted as missed. */
+static noinline int place(struct side *side, struct file *file, u8 operation)
+{
+	struct inode *inode = GET(file, f_inode);
+	u32 kind = GET(inode, i_mode) & S_IFMT;
+	u16 generation;
+	u64 *word;
+	u32 id, tag, slot;
+
+	if (kind == S_IFREG || kind == S_IFDIR) {
+		struct mount *mount = mount_of(file);
+
+		id = GET(mount, mnt_id);
+		tag = tag_of(mount);
+		word = map_lookup(&mounts, &id);
+		if (!word) {
+			miss(NO_SLOT);
+			return 0;
+		}
+		if (WORD_TAG(*word) != tag)
+			meet_mount(mount, id, tag);
+	} else if (kind == S_IFBLK) {
+		id = GET(inode, i_rdev);
+		tag = 0;
+		word = map_lookup(&devices, &id);
+		if (!word || !WORD_TAG(*word))
+			meet_device(inode, id);
+	} else {
+		return 0;
+	}
+	slot = slot_of(id, tag, &generation);
+	if (slot == SLOT_IGNORED || is_left_out(slot))
+		return 0;
+	side->id = id;
+	side->tag = tag;
+	side->file = (u64)file;
+	side->operation = operation;
+	side->used = 1;
+	side->synced = operation == WRITE && (GET(file, f_flags) & O_DSYNC) ? 1 : 0;
+	return 1;
+}
+
+#endif

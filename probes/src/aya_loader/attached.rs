@@ -1,0 +1,205 @@
+//! The probe in the kernel, as everything above sees it.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::Ebpf;
+use terrace_probe_abi::layout::{Figures, MountWord, OPERATIONS, Path, Slot, SlotKind, SlowRecord};
+
+use super::pins::map_bytes;
+use super::programs::{Running, figures};
+use crate::ladder::{Choice, report, unobservable};
+use crate::loader::{
+    Attached, BlockFigures, Changed, Counters, FunctionReport, LoadError, Plan, Sighting, Thing,
+};
+use crate::maps::Maps;
+use crate::record::{device_number, kernel_device, parse_slow, parse_thing};
+
+/// What aya loaded, or nothing where no tier works.
+pub struct Loaded {
+    maps: Option<Maps>,
+    running: Running,
+    functions: Vec<FunctionReport>,
+    unobservable: Vec<Path>,
+    map_bytes: u64,
+    idle: std::os::fd::OwnedFd,
+    /// Holds what has no link of its own.
+    _ebpf: Option<Ebpf>,
+}
+
+impl Loaded {
+    pub(super) fn new(
+        maps: Option<Maps>,
+        choices: &[Choice],
+        plan: &Plan,
+        running: Running,
+        ebpf: Option<Ebpf>,
+    ) -> Result<Self, LoadError> {
+        let is_held_by_aya = running.iter().any(|working| working.link.is_none());
+        let idle = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC);
+        Ok(Self {
+            map_bytes: maps.as_ref().map_or(0, map_bytes),
+            maps,
+            running,
+            functions: report(choices),
+            unobservable: unobservable(choices, &plan.operations),
+            idle: idle.map_err(crate::maps::object("make an event descriptor"))?,
+            _ebpf: ebpf.filter(|_| is_held_by_aya),
+        })
+    }
+
+    fn change(
+        &self,
+        thing: Thing,
+        generation: u16,
+        to: impl Fn(MountWord) -> MountWord,
+    ) -> Result<Changed, LoadError> {
+        let Some(maps) = &self.maps else { return Ok(Changed::No) };
+        match thing {
+            Thing::Mount(id) => Ok(maps.change_mount(id, generation, to)),
+            Thing::Device { major, minor } => {
+                maps.change_device(kernel_device((major, minor)), generation, to)
+            }
+        }
+    }
+}
+
+impl Attached for Loaded {
+    fn functions(&self) -> &[FunctionReport] {
+        &self.functions
+    }
+
+    fn unobservable(&self) -> &[Path] {
+        &self.unobservable
+    }
+
+    fn figures(&self, slot: Slot) -> Box<Figures> {
+        self.maps.as_ref().map_or_else(Box::default, |maps| maps.figures(slot))
+    }
+
+    fn take_longest(&self, slot: Slot) -> [u64; OPERATIONS] {
+        self.maps.as_ref().map_or([0; OPERATIONS], |maps| maps.take_longest(slot))
+    }
+
+    fn block_figures(&self, slot: Slot) -> BlockFigures {
+        let phases = self.maps.as_ref().map(|maps| (maps.block(slot, 0), maps.block(slot, 1)));
+        let (queue, device) = phases.unwrap_or_default();
+        BlockFigures { queue, device }
+    }
+
+    fn fold(&self, from: Slot, to: Slot) -> Result<(), LoadError> {
+        self.retire(from, to);
+        self.release(from)
+    }
+
+    fn retire(&self, volume: Slot, to: Slot) {
+        if let Some(maps) = &self.maps {
+            maps.fold(volume, to);
+        }
+    }
+
+    fn clear(&self, slot: Slot) {
+        if let Some(maps) = &self.maps {
+            maps.clear(slot);
+        }
+    }
+
+    fn sightings(&self) -> Result<Vec<Sighting>, LoadError> {
+        let Some(maps) = &self.maps else { return Ok(vec![]) };
+        let seen = maps.things()?.into_iter().filter_map(|(key, record)| {
+            let record = parse_thing(record);
+            let word = if key.tag == 0 { maps.device(key.id) } else { maps.mount(key.id) };
+            // Another mount has the id by now, or its word is being written.
+            let is_current = word.tag == key.tag.max(1);
+            let thing = if key.tag == 0 {
+                let (major, minor) = device_number(key.id);
+                Thing::Device { major, minor }
+            } else {
+                Thing::Mount(key.id)
+            };
+            is_current.then_some(Sighting {
+                thing,
+                generation: word.generation,
+                slot: word.slot,
+                s_dev: device_number(record.s_dev),
+                root_inode: record.root_inode,
+                magic: record.magic,
+                tgid: record.tgid,
+                seen_ns: record.seen_ns,
+            })
+        });
+        Ok(seen.collect())
+    }
+
+    fn slow_events(&mut self, limit: usize) -> Vec<SlowRecord> {
+        let mut found = Vec::new();
+        let Some(maps) = &mut self.maps else { return found };
+        while found.len() < limit {
+            let Some(item) = maps.events.next() else { break };
+            found.extend(parse_slow(&item));
+        }
+        found
+    }
+
+    fn wake(&self) -> BorrowedFd<'_> {
+        self.maps.as_ref().map_or_else(|| self.idle.as_fd(), |maps| maps.events.as_fd())
+    }
+
+    fn counters(&self) -> Result<Counters, LoadError> {
+        let programs: Vec<_> = self.running.iter().map(figures).collect();
+        let mut counters = Counters { programs, map_bytes: self.map_bytes, ..Counters::default() };
+        if let Some(maps) = &self.maps {
+            counters.missed = maps.missed();
+            counters.slow_dropped = maps.dropped();
+        }
+        let recursion = terrace_probe_abi::layout::Missed::Recursion.index();
+        counters.missed[recursion] +=
+            counters.programs.iter().map(|program| program.recursion_misses).sum::<u64>();
+        Ok(counters)
+    }
+
+    fn set_slot(&self, thing: Thing, generation: u16, slot: Slot) -> Result<Changed, LoadError> {
+        self.change(thing, generation, |word| MountWord { slot, ..word })
+    }
+
+    fn forget(&self, thing: Thing, generation: u16) -> Result<Changed, LoadError> {
+        let Some(maps) = &self.maps else { return Ok(Changed::No) };
+        // First what was seen: whoever finds the word empty then may write it anew.
+        match thing {
+            Thing::Mount(id) => {
+                let word = maps.mount(id);
+                if word.generation != generation || word.tag == 0 {
+                    return Ok(Changed::No);
+                }
+                maps.remove_thing(id, word.tag)?;
+            }
+            Thing::Device { major, minor } => {
+                maps.remove_thing(kernel_device((major, minor)), 0)?;
+            }
+        }
+        self.change(thing, generation, |word| MountWord { tag: 0, ..word })
+    }
+
+    fn release(&self, provisional: Slot) -> Result<(), LoadError> {
+        let Some(maps) = &self.maps else { return Ok(()) };
+        if SlotKind::of(provisional) != SlotKind::Provisional {
+            return Ok(());
+        }
+        maps.clear(provisional);
+        maps.give_back(provisional)
+    }
+
+    fn orphans(&self) -> Result<Vec<Slot>, LoadError> {
+        self.maps.as_ref().map_or_else(|| Ok(vec![]), Maps::orphans)
+    }
+
+    fn set_threshold(&self, slot: Slot, ns: u64) {
+        if let Some(maps) = &self.maps {
+            maps.set_threshold(slot, ns);
+        }
+    }
+
+    fn set_device(&self, slot: Slot, device: Option<(u32, u32)>) -> Result<(), LoadError> {
+        let Some(maps) = &self.maps else { return Ok(()) };
+        maps.set_device(slot, device.map_or(0, kernel_device))
+    }
+}

@@ -1,0 +1,369 @@
+//! The maps by name and shape, and what user space does with each. Which of them exist already (pinned) is the loader's matter.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+
+use aya::maps::{HashMap, Map, MapData, Queue, RingBuf};
+use terrace_probe_abi::layout::{
+    FIRST_PROVISIONAL, Figures, MISSED, MOUNTS, MountWord, OPERATIONS, OperationFigures,
+    PROVISIONAL_SLOTS, SLOTS, Slot,
+};
+
+use crate::loader::{Changed, LoadError};
+use crate::mapped::Mapped;
+
+/// Words of the figures of one operation.
+const WORDS: usize = size_of::<OperationFigures>() / size_of::<u64>();
+/// Which of these words is the longest operation.
+const LONGEST: usize = std::mem::offset_of!(OperationFigures, max_ns) / size_of::<u64>();
+const COUNTERS: usize = MISSED + 2;
+const DROPPED: usize = MISSED;
+/// Words of a slot's setting: threshold, then keep and device in one.
+const SETTING: usize = 2;
+
+/// Things by (id, tag), with what was known at first sight.
+type Things = HashMap<MapData, [u32; 2], [u64; 4]>;
+
+/// User space's hold on the maps.
+pub(crate) struct Maps {
+    figures: Mapped,
+    block: Mapped,
+    mounts: Mapped,
+    settings: Mapped,
+    counters: Mapped,
+    things: Mutex<Things>,
+    devices: Mutex<HashMap<MapData, u32, u64>>,
+    below: Mutex<HashMap<MapData, u32, u32>>,
+    spare: Mutex<Queue<MapData, u32>>,
+    pub(crate) events: RingBuf<MapData>,
+    stripes: usize,
+    /// Their descriptors stay open: programs are loaded with them.
+    held: Vec<MapData>,
+    descriptors: Vec<RawFd>,
+}
+
+/// What a thing is looked up by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    /// Mount id or device.
+    pub(crate) id: u32,
+    /// 0 for a device.
+    pub(crate) tag: u32,
+}
+
+/// Whether maps were made just now, or were there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Age {
+    New,
+    Old,
+}
+
+impl Maps {
+    /// Takes hold of each by its name.
+    pub(crate) fn open(
+        mut take: impl FnMut(&'static str) -> Result<Map, LoadError>,
+        stripes: u32,
+        age: Age,
+    ) -> Result<Self, LoadError> {
+        let stripes = stripes as usize;
+        let slots = usize::from(SLOTS);
+        let descriptors = RefCell::new(Vec::new());
+        let mut take = |name| {
+            let map = take(name)?;
+            descriptors.borrow_mut().extend(descriptor(&map));
+            Ok::<Map, LoadError>(map)
+        };
+        let mut held = Vec::new();
+        for name in ["threads", "requests", "block_requests", "allowances"] {
+            held.push(array(take(name)?)?);
+        }
+        let mut mapped = |name, values, words_each| {
+            let data = array(take(name)?)?;
+            let mapped =
+                Mapped::new(data.fd(), values, words_each).map_err(object("map an array"))?;
+            held.push(data);
+            Ok::<Mapped, LoadError>(mapped)
+        };
+        let mut maps = Self {
+            figures: mapped("figures", slots * OPERATIONS * stripes, WORDS)?,
+            block: mapped("block_figures", slots * 2, WORDS)?,
+            mounts: mapped("mounts", MOUNTS as usize, 1)?,
+            settings: mapped("settings", slots, SETTING)?,
+            counters: mapped("counters", 1, COUNTERS)?,
+            things: typed("things", take("things")?)?,
+            devices: typed("devices", take("devices")?)?,
+            below: typed("below", take("below")?)?,
+            spare: typed("spare", take("spare")?)?,
+            events: take("events")?.try_into().map_err(object("open the ring of events"))?,
+            stripes,
+            held: vec![],
+            descriptors: vec![],
+        };
+        maps.held = held;
+        maps.descriptors = descriptors.into_inner();
+        if age == Age::New {
+            for slot in FIRST_PROVISIONAL..FIRST_PROVISIONAL + PROVISIONAL_SLOTS {
+                maps.give_back(slot)?;
+            }
+        }
+        Ok(maps)
+    }
+
+    /// All stripes of a slot added up.
+    pub(crate) fn figures(&self, slot: Slot) -> Box<Figures> {
+        let mut sum = Box::new([const { OperationFigures::ZERO }; OPERATIONS]);
+        for (operation, to) in sum.iter_mut().enumerate() {
+            for index in self.stripes(slot, operation) {
+                to.add(&read_figures(&self.figures, index));
+            }
+        }
+        sum
+    }
+
+    /// Takes the longest of each operation, leaving 0.
+    pub(crate) fn take_longest(&self, slot: Slot) -> [u64; OPERATIONS] {
+        std::array::from_fn(|operation| {
+            let words = self.stripes(slot, operation).map(|index| index * WORDS + LONGEST);
+            let taken = words.filter_map(|word| self.figures.word(word));
+            taken.map(|word| word.swap(0, Ordering::Relaxed)).max().unwrap_or(0)
+        })
+    }
+
+    /// Queue (0) or device (1) times of a slot.
+    pub(crate) fn block(&self, slot: Slot, phase: usize) -> OperationFigures {
+        read_figures(&self.block, usize::from(slot) * 2 + phase)
+    }
+
+    /// Moves every word of a slot to another's first stripe; the longest is the longer of both.
+    pub(crate) fn fold(&self, from: Slot, to: Slot) {
+        for operation in 0..OPERATIONS {
+            let into = self.stripes(to, operation).start;
+            for index in self.stripes(from, operation) {
+                move_figures(&self.figures, index, into);
+            }
+        }
+        for phase in 0..2 {
+            move_figures(&self.block, usize::from(from) * 2 + phase, usize::from(to) * 2 + phase);
+        }
+    }
+
+    /// Everything of a slot to 0.
+    pub(crate) fn clear(&self, slot: Slot) {
+        let first = usize::from(slot) * OPERATIONS * self.stripes * WORDS;
+        zero(&self.figures, first, OPERATIONS * self.stripes * WORDS);
+        zero(&self.block, usize::from(slot) * 2 * WORDS, 2 * WORDS);
+    }
+
+    /// Provisional slots that are neither free nor any thing's. To be asked before the first sightings are named: for a moment
+    /// no slot is free.
+    pub(crate) fn orphans(&self) -> Result<Vec<Slot>, LoadError> {
+        let mut spare = lock(&self.spare);
+        let mut taken: BTreeSet<u32> =
+            (FIRST_PROVISIONAL..FIRST_PROVISIONAL + PROVISIONAL_SLOTS).map(u32::from).collect();
+        let mut free = Vec::new();
+        while let Ok(slot) = spare.pop(0) {
+            free.push(slot);
+        }
+        for slot in free {
+            taken.remove(&slot);
+            spare.push(slot, 0).map_err(object("put a provisional slot back"))?;
+        }
+        drop(spare);
+        for (key, _) in self.things()? {
+            let word = if key.tag == 0 { self.device(key.id) } else { self.mount(key.id) };
+            taken.remove(&u32::from(word.slot));
+        }
+        Ok(taken.into_iter().filter_map(|slot| Slot::try_from(slot).ok()).collect())
+    }
+
+    fn stripes(&self, slot: Slot, operation: usize) -> std::ops::Range<usize> {
+        let first = (usize::from(slot) * OPERATIONS + operation) * self.stripes;
+        first..first + self.stripes
+    }
+
+    /// The word of a mount.
+    pub(crate) fn mount(&self, id: u32) -> MountWord {
+        MountWord::unpacked(self.mounts.load(id as usize))
+    }
+
+    /// Changes the word of a mount if it is still of that generation.
+    pub(crate) fn change_mount(
+        &self,
+        id: u32,
+        generation: u16,
+        to: impl Fn(MountWord) -> MountWord,
+    ) -> Changed {
+        let Some(word) = self.mounts.word(id as usize) else { return Changed::No };
+        let changed = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| {
+            let old = MountWord::unpacked(old);
+            (old.generation == generation && old.tag != 0).then(|| to(old).packed())
+        });
+        changed.map_or(Changed::No, |_| Changed::Yes)
+    }
+
+    /// The word of a block device.
+    pub(crate) fn device(&self, device: u32) -> MountWord {
+        MountWord::unpacked(lock(&self.devices).get(&device, 0).unwrap_or(0))
+    }
+
+    /// Changes the word of a device if it is still of that generation. Nothing in the kernel changes one that is there.
+    pub(crate) fn change_device(
+        &self,
+        device: u32,
+        generation: u16,
+        to: impl Fn(MountWord) -> MountWord,
+    ) -> Result<Changed, LoadError> {
+        let old = self.device(device);
+        if old.generation != generation || old.tag == 0 {
+            return Ok(Changed::No);
+        }
+        let set = lock(&self.devices).insert(device, to(old).packed(), 0);
+        set.map(|()| Changed::Yes).map_err(object("change the slot of a device"))
+    }
+
+    /// All that was seen.
+    pub(crate) fn things(&self) -> Result<Vec<(Key, [u64; 4])>, LoadError> {
+        let things = lock(&self.things);
+        let seen =
+            things.iter().map(|seen| seen.map(|([id, tag], thing)| (Key { id, tag }, thing)));
+        seen.collect::<Result<_, _>>().map_err(object("read what was seen"))
+    }
+
+    /// Forgets that a thing was seen.
+    pub(crate) fn remove_thing(&self, id: u32, tag: u32) -> Result<(), LoadError> {
+        match lock(&self.things).remove(&[id, tag]) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(object("forget what was seen")(error)),
+        }
+    }
+
+    /// Descriptors of the maps that are held open.
+    pub(crate) fn descriptors(&self) -> &[RawFd] {
+        &self.descriptors
+    }
+
+    /// How much of a slot's operations is counted, and from when on they are slow.
+    pub(crate) fn set_keep(&self, slot: Slot, keep: u32) {
+        if let Some(half) = self.settings.half((usize::from(slot) * SETTING + 1) * 2) {
+            half.store(keep, Ordering::Relaxed);
+        }
+    }
+
+    /// From when on operations of a slot are slow.
+    pub(crate) fn set_threshold(&self, slot: Slot, ns: u64) {
+        if let Some(word) = self.settings.word(usize::from(slot) * SETTING) {
+            word.store(ns, Ordering::Relaxed);
+        }
+    }
+
+    /// Names the device below a slot, as the kernel numbers it; 0: none.
+    pub(crate) fn set_device(&self, slot: Slot, device: u32) -> Result<(), LoadError> {
+        let Some(half) = self.settings.half((usize::from(slot) * SETTING + 1) * 2 + 1) else {
+            return Ok(());
+        };
+        let old = half.swap(device, Ordering::Relaxed);
+        let mut below = lock(&self.below);
+        if old != 0 && old != device && below.get(&old, 0).is_ok_and(|of| of == u32::from(slot)) {
+            below.remove(&old).map_err(object("forget a slot's device"))?;
+        }
+        if device != 0 {
+            below.insert(device, u32::from(slot), 0).map_err(object("set a slot's device"))?;
+        }
+        Ok(())
+    }
+
+    /// A provisional slot is free again.
+    pub(crate) fn give_back(&self, slot: Slot) -> Result<(), LoadError> {
+        lock(&self.spare).push(u32::from(slot), 0).map_err(object("give a provisional slot back"))
+    }
+
+    /// What was missed, by reason.
+    pub(crate) fn missed(&self) -> [u64; MISSED] {
+        std::array::from_fn(|reason| self.counters.load(reason))
+    }
+
+    /// Slow operations nobody was told of.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.counters.load(DROPPED)
+    }
+}
+
+/// A poisoned lock guards no invariant here: the maps are the kernel's.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Wraps what aya says.
+pub(crate) fn object<E>(doing: &'static str) -> impl Fn(E) -> LoadError
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |source| LoadError::Object { doing, source: Box::new(source) }
+}
+
+fn typed<T>(name: &'static str, map: Map) -> Result<Mutex<T>, LoadError>
+where
+    T: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    map.try_into().map(Mutex::new).map_err(object(name))
+}
+
+fn array(map: Map) -> Result<MapData, LoadError> {
+    let Map::Array(data) = map else { return Err(LoadError::Absent { name: "an array" }) };
+    Ok(data)
+}
+
+fn descriptor(map: &Map) -> Option<RawFd> {
+    match map {
+        Map::Array(data) | Map::HashMap(data) | Map::Queue(data) | Map::RingBuf(data) => {
+            Some(data.fd().as_fd().as_raw_fd())
+        }
+        _ => None,
+    }
+}
+
+fn move_figures(map: &Mapped, from: usize, to: usize) {
+    for word in 0..WORDS {
+        let (Some(from), Some(to)) = (map.word(from * WORDS + word), map.word(to * WORDS + word))
+        else {
+            continue;
+        };
+        let taken = from.swap(0, Ordering::Relaxed);
+        if word == LONGEST {
+            to.fetch_max(taken, Ordering::Relaxed);
+        } else if taken != 0 {
+            to.fetch_add(taken, Ordering::Relaxed);
+        }
+    }
+}
+
+fn zero(map: &Mapped, first: usize, words: usize) {
+    for word in map.words().iter().skip(first).take(words) {
+        word.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Word by word: every field is one, in the order of the struct.
+fn read_figures(map: &Mapped, index: usize) -> OperationFigures {
+    let first = index * WORDS;
+    let mut at = first;
+    let mut next = || {
+        at += 1;
+        map.load(at - 1)
+    };
+    OperationFigures {
+        sum_ns: next(),
+        bytes: next(),
+        slow: next(),
+        cached: next(),
+        synced: next(),
+        max_ns: next(),
+        errors: std::array::from_fn(|_| next()),
+        sizes: std::array::from_fn(|_| next()),
+        paths: std::array::from_fn(|_| next()),
+        buckets: std::array::from_fn(|_| next()),
+    }
+}

@@ -1,0 +1,124 @@
+//! Filesystems to operate on: on loop devices, taken away again when the test ends.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+use terrace_probe::loader::{Attached, Sighting, Thing};
+use terrace_probe_abi::layout::{Figures, Slot};
+
+/// A filesystem on a loop device.
+pub(crate) struct Ground {
+    folder: TempDir,
+    mounts: Vec<PathBuf>,
+}
+
+impl Ground {
+    /// Makes and mounts one: "xfs" or "ext4".
+    pub(crate) fn new(kind: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image");
+        File::create(&image).unwrap().set_len(320 << 20).unwrap();
+        run(&format!("mkfs.{kind}"), &["-q", &text(&image)]);
+        let mut ground = Self { folder, mounts: vec![] };
+        ground.mount(&["-o", "loop"], &image, "mount");
+        ground
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn root(&self) -> &Path {
+        &self.mounts[0]
+    }
+
+    /// The image below.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+
+    /// Mounts its root at another place, too.
+    pub(crate) fn bind(&mut self) -> PathBuf {
+        let root = self.root().to_owned();
+        self.mount(&["--bind"], &root, "bound")
+    }
+
+    /// Mounts it anew after [`Ground::leave`].
+    pub(crate) fn enter(&mut self) {
+        let image = self.image();
+        self.mount(&["-o", "loop"], &image, "mount");
+    }
+
+    /// Unmounts all of it.
+    pub(crate) fn leave(&mut self) {
+        for mount in self.mounts.drain(..).rev() {
+            run("umount", &[&text(&mount)]);
+        }
+    }
+
+    fn mount(&mut self, how: &[&str], what: &Path, name: &str) -> PathBuf {
+        let target = self.folder.path().join(name);
+        fs::create_dir_all(&target).unwrap();
+        let mut arguments = how.to_vec();
+        let (what, at) = (text(what), text(&target));
+        arguments.extend([what.as_str(), at.as_str()]);
+        run("mount", &arguments);
+        self.mounts.push(target.clone());
+        target
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        for mount in self.mounts.drain(..).rev() {
+            let _ = Command::new("umount").arg("--lazy").arg(mount).status();
+        }
+    }
+}
+
+/// Runs a program that must succeed.
+pub(crate) fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).status().unwrap();
+    assert!(status.success(), "{program} {arguments:?}: {status}");
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+/// Opens for reading and writing, made if it is not there.
+pub(crate) fn open(path: &Path) -> File {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap()
+}
+
+/// The id of the mount at a path, from mountinfo.
+pub(crate) fn mount_id(path: &Path) -> u32 {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let at = text(path);
+    let line = table.lines().rfind(|line| line.split(' ').nth(4) == Some(at.as_str()));
+    line.and_then(|line| line.split(' ').next()).and_then(|id| id.parse().ok()).unwrap()
+}
+
+/// Uses a mount once, and finds what the probe says of it.
+pub(crate) fn sight(probe: &impl Attached, root: &Path) -> Sighting {
+    let _ = fs::read_dir(root).unwrap().count();
+    let mount = Thing::Mount(mount_id(root));
+    find(probe, mount).unwrap_or_else(|| panic!("{mount:?} was not seen"))
+}
+
+/// What the probe says of a thing.
+pub(crate) fn find(probe: &impl Attached, thing: Thing) -> Option<Sighting> {
+    probe.sightings().unwrap().into_iter().find(|sighting| sighting.thing == thing)
+}
+
+/// Uses a mount once and gives it a slot; what was counted before that is elsewhere.
+pub(crate) fn name(probe: &impl Attached, root: &Path, slot: Slot) -> Sighting {
+    let sighting = sight(probe, root);
+    let changed = probe.set_slot(sighting.thing, sighting.generation, slot).unwrap();
+    assert_eq!(changed, terrace_probe::loader::Changed::Yes);
+    sighting
+}
+
+/// Operations in a slot: read, write, fsync, readdir.
+pub(crate) fn counts(figures: &Figures) -> [u64; 4] {
+    std::array::from_fn(|operation| figures[operation].count())
+}
