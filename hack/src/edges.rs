@@ -56,7 +56,9 @@ const ALLOWED: [(&str, &[&str]); 15] = [
 ];
 
 /// Edges that only tests may have: the plans are proven on the real host where the steps are carried out.
-const FOR_TESTS: &[(&str, &str)] = &[("terrace-devices", "terrace-backends")];
+/// And the probe's reading of mountinfo is compared with the node agent's.
+const FOR_TESTS: &[(&str, &str)] =
+    &[("terrace-devices", "terrace-backends"), ("terrace-probe", "terrace-devices")];
 
 /// Asks cargo, and fails naming each edge that is not allowed.
 pub(crate) fn check(paths: &Paths) -> Result<usize> {

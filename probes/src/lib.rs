@@ -32,3 +32,4 @@ mod maps;
 pub mod program;
 mod record;
 mod self_test;
+pub mod place_directory;

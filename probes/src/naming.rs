@@ -36,6 +36,12 @@ impl Host {
     pub const fn mounts(&self) -> &Mounts {
         &self.mounts
     }
+
+    /// Where things lie on it.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
 }
 
 /// Whose it is.
