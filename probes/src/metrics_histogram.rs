@@ -1,4 +1,4 @@
-//! One histogram of the kernel as Prometheus and OTLP want it: a dozen classic buckets and, sparse, exponential ones. Pure.
+//! One histogram of the kernel as Prometheus and OTLP want it: a few classic buckets and, sparse, exponential ones. Pure.
 //!
 //! What that costs: an operation is told as the middle of its H2 bucket (at most 6.25 % away), which falls into an
 //! exponential bucket 2.2 % wide (schema 5: 32 an octave), so a quantile computed from the native histogram is at most
@@ -15,19 +15,8 @@ pub const SCHEMA: i32 = 5;
 /// Below this nothing is told apart: the default of Prometheus' own clients, 2^-128.
 pub const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 /// Classic bounds in nanoseconds: those of the latency classes (1, 10, 100 ms) are among them.
-pub const CLASSIC_NS: [u64; 11] = [
-    10_000,
-    100_000,
-    500_000,
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    25_000_000,
-    100_000_000,
-    500_000_000,
-    2_500_000_000,
-];
+pub const CLASSIC_NS: [u64; 8] =
+    [100_000, 500_000, 1_000_000, 5_000_000, 10_000_000, 50_000_000, 100_000_000, 1_000_000_000];
 
 /// The exponential bucket of each of ours; bucket `i` holds what is above `base^(i-1)` and at most `base^i` seconds.
 static INDEX: LazyLock<[i32; BUCKETS]> =

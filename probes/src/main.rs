@@ -1,0 +1,62 @@
+//! `terrace-probe`: parses the command line, attaches, gives up what attaching needed, runs. In that order, and up to there on one
+//! thread: capabilities belong to threads.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Parser;
+use terrace_probe::args::Args;
+use terrace_probe::aya_loader::AyaLoader;
+use terrace_probe::capability::{keep_only, needed_after_attach};
+use terrace_probe::loader::{Loader, Plan};
+use terrace_probe::{own, run};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long csi-node may take to mount the bpffs.
+const BPFFS_PATIENCE: Duration = Duration::from_secs(30);
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let plan = pinned_if_possible(args.plan());
+    let attached = AyaLoader.attach(&plan).context("attach to the kernel")?;
+    let kept = keep_only(needed_after_attach(&own::kernel_release()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let telemetry =
+            terrace_telemetry::init("terrace-probe", args.log_format).context("set up logs")?;
+        match kept {
+            Ok(kept) => tracing::info!(?kept, pins = ?plan.pins, "attached; all other capabilities are dropped"),
+            Err(error) => tracing::error!(%error, "attached; capabilities are kept"),
+        }
+        let result = run::run(&args, attached, stop()).await;
+        telemetry.shutdown();
+        Ok(result?)
+    })
+}
+
+/// Without a bpffs the probe still measures; it forgets when it is killed, and says so.
+fn pinned_if_possible(plan: Plan) -> Plan {
+    let Some(pins) = plan.pins.clone() else { return plan };
+    let until = Instant::now() + BPFFS_PATIENCE;
+    while !own::is_on_bpffs(&pins) {
+        if Instant::now() >= until {
+            eprintln!("{} is on no bpffs: figures will not outlive this process", pins.display());
+            return Plan { pins: None, ..plan };
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    plan
+}
+
+async fn stop() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("asked to stop");
+}
