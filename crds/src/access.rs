@@ -154,7 +154,19 @@ pub const ROLES: &[Role] = &[
                 "",
                 &["persistentvolumes"],
                 &["get", "list"],
-                "proof before destruction: is the PV gone or released; does any name a leftover",
+                "proof before destruction: is the PV gone or released; does any name a leftover; driver and handle of what a Pod uses",
+            ),
+            cluster(
+                "",
+                &["pods"],
+                &["list", "watch"],
+                "Pods of this node alone, by field selector: whose volumes the probe measures",
+            ),
+            cluster(
+                "",
+                &["persistentvolumeclaims"],
+                &["get"],
+                "which volume a claim of such a Pod is bound to",
             ),
             cluster(
                 "apiextensions.k8s.io",
@@ -164,7 +176,12 @@ pub const ROLES: &[Role] = &[
             ),
             cluster("", &["nodes"], &["get"], "labels of this node, for pool selectors"),
             cluster("", &["namespaces"], &["get"], "UID of kube-system: the cluster's identity"),
-            cluster("events.k8s.io", &["events"], &["create", "patch"], "tell the claim's owner"),
+            cluster(
+                "events.k8s.io",
+                &["events"],
+                &["create", "patch"],
+                "tell the claim's owner, and Pods whose volume is slow or fails",
+            ),
         ],
     },
 ];

@@ -7,6 +7,7 @@ pub mod deletion;
 pub mod desired;
 pub mod events;
 pub mod evidence;
+pub mod health;
 pub mod node;
 pub mod node_status;
 pub mod objects;
@@ -14,6 +15,7 @@ pub mod orphans;
 mod owner;
 pub mod pool;
 pub mod pool_plan;
+pub mod probe;
 pub mod report;
 pub mod room;
 pub mod snapshot;
@@ -30,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use terrace_crds::condition::Verdict;
 use terrace_device_types::{Allocation, BackendKind, PoolUuid, VolumeUuid};
 use tokio::sync::Notify;
@@ -37,7 +40,9 @@ use tokio::sync::Notify;
 use crate::context::Context;
 use api::ApiServer;
 use events::Events;
+use health::FilesystemState;
 use objects::Objects;
+use probe::board::Board;
 use sweep_plan::FirstSeen;
 use usage::{Pressure, Reported};
 
@@ -64,6 +69,8 @@ pub struct Seen {
     pub reported: Option<Reported>,
     /// Whether it is nearly full.
     pub pressure: Pressure,
+    /// What its filesystem does.
+    pub filesystem: FilesystemState,
 }
 
 /// Shared by all parts of the agent.
@@ -83,6 +90,8 @@ pub struct Agent {
     pub sweep_after: Duration,
     /// The objects of this node, as they are watched.
     pub objects: Arc<Objects>,
+    /// What the probe says.
+    pub probe: Arc<Board>,
     /// Something changed that StorageNode shows.
     pub dirty: Notify,
     /// What operations left behind changed.
@@ -115,6 +124,7 @@ impl Agent {
             pressure_percent,
             sweep_after: SWEEP_AFTER,
             objects: Arc::default(),
+            probe: Arc::new(Board::new(Timestamp::now())),
             dirty: Notify::new(),
             leftovers_turned: Notify::new(),
             pools_turned: Notify::new(),

@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use terrace_crds::latency::{Latency, LatencyError};
 use terrace_crds::names;
 use terrace_crds::period::{Period, PeriodError};
 use terrace_telemetry::LogFormat;
+
+use crate::agent::probe::directories;
+use crate::agent::probe::names::Settings;
 
 /// Where pools may lie unless the chart says otherwise.
 const DEFAULT_POOL_ROOT: &str = "/var/lib/terrace/pools";
@@ -54,9 +58,45 @@ pub struct Args {
     /// Address of health and metrics, for the kubelet and Prometheus; names no volume.
     #[arg(long, default_value = "0.0.0.0:9809")]
     pub health: SocketAddr,
+    /// Socket on which the probe is heard; empty: none is expected.
+    #[arg(long, default_value = "/run/terrace/probe.sock")]
+    pub probe_socket: PathBuf,
+    /// The p99 that a volume is to stay below whose StorageVolume names none, such as 10ms; `none`: it may take as long as it does.
+    #[arg(long, default_value = "10ms", value_parser = parse_latency_target)]
+    pub latency_target: LatencyTarget,
+    /// Folders of the host whose operations the probe counts apart, by commas.
+    #[arg(long, value_delimiter = ',', default_value = directories::DEFAULT)]
+    pub probe_directories: Vec<String>,
+    /// The host's /proc, through whose process 1 those folders are looked up; where there is none, they are not told apart.
+    #[arg(long, default_value = "/host/proc")]
+    pub host_proc: PathBuf,
     /// How log lines look.
     #[arg(long, value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
+}
+
+/// What volumes are held to that name no target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LatencyTarget {
+    /// Nothing.
+    None,
+    /// This p99.
+    P99(Latency),
+}
+
+impl LatencyTarget {
+    /// In nanoseconds.
+    #[must_use]
+    pub fn nanos(&self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::P99(latency) => u64::try_from(latency.duration().ok()?.as_nanos()).ok(),
+        }
+    }
+}
+
+fn parse_latency_target(text: &str) -> Result<LatencyTarget, LatencyError> {
+    if text == "none" { Ok(LatencyTarget::None) } else { text.parse().map(LatencyTarget::P99) }
 }
 
 fn parse_sweep_after(text: &str) -> Result<Duration, PeriodError> {
@@ -92,6 +132,28 @@ impl Args {
     #[must_use]
     pub fn pool_mounts(&self) -> PathBuf {
         self.state_dir.join("mnt")
+    }
+
+    /// Where the probe is heard; `None`: it is not.
+    #[must_use]
+    pub fn probe_socket(&self) -> Option<PathBuf> {
+        (!self.probe_socket.as_os_str().is_empty()).then(|| self.probe_socket.clone())
+    }
+
+    /// Where maps of the probe outlive it.
+    #[must_use]
+    pub fn bpf_mount(&self) -> PathBuf {
+        self.state_dir.join("bpf")
+    }
+
+    /// What the probe is told.
+    #[must_use]
+    pub fn probe_settings(&self) -> Settings {
+        Settings {
+            default_target_ns: self.latency_target.nanos(),
+            directories: self.probe_directories.clone(),
+            host_root: self.host_proc.join("1/root"),
+        }
     }
 
     /// Volumes that the scheduler may put here.
@@ -152,6 +214,24 @@ mod tests {
         assert_eq!(args(&["--sweep-after", "5s"]).sweep_after, Duration::from_secs(5));
         let odd = ["terrace-node", "--node-name", "n1", "--sweep-after", "soon"];
         assert!(Args::try_parse_from(odd).is_err());
+    }
+
+    #[test]
+    fn volumes_are_held_to_ten_milliseconds_unless_somebody_says_otherwise() {
+        let target = |more: &[&str]| args(more).probe_settings().default_target_ns;
+        assert_eq!(target(&[]), Some(10_000_000));
+        assert_eq!(target(&["--latency-target", "2500us"]), Some(2_500_000));
+        assert_eq!(target(&["--latency-target", "none"]), None);
+        let odd = ["terrace-node", "--node-name", "n1", "--latency-target", "fast"];
+        assert!(Args::try_parse_from(odd).is_err());
+    }
+
+    #[test]
+    fn an_empty_socket_is_no_probe() {
+        let socket = |more: &[&str]| args(more).probe_socket();
+        assert_eq!(socket(&[]).expect("one").to_str(), Some("/run/terrace/probe.sock"));
+        assert_eq!(socket(&["--probe-socket", ""]), None);
+        assert_eq!(args(&[]).probe_directories.len(), 5);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! runner and answered; [`status`] is the only place where a failure becomes a gRPC code.
 
 pub mod expand;
+pub mod health;
 pub mod identity;
 pub mod node;
 pub mod publish;

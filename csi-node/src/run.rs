@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::agent::api::ApiServer;
 use crate::agent::events::Events;
 use crate::agent::pool::Allowed;
-use crate::agent::{Agent, node, sweep, usage_watch, watch as agent_watch};
+use crate::agent::{Agent, node, probe, sweep, usage_watch, watch as agent_watch};
 use crate::args::Args;
 use crate::context::Context;
 use crate::csi::identity::IdentityService;
@@ -129,7 +129,9 @@ async fn serve_all(
     let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
     let (http, health) = (args.http, args.health);
     let orphans = http::orphans::pages(Arc::clone(&agent));
-    let (first, second) = (http::all(pages.clone()).merge(orphans), http::health(pages));
+    let latency = http::latency::pages(Arc::clone(&agent));
+    let api = http::all(pages.clone()).merge(orphans).merge(latency);
+    let (first, second) = (api, http::health(pages));
     let (end_http, end_health) = (end.clone(), end.clone());
     parts.spawn(async move { Ok(http::serve(http, first, end_http).await?) });
     parts.spawn(async move { Ok(http::serve(health, second, end_health).await?) });
@@ -147,6 +149,7 @@ async fn serve_all(
     let limit = args.volume_limit(memory_bytes(Path::new("/proc/meminfo")));
     let identity = IdentityService::new(ready);
     let service = NodeService::new(context, args.node_name.clone(), limit);
+    let service = service.informed_by(Arc::clone(&agent));
     let socket = args.csi_socket();
     let (registrar, standing) = Registrar::new(socket.clone());
     let (registration, end_csi, end_registration) =
@@ -155,6 +158,7 @@ async fn serve_all(
     parts.spawn(async move {
         Ok(serve_registration(&registration, registrar, ended(end_registration)).await?)
     });
+    spawn_probe(&mut parts, args, &agent, &end);
     spawn_agent(&mut parts, args, agent, told, aside, end, cluster);
     parts.spawn(follow(standing, ready_now));
 
@@ -223,6 +227,51 @@ fn spawn_agent(
         ended(end_identity).await;
         Ok(())
     });
+}
+
+/// The node's half of the probe: the socket, names, Events, and the status of volumes.
+fn spawn_probe(
+    parts: &mut JoinSet<Result<(), Error>>,
+    args: &Args,
+    agent: &Arc<Agent>,
+    end: &watch::Receiver<bool>,
+) {
+    let (turned, turns) = mpsc::unbounded_channel();
+    let settings = args.probe_settings();
+    let target = settings.default_target_ns;
+    // Without one nobody asks for names, and the status says that nobody measures.
+    if let Some(socket) = args.probe_socket() {
+        keep_maps(&args.bpf_mount());
+        let (board, end_socket) = (Arc::clone(&agent.probe), end.clone());
+        parts.spawn(async move {
+            probe::serve::run(board, socket, turned, end_socket).await;
+            Ok(())
+        });
+        let (names, end_names) = (Arc::clone(agent), end.clone());
+        parts.spawn(async move {
+            probe::names::run(names, settings, end_names).await;
+            Ok(())
+        });
+    }
+    let (events, status) = (Arc::clone(agent), Arc::clone(agent));
+    let (end_events, end_status) = (end.clone(), end.clone());
+    parts.spawn(async move {
+        probe::events::run(events, turns, end_events).await;
+        Ok(())
+    });
+    parts.spawn(async move {
+        probe::write::run(status, target, end_status).await;
+        Ok(())
+    });
+}
+
+/// Maps of the probe outlive its container on a bpffs in the state folder, whose mounts the host sees. Without one the probe counts
+/// from zero after a restart; nothing else depends on it.
+fn keep_maps(at: &Path) {
+    if let Err(error) = terrace_devices::mount_bpffs(at) {
+        let error = crate::agent::report::chain(&error);
+        tracing::warn!(error, "the probe's counts will not outlive its restart");
+    }
 }
 
 async fn drain(parts: &mut JoinSet<Result<(), Error>>) {

@@ -15,6 +15,8 @@ mod copies;
 mod crash;
 #[path = "story/groups.rs"]
 mod groups;
+#[path = "story/health.rs"]
+mod health;
 #[path = "story/hung.rs"]
 mod hung;
 #[path = "story/kubelet.rs"]
@@ -25,6 +27,8 @@ mod node;
 mod orphans;
 #[path = "story/pools.rs"]
 mod pools;
+#[path = "story/probe.rs"]
+mod probe;
 #[path = "story/snapshot_crash.rs"]
 mod snapshot_crash;
 #[path = "story/snapshot_end.rs"]

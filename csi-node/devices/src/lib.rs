@@ -12,6 +12,7 @@
 //! - I10: tools are killed as a group at the deadline; system calls that can hang are given up; a freeze has a watchdog, and ends before the process does.
 
 mod block;
+mod bpffs;
 mod btrfs;
 mod clone;
 mod deadline;
@@ -40,6 +41,7 @@ mod tool;
 mod usage;
 
 pub use block::{observe_devices, probe_device};
+pub use bpffs::mount_bpffs;
 pub use deadline::Deadline;
 pub use durable::replace_file_durably;
 pub use error::DeviceError;

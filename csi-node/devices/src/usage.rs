@@ -33,6 +33,8 @@ pub struct Usage {
 /// # Errors
 /// When the path is gone or the filesystem is shut down.
 pub fn observe_usage(path: &Path) -> Result<Usage, DeviceError> {
+    // An XFS that shut itself down still counts its blocks; its root alone is an error.
+    std::fs::symlink_metadata(path).map_err(|source| DeviceError::io("look at", path, source))?;
     if let Some(usage) = subvolume_usage(path)? {
         return Ok(usage);
     }

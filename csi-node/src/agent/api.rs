@@ -189,6 +189,29 @@ impl ApiServer {
         Ok(written)
     }
 
+    /// Writes what the probe measured of a volume, in the probe's name: of exactly the object with this UID. Nothing else hangs on it,
+    /// so a crash before or after it needs no fault point of its own.
+    ///
+    /// # Errors
+    /// [`Error`]; another object under the name, or none, is [`Error::is_stale`].
+    pub async fn apply_probe_status(
+        &self,
+        name: &str,
+        uid: &str,
+        status: &StorageVolumeStatus,
+    ) -> Result<StorageVolume, Error> {
+        let body = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "StorageVolume",
+            "metadata": { "name": name, "uid": uid }, "status": status,
+        });
+        let volumes: Api<StorageVolume> = Api::all(self.client());
+        let parameters = PatchParams::apply(manager::PROBE).force();
+        self.metrics.api_write();
+        let patch = Patch::Apply(&body);
+        let write = volumes.patch_status(name, &parameters, &patch);
+        ask("write measured status of volume", name, write).await
+    }
+
     /// Writes the node's part of a snapshot's status.
     ///
     /// # Errors

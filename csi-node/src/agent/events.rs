@@ -22,6 +22,16 @@ pub enum Notice {
     Failed(String),
     /// The volume is nearly full.
     CapacityPressure(String),
+    /// Its filesystem does not serve as it should.
+    Unhealthy(String),
+    /// Its operations take longer than the target.
+    LatencyHigh(String),
+    /// They do not any more.
+    LatencyRecovered(String),
+    /// Its operations fail.
+    Failing(String),
+    /// They do not any more, or its filesystem serves again.
+    Healed(String),
     /// It is kept on the node without its object.
     Retained(String),
     /// A snapshot was taken.
@@ -39,6 +49,11 @@ impl Notice {
             Self::Grown(_) => "VolumeGrown",
             Self::Failed(_) => "VolumeFailed",
             Self::CapacityPressure(_) => "CapacityPressure",
+            Self::Unhealthy(_) => "VolumeUnhealthy",
+            Self::LatencyHigh(_) => "LatencyHigh",
+            Self::LatencyRecovered(_) => "LatencyRecovered",
+            Self::Failing(_) => "IoErrors",
+            Self::Healed(_) => "VolumeHealthy",
             Self::Retained(_) => "VolumeRetained",
             Self::SnapshotTaken(_) => "SnapshotTaken",
             Self::SnapshotFailed(_) => "SnapshotFailed",
@@ -48,8 +63,15 @@ impl Notice {
 
     const fn event_type(&self) -> EventType {
         match self {
-            Self::Created(_) | Self::Grown(_) | Self::SnapshotTaken(_) => EventType::Normal,
+            Self::Created(_)
+            | Self::Grown(_)
+            | Self::LatencyRecovered(_)
+            | Self::Healed(_)
+            | Self::SnapshotTaken(_) => EventType::Normal,
             Self::Failed(_)
+            | Self::Unhealthy(_)
+            | Self::LatencyHigh(_)
+            | Self::Failing(_)
             | Self::CapacityPressure(_)
             | Self::Retained(_)
             | Self::SnapshotFailed(_)
@@ -63,6 +85,11 @@ impl Notice {
             | Self::Grown(text)
             | Self::Failed(text)
             | Self::CapacityPressure(text)
+            | Self::Unhealthy(text)
+            | Self::LatencyHigh(text)
+            | Self::LatencyRecovered(text)
+            | Self::Failing(text)
+            | Self::Healed(text)
             | Self::Retained(text)
             | Self::SnapshotTaken(text)
             | Self::SnapshotFailed(text)
@@ -109,6 +136,11 @@ impl Events {
     /// Publishes `notice` on `snapshot`.
     pub async fn tell_snapshot(&self, snapshot: &StorageSnapshot, notice: &Notice) {
         self.publish(&snapshot.object_ref(&()), notice).await;
+    }
+
+    /// Publishes `notice` on any object.
+    pub async fn tell_reference(&self, about: &ObjectReference, notice: &Notice) {
+        self.publish(about, notice).await;
     }
 
     async fn publish(&self, about: &ObjectReference, notice: &Notice) {

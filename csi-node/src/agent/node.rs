@@ -133,7 +133,7 @@ async fn pass(
     let Some(cluster) = agent.context.cluster() else { return Ok(()) };
     let stock = stock::take(agent).await?;
     stock::note(agent, &stock);
-    let swept = agent.swept().clone();
+    let (swept, now) = (agent.swept().clone(), Timestamp::now());
     let listing = &stock.listing;
     let facts = Facts {
         cluster: &cluster,
@@ -143,9 +143,10 @@ async fn pass(
         stock: &stock,
         sweep_after: agent.sweep_after,
         swept,
+        probe: agent.probe.node_status(there.probe.as_ref(), now),
         journal_aside: state.journal_aside.as_deref(),
     };
-    let status = plan_node_status(&facts, &there, Timestamp::now());
+    let status = plan_node_status(&facts, &there, now);
     if status == there {
         forget_removed(agent, &status);
         return Ok(());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use terrace_crds::condition::{Truth, Verdict};
+use terrace_crds::measured::ProbeStatus;
 use terrace_crds::node::{
     Counts, Device, Facility, HostObjectKind, HostVolume, HostVolumeState, NodePool,
     ORPHANS_LISTED, Orphan, StorageNodeStatus,
@@ -38,6 +39,8 @@ pub struct Facts<'a> {
     pub sweep_after: Duration,
     /// What its last pass came to, if there was one in this run.
     pub swept: Option<Verdict>,
+    /// The probe, while one is there.
+    pub probe: Option<ProbeStatus>,
     /// Where an unreadable journal was put aside in this run.
     pub journal_aside: Option<&'a str>,
 }
@@ -77,7 +80,7 @@ pub fn plan_node_status(
         volumes,
         orphans,
         facilities: facilities(facts.facilities),
-        probe: there.probe.clone(),
+        probe: facts.probe.clone(),
         conditions: [against(&verdict(facts))].into_iter().chain(swept).collect(),
     }
 }

@@ -1,7 +1,7 @@
 //! The watched objects of this node, as far as host objects are concerned: which of those are claimed. Knows no host.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::FutureExt;
 use kube::Resource;
@@ -62,6 +62,12 @@ impl Objects {
     /// The snapshots are watched into `store` from now on.
     pub fn watch_snapshots(&self, store: Store<StorageSnapshot>) {
         let _ = self.snapshots.set(store);
+    }
+
+    /// The StorageVolumes of this node; none before the watch has listed them.
+    #[must_use]
+    pub fn volumes(&self) -> Vec<Arc<StorageVolume>> {
+        self.volumes.get().map(Store::state).unwrap_or_default()
     }
 
     /// What is claimed now; `None` before both watches have listed everything once.

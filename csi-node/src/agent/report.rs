@@ -7,11 +7,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use terrace_crds::volume::{Operation, StorageVolumeStatus};
-use terrace_crds::{ConditionType, StorageVolume, condition};
+use terrace_crds::{ConditionType, Reason, StorageVolume, condition};
 use terrace_device_types::{PoolFileReading, View};
 
 use super::desired::ValidVolume;
 use super::events::Notice;
+use super::health::{DWELL, FilesystemState, Health, Watched};
 use super::verdict::{Facts, Patience, Place, Standing, owned, plan_status};
 use super::volume::{Error, was_ready};
 use super::{Agent, PoolFacts};
@@ -72,6 +73,7 @@ pub async fn report(
         place: &place,
         usage: usage.as_ref(),
         pressure: &seen.pressure,
+        health: health(agent, valid, seen.filesystem),
         operation: None,
     };
     let status = plan_status(&facts, &there, Timestamp::now());
@@ -83,6 +85,17 @@ pub async fn report(
         agent.events.tell(volume, None, &notice).await;
     }
     Ok(())
+}
+
+/// All that is known against the volume.
+fn health(agent: &Agent, valid: &ValidVolume, filesystem: FilesystemState) -> Health {
+    let now = Timestamp::now();
+    let watched = now.duration_since(agent.probe.began());
+    Health {
+        filesystem,
+        failing: agent.probe.failing(&valid.pv_name, now),
+        watched: if watched < DWELL { Watched::Briefly } else { Watched::Enough },
+    }
 }
 
 fn place(
@@ -141,6 +154,7 @@ fn notices(
             notices.extend(changed.then(|| Notice::Failed(message.clone())));
         }
     }
+    notices.extend(health_notice(there, now));
     let pressed = ConditionType::CapacityPressure;
     if condition::is_true(&now.conditions, pressed)
         && !condition::is_true(&there.conditions, pressed)
@@ -149,6 +163,24 @@ fn notices(
         notices.push(Notice::CapacityPressure(message));
     }
     notices
+}
+
+/// Of the filesystem; of errors the claim is told where they are counted.
+fn health_notice(there: &StorageVolumeStatus, now: &StorageVolumeStatus) -> Option<Notice> {
+    let of = |status: &StorageVolumeStatus| {
+        let condition = condition::find(&status.conditions, ConditionType::Healthy)?;
+        let known = [Reason::FilesystemShutDown, Reason::ReadOnlyFilesystem];
+        let is_one = known.iter().any(|reason| reason.as_str() == condition.reason);
+        is_one.then(|| (condition.reason.clone(), condition.message.clone()))
+    };
+    match (of(there), of(now)) {
+        (before, Some((reason, message))) => {
+            let is_news = before.is_none_or(|(before, _)| before != reason);
+            is_news.then_some(Notice::Unhealthy(message))
+        }
+        (Some(_), None) => Some(Notice::Healed("its filesystem serves again".to_owned())),
+        (None, None) => None,
+    }
 }
 
 fn message_of(status: &StorageVolumeStatus, kind: ConditionType) -> Option<&String> {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use terrace_device_types::{StageState, VolumeMode};
 
 use super::Agent;
+use super::health::{FilesystemState, filesystem_state};
 use super::usage::{Pressure, Reported, is_worth_reporting, plan_pressure, to_wire};
 use crate::host::Usage;
 use crate::inventory;
@@ -38,13 +39,13 @@ pub async fn look(agent: &Agent) {
             (VolumeMode::Filesystem { .. } | VolumeMode::Block, _) => None,
         });
         let mounts = host.mounts();
-        let is_mounted = |path: &std::path::Path| {
-            mounts.as_ref().is_ok_and(|view| view.mount_at(path).is_some())
-        };
-        let mounted = mounted.filter(|(_, target)| is_mounted(target));
-        mounted
-            .filter_map(|(name, target)| Some((name, host.usage(&target).ok()?)))
-            .collect::<Vec<_>>()
+        let looked = mounted.filter_map(|(name, target)| {
+            let mount = mounts.as_ref().ok()?.mount_at(&target)?;
+            let usage = host.usage(&target);
+            let filesystem = filesystem_state(mount, usage.as_ref().err());
+            Some(Looked { name, usage: usage.ok(), filesystem })
+        });
+        looked.collect::<Vec<_>>()
     });
     match seen.await {
         Ok(seen) => take_in(agent, &seen, Timestamp::now()),
@@ -52,11 +53,23 @@ pub async fn look(agent: &Agent) {
     }
 }
 
-fn take_in(agent: &Agent, all: &[(String, Usage)], now: Timestamp) {
+/// What a look at one mounted volume showed.
+struct Looked {
+    name: String,
+    usage: Option<Usage>,
+    filesystem: FilesystemState,
+}
+
+fn take_in(agent: &Agent, all: &[Looked], now: Timestamp) {
     let mut moved = Vec::new();
     let mut seen = agent.seen();
-    for (name, usage) in all {
+    for Looked { name, usage, filesystem } in all {
         let entry = seen.entry(name.clone()).or_default();
+        if entry.filesystem != *filesystem {
+            entry.filesystem = *filesystem;
+            moved.push(name.clone());
+        }
+        let Some(usage) = usage else { continue };
         let pressure = plan_pressure(usage, agent.pressure_percent, &entry.pressure);
         let turned = pressure.is_high() != entry.pressure.is_high()
             || (entry.pressure == Pressure::Unknown) != (pressure == Pressure::Unknown);
@@ -69,9 +82,12 @@ fn take_in(agent: &Agent, all: &[(String, Usage)], now: Timestamp) {
         }
     }
     for (name, entry) in seen.iter_mut() {
-        let mounted = all.iter().any(|(other, _)| other == name);
-        if !mounted && entry.pressure != Pressure::Unknown {
+        let mounted = all.iter().any(|other| other.name == *name);
+        let is_past =
+            entry.pressure != Pressure::Unknown || entry.filesystem != FilesystemState::NotSeen;
+        if !mounted && is_past {
             entry.pressure = Pressure::Unknown;
+            entry.filesystem = FilesystemState::NotSeen;
             moved.push(name.clone());
         }
     }

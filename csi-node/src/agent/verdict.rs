@@ -2,21 +2,21 @@
 //! gives the whole of the node's part of `StorageVolume.status`.
 
 use jiff::Timestamp;
-use terrace_crds::condition::{Truth, Verdict};
+use terrace_crds::condition::{Truth, Verdict, find};
 use terrace_crds::volume::{Operation, Phase, StorageVolumeStatus, Usage};
 use terrace_crds::{ConditionType, Reason, Size};
 use terrace_device_types::{Bytes, Latch, StageState, View, VolumeMode};
 
 use super::desired::ValidVolume;
+use super::health::{Ailment, Health, Watched};
 use super::usage::Pressure;
 
 /// The conditions that the node writes; the rest of the list is somebody else's.
-pub const OWNED: [ConditionType; 5] = [
+pub const OWNED: [ConditionType; 4] = [
     ConditionType::Ready,
     ConditionType::Healthy,
     ConditionType::Resizing,
     ConditionType::CapacityPressure,
-    ConditionType::LatencyHigh,
 ];
 
 /// How the latest operation on a volume ended.
@@ -86,6 +86,8 @@ pub struct Facts<'a> {
     pub usage: Option<&'a Usage>,
     /// Whether it is nearly full.
     pub pressure: &'a Pressure,
+    /// What is known against it.
+    pub health: Health,
     /// What is going on.
     pub operation: Option<Operation>,
 }
@@ -98,18 +100,7 @@ pub fn plan_status(
     now: Timestamp,
 ) -> StorageVolumeStatus {
     let image = facts.view.and_then(|view| view.volume.image.as_ref());
-    let verdicts = [
-        ready(facts),
-        healthy(facts),
-        resizing(facts),
-        facts.pressure.verdict(),
-        Verdict::new(
-            ConditionType::LatencyHigh,
-            Truth::Unknown,
-            Reason::NoProbe,
-            "no probe reports on this node",
-        ),
-    ];
+    let verdicts = [ready(facts), healthy(facts, there), resizing(facts), facts.pressure.verdict()];
     let against = |verdict: &Verdict| verdict.against(&there.conditions, facts.generation, now);
     StorageVolumeStatus {
         phase: Some(phase(facts)),
@@ -204,20 +195,35 @@ fn ready(facts: &Facts<'_>) -> Verdict {
     }
 }
 
-fn healthy(facts: &Facts<'_>) -> Verdict {
+fn healthy(facts: &Facts<'_>, there: &StorageVolumeStatus) -> Verdict {
     let kind = ConditionType::Healthy;
     match (facts.standing, facts.view) {
         (Standing::NotMade { reason: Reason::Inconsistent, message }, _) => {
             Verdict::new(kind, Truth::False, Reason::Inconsistent, message.clone())
         }
         (_, Some(view)) if view.volume.image.is_some() => {
-            Verdict::new(kind, Truth::True, Reason::AsExpected, "no fault is reported")
+            let ailment = facts.health.ailments().into_iter().next();
+            let ailment = ailment.or_else(|| remembered(facts.health.watched, there));
+            match ailment {
+                Some(Ailment { reason, message }) => {
+                    Verdict::new(kind, Truth::False, reason, message)
+                }
+                None => Verdict::new(kind, Truth::True, Reason::AsExpected, "no fault is reported"),
+            }
         }
         (_, Some(_) | None) => {
             let message = "the host object is not there to be looked at";
             Verdict::new(kind, Truth::Unknown, Reason::WaitingForNode, message)
         }
     }
+}
+
+/// Errors that an earlier process told of, until this one has watched as long as it takes to know that they ended.
+fn remembered(watched: Watched, there: &StorageVolumeStatus) -> Option<Ailment> {
+    let reason = Reason::IoErrors;
+    let said = find(&there.conditions, ConditionType::Healthy);
+    let said = said.filter(|said| said.reason == reason.as_str() && watched == Watched::Briefly);
+    said.map(|said| Ailment { reason, message: said.message.clone() })
 }
 
 fn resizing(facts: &Facts<'_>) -> Verdict {

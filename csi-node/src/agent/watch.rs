@@ -47,6 +47,9 @@ pub async fn volumes(
     agent.objects.watch_volumes(store.clone());
     let changed = watcher(api, mine).default_backoff().modify(forget_managed_fields);
     let changed = changed.reflect(writer);
+    let board = Arc::clone(&agent.probe);
+    // A target may have changed, and a new volume waits to be told of.
+    let changed = changed.inspect(move |_| board.stale.notify_one());
     let changed = changed.inspect(tells_claims(&agent)).touched_objects();
     let changed = changed.filter_map(|object| {
         std::future::ready(match object {

@@ -1,6 +1,8 @@
 //! CSI Node: what the kubelet calls. Each call is checked, run and answered; what a call means for the
 //! host is planned in terrace-backends, never here.
 
+use std::sync::Arc;
+
 use csi_proto_rs::csi::v1::node_server::Node;
 use csi_proto_rs::csi::v1::node_service_capability::{Rpc as RpcCapability, Type, rpc};
 use csi_proto_rs::csi::v1::{
@@ -15,17 +17,20 @@ use csi_proto_rs::csi::v1::{
 use terrace_crds::names;
 use tonic::{Request, Response, Status};
 
-use super::{expand, publish, stage, stats};
+use super::{expand, health, publish, stage, stats};
+use crate::agent::Agent;
 use crate::context::Context;
 use crate::fault::{Point, Rpc, pass};
 use crate::runner;
 
 /// What the node can do; `VOLUME_MOUNT_GROUP` is not listed: fsGroup is the kubelet's work.
-const CAPABILITIES: [rpc::Type; 4] = [
+const CAPABILITIES: [rpc::Type; 6] = [
     rpc::Type::StageUnstageVolume,
     rpc::Type::ExpandVolume,
     rpc::Type::GetVolumeStats,
     rpc::Type::SingleNodeMultiWriter,
+    rpc::Type::GetVolumeHealth,
+    rpc::Type::GetStorageHealth,
 ];
 
 /// Serves one node.
@@ -34,13 +39,20 @@ pub struct NodeService {
     context: Context,
     node_name: String,
     volume_limit: u64,
+    agent: Option<Arc<Agent>>,
 }
 
 impl NodeService {
     /// For the node of this name, which takes at most `volume_limit` volumes.
     #[must_use]
     pub fn new(context: Context, node_name: String, volume_limit: u64) -> Self {
-        Self { context, node_name, volume_limit }
+        Self { context, node_name, volume_limit, agent: None }
+    }
+
+    /// The same, which tells in its reports of health what the agent knows beside what a look shows.
+    #[must_use]
+    pub fn informed_by(self, agent: Arc<Agent>) -> Self {
+        Self { agent: Some(agent), ..self }
     }
 
     /// The answer, unless it is made to fail before it is sent.
@@ -108,16 +120,20 @@ impl Node for NodeService {
 
     async fn node_get_volume_health(
         &self,
-        _: Request<NodeGetVolumeHealthRequest>,
+        request: Request<NodeGetVolumeHealthRequest>,
     ) -> Result<Response<NodeGetVolumeHealthResponse>, Status> {
-        Err(Status::unimplemented("GET_VOLUME_HEALTH is not among this node's capabilities"))
+        // Nothing hangs on an answer that is not given: neither of these two has a fault point.
+        let agent = self.agent.as_deref();
+        let health = health::volume(&self.context, agent, request.into_inner()).await?;
+        Ok(Response::new(NodeGetVolumeHealthResponse { volume_health: Some(health) }))
     }
 
     async fn node_get_storage_health(
         &self,
         _: Request<NodeGetStorageHealthRequest>,
     ) -> Result<Response<NodeGetStorageHealthResponse>, Status> {
-        Err(Status::unimplemented("GET_STORAGE_HEALTH is not among this node's capabilities"))
+        let backend_health = health::storage(&self.context, self.agent.as_deref()).await?;
+        Ok(Response::new(NodeGetStorageHealthResponse { backend_health }))
     }
 
     async fn node_get_capabilities(

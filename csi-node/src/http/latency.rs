@@ -6,8 +6,25 @@
 //! Where there is no answer, the body is a sentence: 404 no Pod here uses the volume, 503 no probe is connected, 504 the probe
 //! did not answer in time.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
 use jiff::Timestamp;
 use serde::Serialize;
+use terrace_probe_abi::layout::{Operation, edges};
+use terrace_probe_abi::wire::{
+    ErrorTotals, Hello, HistogramOf, OperationBuckets, OperationSummary, VolumeFigures, VolumeName,
+};
+
+use crate::agent::Agent;
+use crate::agent::probe::board::{AskError, Board, Link, Reading, moment};
+use crate::agent::probe::known::Known;
+use crate::agent::probe::status::{is_settled, operation_name};
 
 /// `GET /v1/latency`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -168,4 +185,134 @@ pub struct Bucket {
     pub to_ns: Option<u64>,
     /// How many.
     pub count: u64,
+}
+
+/// How long the probe may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Both pages.
+pub fn pages(agent: Arc<Agent>) -> Router {
+    Router::new()
+        .route("/v1/latency", get(table))
+        .route("/v1/latency/{pv}", get(drawing))
+        .with_state(agent)
+}
+
+async fn table(State(agent): State<Arc<Agent>>) -> Json<Table> {
+    let known = agent.probe.knows();
+    let mut volumes: Vec<VolumeRow> =
+        known.names.volumes.iter().map(|volume| row(&agent.probe, &known, volume)).collect();
+    volumes.sort_by(|one, two| (&one.namespace, &one.claim).cmp(&(&two.namespace, &two.claim)));
+    Json(Table { node: agent.node.clone(), probe: probe(&agent.probe), volumes })
+}
+
+async fn drawing(State(agent): State<Arc<Agent>>, Path(pv): Path<String>) -> Response {
+    let known = agent.probe.knows();
+    let Some(volume) = known.volume(&pv) else {
+        let sentence = format!("no Pod of node {} uses PersistentVolume {pv}", agent.node);
+        return (StatusCode::NOT_FOUND, sentence).into_response();
+    };
+    match tokio::time::timeout(ANSWER, agent.probe.ask(&pv)).await {
+        Ok(Ok(HistogramOf { pv_name: _, operations })) => {
+            let volume = row(&agent.probe, &known, volume);
+            let histograms = operations.iter().map(histogram).collect();
+            Json(Drawing { volume, histograms }).into_response()
+        }
+        Ok(Err(error @ AskError::NoProbe)) => {
+            (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response()
+        }
+        Ok(Err(AskError::NoAnswer)) | Err(_) => {
+            (StatusCode::GATEWAY_TIMEOUT, AskError::NoAnswer.to_string()).into_response()
+        }
+    }
+}
+
+fn probe(board: &Board) -> ProbeRow {
+    let connected = matches!(board.link(), Link::Up { .. });
+    let hello = board.hello();
+    let (version, kernel, unobservable) = match hello {
+        Some(Hello { version, kernel, functions: _, unobservable }) => {
+            (Some(version), Some(kernel), unobservable)
+        }
+        None => (None, None, Vec::new()),
+    };
+    ProbeRow { connected, version, kernel, unobservable }
+}
+
+fn row(board: &Board, known: &Known, volume: &VolumeName) -> VolumeRow {
+    let reading = board.reading(&volume.pv_name).unwrap_or_default();
+    let Reading { figures, turned, errors: _ } = reading;
+    let link = board.link();
+    // Silence means that it is not high once the probe has had its time to find out.
+    let silent = is_settled(link, Timestamp::now()).then_some(false);
+    let high = turned.map(|turned| turned.high).or(silent);
+    let owners = known.owners.get(&volume.pv_name);
+    let pods = owners.map(|owners| owners.pods.iter().map(|pod| pod.name.clone()).collect());
+    VolumeRow {
+        pv_name: volume.pv_name.clone(),
+        namespace: volume.namespace.clone(),
+        claim: volume.claim.clone(),
+        driver: volume.driver.clone(),
+        storage_class: volume.storage_class.clone(),
+        volume: volume.volume.clone(),
+        pods: pods.unwrap_or_default(),
+        target_p99_ns: volume.target_p99_ns,
+        high: high.filter(|_| matches!(link, Link::Up { .. })),
+        latest: figures.map(|(at, figures)| latest(at, &figures)),
+    }
+}
+
+fn latest(at: Timestamp, figures: &VolumeFigures) -> Latest {
+    let all = Operation::ALL.iter();
+    let operations = all.filter_map(|one| Some(operation(*one, figures.operations.of(*one)?)));
+    let ErrorTotals { eio, erofs, enospc, edquot, other } = figures.errors;
+    Latest {
+        at,
+        window_seconds: figures.window_seconds,
+        operations: operations.collect(),
+        last_access: figures.last_access.map(moment),
+        accesses_per_day: figures.accesses_per_day,
+        errors: Errors { eio, erofs, enospc, edquot, other },
+    }
+}
+
+fn operation(operation: Operation, summary: &OperationSummary) -> OperationRow {
+    let OperationSummary {
+        ops_per_second,
+        bytes_per_second,
+        average_ns,
+        p50_ns,
+        p95_ns,
+        p99_ns,
+        max_ns,
+        slow,
+        slow_share,
+    } = *summary;
+    OperationRow {
+        operation: operation_name(operation),
+        ops_per_second,
+        bytes_per_second,
+        average_ns,
+        p50_ns,
+        p95_ns,
+        p99_ns,
+        max_ns,
+        slow,
+        slow_share,
+    }
+}
+
+fn histogram(told: &OperationBuckets) -> Histogram {
+    let counted = told.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+    let buckets = counted.map(|(bucket, count)| {
+        let (from_ns, to_ns) = edges(bucket);
+        Bucket { from_ns, to_ns: (to_ns != u64::MAX).then_some(to_ns), count: *count }
+    });
+    Histogram {
+        operation: operation_name(told.operation),
+        count: told.buckets.iter().fold(0, |sum, count| sum.saturating_add(*count)),
+        sum_ns: told.sum_ns,
+        max_ns: told.max_ns,
+        buckets: buckets.collect(),
+    }
 }

@@ -2,6 +2,7 @@
 //! was written. It knows no rules; those are proven on a real one.
 use std::sync::{Arc, Mutex};
 
+use axum::body::Body as Answer;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use kube::Client;
@@ -31,6 +32,10 @@ pub(crate) struct Cluster {
     pub(crate) volumes: Vec<Value>,
     pub(crate) snapshots: Vec<Value>,
     pub(crate) persistent: Vec<Value>,
+    /// Pods, whose watch never says anything.
+    pub(crate) pods: Vec<Value>,
+    /// Claims of any namespace, read by name.
+    pub(crate) claims: Vec<Value>,
     /// The kind that is being deleted.
     pub(crate) terminating: Option<&'static str>,
     /// What of a path is answered with which code instead.
@@ -39,18 +44,28 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Answers what it knows.
-    fn answer(&self, path: &str, query: &str) -> Option<Response<Body>> {
-        let Self { uid, volumes, snapshots, persistent, terminating, failing } = self;
+    fn answer(&self, path: &str, query: &str) -> Option<Response<Answer>> {
+        let Self { uid, volumes, snapshots, persistent, pods, claims, terminating, failing } = self;
         if let Some((part, code)) = failing
             && path.contains(part)
         {
             return Some(reply(*code, &failure(*code)));
+        }
+        if query.contains("watch=true") {
+            return Some(silence());
+        }
+        if let Some(found) = named(path, "persistentvolumeclaims", claims) {
+            return Some(reply(200, found));
+        }
+        if let Some(found) = named(path, "persistentvolumes", persistent) {
+            return Some(reply(200, found));
         }
         let terrace = "terrace.storage/v1alpha1";
         let (api, kind, all) = match path.rsplit('/').next()? {
             "storagevolumes" => (terrace, "StorageVolume", volumes),
             "storagesnapshots" => (terrace, "StorageSnapshot", snapshots),
             "persistentvolumes" => ("v1", "PersistentVolume", persistent),
+            "pods" => ("v1", "Pod", pods),
             "kube-system" => {
                 let metadata = json!({ "name": "kube-system", "uid": uid });
                 let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
@@ -109,7 +124,7 @@ impl FakeApi {
     }
 
     pub(crate) fn client(&self) -> Client {
-        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Answer>>();
         let fake = self.clone();
         tokio::spawn(async move {
             while let Some((request, send)) = handle.next_request().await {
@@ -119,7 +134,7 @@ impl FakeApi {
         Client::new(service, "default")
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    async fn answer(&self, request: Request<Body>) -> Response<Answer> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
@@ -180,12 +195,26 @@ fn storage_node(status: &Value) -> Value {
     })
 }
 
+/// The object that the path names.
+fn named<'a>(path: &str, resource: &str, all: &'a [Value]) -> Option<&'a Value> {
+    let (front, name) = path.rsplit_once('/')?;
+    let found = all.iter().find(|object| object["metadata"]["name"] == name);
+    found.filter(|_| front.ends_with(&format!("/{resource}")))
+}
+
+/// A watch without news.
+fn silence() -> Response<Answer> {
+    let nothing = futures::stream::pending::<Result<String, std::io::Error>>();
+    let body = Answer::from_stream(nothing);
+    Response::builder().status(200).body(body).expect("a response")
+}
+
 fn failure(code: u16) -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": if code == 404 { "NotFound" } else { "Unknown" }, "code": code })
 }
 
-fn reply(code: u16, body: &Value) -> Response<Body> {
-    let body = Body::from(serde_json::to_vec(body).expect("JSON"));
+fn reply(code: u16, body: &Value) -> Response<Answer> {
+    let body = Answer::from(serde_json::to_vec(body).expect("JSON"));
     Response::builder().status(code).body(body).expect("a response")
 }
 

@@ -94,6 +94,7 @@ fn status_after(
         stock,
         sweep_after: Duration::from_secs(600),
         swept,
+        probe: None,
         journal_aside: None,
     };
     plan_node_status(&facts, there, Timestamp::from_second(second).expect("in range"))

@@ -118,6 +118,7 @@ fn status(volume: &ValidVolume, standing: &Standing, view: Option<&View>) -> Sto
         place: &place,
         usage: None,
         pressure: &pressure,
+        health: Health::default(),
         operation: None,
     };
     plan_status(&facts, &StorageVolumeStatus::default(), Timestamp::UNIX_EPOCH)
@@ -153,6 +154,7 @@ fn i2_the_latch_is_mirrored_and_stays_when_the_host_cannot_be_seen() {
         place: &place,
         usage: None,
         pressure: &Pressure::Unknown,
+        health: Health::default(),
         operation: None,
     };
     let blind = plan_status(&facts, &seen, Timestamp::UNIX_EPOCH);
