@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::top::{By, Sort};
+
 const ABOUT: &str = "\
 Terrace's volumes and nodes: what they are doing, and why.
 
@@ -19,6 +21,8 @@ Examples:
   kubectl terrace explain default/data           why the volume of claim `data` is as it is
   kubectl terrace explain pvc-0b7d               the same by the name of the StorageVolume
   kubectl terrace nodes                          pools and disks of each node, and what a node lacks
+  kubectl terrace top                            latency, operations and bytes of every volume, live
+  kubectl terrace latency default/data           how long the operations of claim `data` took, as bars
   kubectl terrace orphan list                    bytes on nodes that no object claims
   kubectl terrace volumes -o json                for programs
 
@@ -34,6 +38,26 @@ Examples:
 What it prints: what was asked for, where the volume lies, how full it is, what goes on now, each condition
 with its message and what it means, which pools were looked at if it lies nowhere yet, and what the operator
 would do next: the plan is made here, from the cluster as it is, by the operator's own code.";
+
+const TOP: &str = "\
+Examples:
+  kubectl terrace top                       every volume that a running Pod uses, the slowest first, until Ctrl-C
+  kubectl terrace top --by pod --sort ops   the same by Pod, the busiest first
+  kubectl terrace top -n shop --once        claims of namespace `shop`, once
+  kubectl terrace top --once -o json        for programs
+
+What it shows: the last 5 s of each volume, of whatever CSI driver, measured in the kernel of its node. P50 and P99 are of
+the operation that is worst, which WORST names; operations and bytes a second are of all together. A volume on which
+nothing is done is Idle. It asks the agent of every node, which takes pods/portforward: ClusterRole terrace-latency.";
+
+const LATENCY: &str = "\
+Examples:
+  kubectl terrace latency default/data     the volume of claim `data` in namespace `default`, of whatever CSI driver
+  kubectl terrace latency data -n default  the same
+  kubectl terrace latency pvc-0b7d         by the name of the PersistentVolume or StorageVolume
+
+What it shows: every operation since the probe first saw the volume on its node, by how long it took. A quantile is the
+middle of the bucket that reaches it: at most 6.25 % away. Of a volume that several nodes use, each node's own.";
 
 const ORPHAN: &str = "\
 Examples:
@@ -96,6 +120,18 @@ pub enum Command {
         /// Name of a StorageVolume, or of a claim as NAMESPACE/NAME.
         name: String,
     },
+    /// Latency, operations and bytes of every volume in use, live.
+    #[command(after_help = TOP)]
+    Top(Top),
+    /// How long the operations of one volume took, as a histogram.
+    #[command(after_help = LATENCY)]
+    Latency {
+        /// Name of a PersistentVolume or StorageVolume, or of a claim as NAMESPACE/NAME.
+        name: String,
+        /// json: for programs.
+        #[arg(long, short, value_enum)]
+        output: Option<Json>,
+    },
     /// Bytes on nodes that no object claims: list them, take one into service, delete one.
     #[command(visible_alias = "orphans", after_help = ORPHAN)]
     Orphan {
@@ -112,6 +148,36 @@ pub enum Command {
         #[arg(long, short, value_enum)]
         output: Option<Output>,
     },
+}
+
+/// `top`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Top {
+    /// What a line is about.
+    #[arg(long, value_enum, default_value_t)]
+    pub by: By,
+    /// What the lines are sorted by: the largest first, names in alphabetical order.
+    #[arg(long, value_enum, default_value_t)]
+    pub sort: Sort,
+    /// Only this node.
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Seconds from one table to the next; the figures change every 5 s.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub interval: u64,
+    /// One table, and end.
+    #[arg(long)]
+    pub once: bool,
+    /// json: for programs, an object a line where it is not --once.
+    #[arg(long, short, value_enum)]
+    pub output: Option<Json>,
+}
+
+/// For programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Json {
+    /// As the nodes tell it.
+    Json,
 }
 
 /// What to do about orphans.
@@ -168,7 +234,7 @@ pub enum Output {
 
 #[cfg(test)]
 mod tests {
-    use super::{Args, Command, Output, Parser};
+    use super::{Args, By, Command, Output, Parser};
     use clap::CommandFactory;
 
     #[test]
@@ -192,9 +258,22 @@ mod tests {
     }
 
     #[test]
+    fn a_table_comes_every_five_seconds_unless_another_time_is_named() {
+        let top = |words: &[&str]| match Args::try_parse_from([&["x", "top"], words].concat()) {
+            Ok(Args { command: Command::Top(top), connection: _ }) => Some(top),
+            Ok(_) | Err(_) => None,
+        };
+        let plain = top(&[]).unwrap();
+        assert_eq!((plain.interval, plain.once, plain.by), (5, false, By::Volume));
+        assert_eq!(top(&["--by", "pod", "--interval", "1"]).unwrap().by, By::Pod);
+        assert!(top(&["--interval", "0"]).is_none());
+        assert!(top(&["--sort", "colour"]).is_none());
+    }
+
+    #[test]
     fn the_help_of_every_command_ends_with_examples_of_it() {
         let help = Args::command().render_help().to_string();
-        for command in ["volumes", "explain", "nodes", "orphan list"] {
+        for command in ["volumes", "explain", "nodes", "top", "latency", "orphan list"] {
             assert!(help.contains(&format!("kubectl terrace {command}")), "{command}");
         }
     }

@@ -2,8 +2,10 @@
 //! but which error it was.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use futures::try_join;
+use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -20,7 +22,7 @@ use terrace_plan::world::{ClaimFound, Looked, World};
 
 use crate::args::Connection;
 use crate::fault::Fault;
-use crate::forward::{Port, post};
+use crate::forward::{Answer, Port, get, post};
 
 /// Field manager of what a person makes by this plugin.
 const MANAGER: &str = "kubectl-terrace";
@@ -29,11 +31,42 @@ const AGENTS: &str = "app.kubernetes.io/name=terrace,app.kubernetes.io/component
 /// Port of the agent's pages on its Pod's loopback, as the chart sets it.
 const AGENT_PORT: u16 = 9808;
 
+/// Longest reading of a page.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+
+/// A node's agent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Agent {
+    /// Its node.
+    pub node: String,
+    /// Namespace of its Pod.
+    pub namespace: String,
+    /// Its Pod.
+    pub pod: String,
+}
+
+impl Agent {
+    /// One that runs, and will not end next.
+    fn of(pod: Pod) -> Option<Self> {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        if phase != Some("Running") || pod.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        Some(Self {
+            node: pod.spec?.node_name?,
+            namespace: pod.metadata.namespace?,
+            pod: pod.metadata.name?,
+        })
+    }
+}
+
 /// A connection, and the namespace that names are taken to be in.
 pub struct Cluster {
     client: Client,
     /// Namespace of claims that are named without one.
     pub namespace: String,
+    /// The namespace that was asked for, if one was.
+    pub asked: Option<String>,
 }
 
 impl Cluster {
@@ -53,9 +86,10 @@ impl Cluster {
             None => Config::from_kubeconfig(&options).await,
         };
         let config = config.map_err(read)?;
+        let asked = namespace.clone();
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| Fault::Client(Box::new(error)))?;
-        Ok(Self { client, namespace })
+        Ok(Self { client, namespace, asked })
     }
 
     /// Every object of a kind.
@@ -94,27 +128,51 @@ impl Cluster {
     /// # Errors
     /// [`Fault`], with what the node said.
     pub async fn delete_orphan(&self, node: &str, uuid: &str, name: &str) -> Result<(), Fault> {
-        let pods = Api::<Pod>::all(self.client.clone());
-        let listed = ListParams::default().labels(AGENTS).fields(&format!("spec.nodeName={node}"));
-        let listed = pods.list(&listed).await.map_err(|error| Fault::of_call("Pod", error))?;
-        let mut running = listed.items.into_iter().filter(|pod| {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
-        });
         let no_pod = || Fault::NoPod { node: node.to_owned() };
-        let pod = running.next().ok_or_else(no_pod)?;
-        let space = pod.metadata.namespace.unwrap_or_default();
-        let pods = Api::<Pod>::namespaced(self.client.clone(), &space);
-        let pod = pod.metadata.name.unwrap_or_default();
+        let agent = self.agents(Some(node)).await?.pop().ok_or_else(no_pod)?;
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &agent.namespace);
         let word = json!({ "name": name, "by": self.who().await });
         let path = format!("/v1/orphans/{uuid}/delete");
-        let asked = post(&pods, Port { pod: &pod, port: AGENT_PORT }, &path, &word).await;
-        let (code, said) = asked
+        let asked = post(&pods, Port { pod: &agent.pod, port: AGENT_PORT }, &path, &word).await;
+        let Answer { code, date: _, text } = asked
             .map_err(|source| Fault::Forward { node: node.to_owned(), source: Box::new(source) })?;
         if code.is_success() {
             return Ok(());
         }
-        Err(Fault::NotDeleted { node: node.to_owned(), message: said.trim().to_owned() })
+        Err(Fault::NotDeleted { node: node.to_owned(), message: text.trim().to_owned() })
+    }
+
+    /// The running agents, by node: of all nodes, or of this one.
+    ///
+    /// # Errors
+    /// [`Fault`], by what the API server answered.
+    pub async fn agents(&self, node: Option<&str>) -> Result<Vec<Agent>, Fault> {
+        let mut asked = ListParams::default().labels(AGENTS);
+        if let Some(node) = node {
+            asked = asked.fields(&format!("spec.nodeName={node}"));
+        }
+        let listed = Api::<Pod>::all(self.client.clone()).list(&asked).await;
+        let listed = listed.map_err(|error| Fault::of_call("Pod", error))?;
+        let mut agents: Vec<Agent> = listed.items.into_iter().filter_map(Agent::of).collect();
+        agents.sort();
+        Ok(agents)
+    }
+
+    /// A page of an agent: its clock and its text.
+    ///
+    /// # Errors
+    /// [`Fault::Forward`] where it cannot be reached, [`Fault::NotTold`] where it has no such page now.
+    pub async fn page(&self, agent: &Agent, path: &str) -> Result<(Timestamp, String), Fault> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &agent.namespace);
+        let node = || agent.node.clone();
+        let at = Port { pod: &agent.pod, port: AGENT_PORT };
+        let asked = get(&pods, at, path, READ_WITHIN).await;
+        let Answer { code, date, text } =
+            asked.map_err(|source| Fault::Forward { node: node(), source: Box::new(source) })?;
+        if code.is_success() {
+            return Ok((date.unwrap_or_else(Timestamp::now), text));
+        }
+        Err(Fault::NotTold { node: node(), message: text.trim().to_owned() })
     }
 
     /// Who asks, as the API server knows him: for the node's log. Nothing depends on it.

@@ -62,7 +62,7 @@ pub enum Fault {
     Orphan(#[from] Refused),
     /// No agent runs on the node.
     #[error(
-        "no Pod of terrace-node runs on node {node}, and only it can delete what lies there\n  See: kubectl get pods -A -l app.kubernetes.io/component=node -o wide"
+        "no Pod of terrace-node runs on node {node}, and only it can tell of what lies there, or delete it\n  See: kubectl get pods -A -l app.kubernetes.io/component=node -o wide"
     )]
     NoPod {
         /// The node.
@@ -70,7 +70,7 @@ pub enum Fault {
     },
     /// The node's agent cannot be reached.
     #[error(
-        "node {node} cannot be reached: {}\n  It takes pods/portforward, as in ClusterRole terrace-orphans; see the Pod of terrace-node there.", chain(.source)
+        "node {node} cannot be reached: {}\n  It takes pods/portforward, as in the ClusterRoles terrace-latency and terrace-orphans; see the Pod of terrace-node there.", chain(.source)
     )]
     Forward {
         /// The node.
@@ -78,6 +78,32 @@ pub enum Fault {
         /// Why not.
         source: Box<ForwardError>,
     },
+    /// The node's agent has no such page, or not now.
+    #[error("node {node} tells nothing: {message}")]
+    NotTold {
+        /// The node.
+        node: String,
+        /// Its sentence.
+        message: String,
+    },
+    /// The node's agent is of another release.
+    #[error(
+        "node {node} answers what this plugin cannot read: {source}\n  Use the plugin of the release that runs there."
+    )]
+    Unreadable {
+        /// The node.
+        node: String,
+        /// Why not.
+        source: serde_json::Error,
+    },
+    /// Nobody can be asked.
+    #[error(
+        "no Pod of terrace-node runs\n  See: kubectl get pods -A -l app.kubernetes.io/component=node -o wide"
+    )]
+    NoAgent,
+    /// Standard output cannot be written to.
+    #[error("write the output: {0}")]
+    Output(std::io::Error),
     /// The node's agent said no, or not now.
     #[error("node {node} did not delete it: {message}")]
     NotDeleted {
@@ -125,6 +151,16 @@ pub enum Missing {
         /// Its name.
         name: String,
     },
+    /// No Pod uses it, so nothing is measured.
+    #[error(
+        "no running Pod uses a volume or claim named {name:?}: latency is measured where a volume is used (claims were looked for in namespace {namespace:?})\n  See: kubectl terrace top --once; a claim elsewhere is named NAMESPACE/NAME."
+    )]
+    Measured {
+        /// As given.
+        name: String,
+        /// Where claims were looked for.
+        namespace: String,
+    },
     /// No node lists such an orphan.
     #[error(
         "no node lists an orphan with UUID {uuid}\n  See: kubectl terrace orphan list; what an object claims is no orphan: kubectl terrace volumes."
@@ -159,6 +195,10 @@ impl Fault {
             | Self::Refused { .. }
             | Self::NoPod { .. }
             | Self::Forward { .. }
+            | Self::NotTold { .. }
+            | Self::Unreadable { .. }
+            | Self::NoAgent
+            | Self::Output(_)
             | Self::Yaml(_)
             | Self::Json(_) => 1,
         }
@@ -181,7 +221,7 @@ impl Fault {
 }
 
 /// An error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use terrace_crds::condition::{ConditionType, find};
+use terrace_crds::measured::{Missed, ProbeFunction, ProbeStatus, ProbeTier};
 use terrace_crds::node::{Device, Facility, HostVolume, HostVolumeState, NodePool};
 use terrace_crds::{StorageNode, StorageNodeStatus};
 use terrace_plan::age::Age;
@@ -48,8 +49,52 @@ fn one(node: &StorageNode, width: Width, now: Timestamp) -> String {
         Width::Wide => ("Facilities", "none reported"),
     };
     text.push_str(&section(title, &facilities(&lacking), none));
+    text.push_str(&measured(status.probe.as_ref(), width));
     text.push_str(&odd(&status.volumes));
     text
+}
+
+/// How the probe is attached: how many functions a tier, or every one with its reason.
+fn measured(probe: Option<&ProbeStatus>, width: Width) -> String {
+    let Some(ProbeStatus { version, kernel: _, functions, unobservable, missed }) = probe else {
+        return "  Probe: none is connected, so no latency is measured\n".to_owned();
+    };
+    let count = |tier: ProbeTier| functions.iter().filter(|it| it.tier == tier).count();
+    let tiers = [
+        (ProbeTier::Fentry, "by fentry"),
+        (ProbeTier::Kprobe, "by kprobe"),
+        (ProbeTier::RawTracepoint, "by raw tracepoints"),
+        (ProbeTier::None, "not at all"),
+    ];
+    let counts: Vec<String> = tiers
+        .iter()
+        .map(|(tier, how)| (count(*tier), how))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, how)| format!("{count} {how}"))
+        .collect();
+    let title = format!("Probe {version}, functions of the kernel followed");
+    let mut text = match width {
+        Width::Narrow => format!("  {title}: {}\n", counts.join(", ")),
+        Width::Wide => section(&title, &followed(functions), "none"),
+    };
+    if !unobservable.is_empty() {
+        let _ = writeln!(text, "  Not seen by it: {}", unobservable.join(", "));
+    }
+    if !missed.is_empty() {
+        let told = missed.iter().map(|Missed { reason, count }| format!("{count} {reason}"));
+        let told: Vec<String> = told.collect();
+        let _ = writeln!(text, "  Seen and not counted: {}", told.join(", "));
+    }
+    text
+}
+
+fn followed(functions: &[ProbeFunction]) -> Table {
+    let mut table = Table::new(vec!["FUNCTION", "TIER", "WHY-NOT-BETTER"]);
+    for ProbeFunction { name, tier, reason } in functions {
+        let reason = reason.clone().unwrap_or_else(|| "-".to_owned());
+        table.push(vec![name.clone(), tier.as_str().to_owned(), reason]);
+    }
+    table
 }
 
 fn head(name: &str, status: &StorageNodeStatus, now: Timestamp) -> String {

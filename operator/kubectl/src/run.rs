@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::fault::{Fault, Missing};
 use crate::find::{Meant, find, parse_name};
 use crate::volumes::{Only, Width};
-use crate::{nodes, orphan, volumes};
+use crate::{live, nodes, orphan, volumes};
 
 /// Runs one command.
 ///
@@ -28,6 +28,8 @@ pub async fn run(args: Args) -> Result<String, Fault> {
             show_volumes(&cluster, &Only { node, pool }, output).await
         }
         Command::Explain { name } => explain(&cluster, &name).await,
+        Command::Top(top) => live::top(&cluster, &top).await,
+        Command::Latency { name, output } => live::latency(&cluster, &name, output).await,
         Command::Orphan { command } => orphan::run(&cluster, command).await,
         Command::Nodes { name, output } => show_nodes(&cluster, name, output).await,
     }

@@ -140,6 +140,15 @@ fn nodes() -> Vec<StorageNode> {
             {"uuid": "11111111-1111-4111-8111-111111111111", "name": "pvc-web", "poolUUID": "p", "size": "1Gi", "state": "Ready"},
             {"uuid": "33333333-3333-4333-8333-333333333333", "name": "pvc-gone", "poolUUID": "p", "size": "2Gi", "state": "Retained"},
         ],
+        "probe": {
+            "version": "0.1.0", "kernel": "6.18.0", "unobservable": ["mmap", "aio"],
+            "functions": [
+                {"name": "sys_enter", "tier": "RawTracepoint", "reason": "fentry: the kernel is locked down"},
+                {"name": "io_uring_complete", "tier": "RawTracepoint"},
+                {"name": "filemap_fault", "tier": "None", "reason": "no tracepoint tells of it"},
+            ],
+            "missed": [{"reason": "compat", "count": 3}],
+        },
         "facilities": [
             {"name": "xfs", "available": true, "detail": "kernel"},
             {"name": "ext4-online-grow", "available": false, "detail": "CAP_SYS_RESOURCE is withheld: ext4 grows when next mounted"},
