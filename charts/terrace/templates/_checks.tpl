@@ -56,6 +56,7 @@
 {{- define "terrace.checks.probe" -}}
 {{- $probe := .Values.probe }}
 {{- include "terrace.checks.latency" (dict "key" "probe.latency.target" "value" $probe.latency.target) }}
+{{- range $probe.directories }}{{ include "terrace.checks.path" (dict "key" "probe.directories" "path" .) }}{{ end }}
 {{- if not (or $probe.operations.read $probe.operations.write $probe.operations.fsync $probe.operations.readdir) }}{{ fail "probe.operations: none is on, so there is nothing to measure: set probe.enabled=false instead" }}{{ end }}
 {{- range $key, $value := dict "alerts.window" $probe.alerts.window "alerts.for" $probe.alerts.for "podMonitor.interval" $probe.podMonitor.interval "otlpInterval" $probe.otlpInterval }}
 {{- if not (regexMatch "^[1-9][0-9]*(s|m)$" $value) }}{{ fail (printf "probe.%s: %q is no span of time: write it as 30s or 5m" $key $value) }}{{ end }}
