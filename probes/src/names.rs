@@ -36,10 +36,12 @@ impl NameBook {
     #[must_use]
     pub fn new(names: Names) -> Self {
         let Names { pods, volumes, inline_volumes, directories: _ } = names;
-        let mut book = Self::default();
-        book.pods = pods.into_iter().map(|pod| (pod.uid.clone(), pod)).collect();
-        book.inline =
-            inline_volumes.into_iter().map(|inline| (inline.pod_uid, inline.name)).collect();
+        let inline = inline_volumes.into_iter().map(|inline| (inline.pod_uid, inline.name));
+        let mut book = Self {
+            pods: pods.into_iter().map(|pod| (pod.uid.clone(), pod)).collect(),
+            inline: inline.collect(),
+            ..Self::default()
+        };
         for volume in volumes {
             let name = &volume.pv_name;
             if let Some(handle) = &volume.handle_sha256 {

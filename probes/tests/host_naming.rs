@@ -1,6 +1,8 @@
 //! Naming on this host's own kernel: a private namespace stands for the node, a second one for a Pod. Real filesystems on loop
 //! devices, bound as the kubelet and a runtime bind them. Needs root; all goes with the two processes.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on must fail")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
