@@ -1,7 +1,7 @@
 //! The classes people ask by: how long an operation took, how much it moved. Pure; derived from the histograms, counted
 //! nowhere a second time.
 
-use terrace_probe_abi::layout::{BUCKETS, SizeClass};
+use terrace_probe_abi::layout::{BUCKETS, Operation, SizeClass};
 
 use crate::quantile::middle;
 
@@ -63,6 +63,17 @@ pub fn latency_classes(buckets: &[u64; BUCKETS]) -> [u64; 4] {
         let ours = ours.filter(|(index, _)| LatencyClass::of(middle(*index)) == class);
         ours.fold(0_u64, |sum, (_, count)| sum.saturating_add(*count))
     })
+}
+
+/// An operation as a label.
+#[must_use]
+pub const fn operation_name(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Read => "read",
+        Operation::Write => "write",
+        Operation::Fsync => "fsync",
+        Operation::Readdir => "readdir",
+    }
 }
 
 /// A size class as a label.

@@ -1,7 +1,7 @@
 //! The five names that were asked for, as aliases of ours, behind a switch. They carry milliseconds and no claim, as asked.
 
+use crate::class::operation_name;
 use terrace_probe_abi::layout::{Operation, OperationFigures};
-use terrace_probe_abi::report::operation_name;
 
 use crate::loader::Switch;
 use crate::metrics::{Family, Histogram, Labels, Unit, Value};

@@ -1,7 +1,7 @@
 //! The rows of a node: by class of what was used, whatever its number of claims. Latency and size classes are here.
 
+use crate::class::operation_name;
 use terrace_probe_abi::layout::{Figures, Operation, Path, SizeClass};
-use terrace_probe_abi::report::operation_name;
 
 use crate::class::{LatencyClass, latency_classes, size_label};
 use crate::metrics::{Family, Histogram, Labels, Unit, Value};

@@ -59,7 +59,7 @@ impl Format {
     }
 
     fn of(kind: &str, parameters: &[&str]) -> Option<Self> {
-        let is_delimited = || parameters.iter().any(|part| *part == "encoding=delimited");
+        let is_delimited = || parameters.contains(&"encoding=delimited");
         match kind {
             "application/vnd.google.protobuf" if is_delimited() => Some(Self::Protobuf),
             "application/openmetrics-text" => Some(Self::OpenMetrics),

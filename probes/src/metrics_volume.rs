@@ -1,7 +1,7 @@
 //! The rows of a claim: at most 16 with native histograms. Those of errors come on top, and only where there was one.
 
+use crate::class::operation_name;
 use terrace_probe_abi::layout::{ErrorKind, Operation, OperationFigures};
-use terrace_probe_abi::report::operation_name;
 
 use crate::metrics::{Family, Histogram, Labels, Unit, Value};
 use crate::metrics_view::{View, VolumeView};

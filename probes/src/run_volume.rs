@@ -78,7 +78,9 @@ impl Volume {
         let (standing, turn) = self.standing.after(sign, rule, now);
         self.standing = standing;
         if let Some(turn) = turn {
-            self.last_turn = turn.measured;
+            // Where it ended because nothing is done any more, what was slow before is still the one to name.
+            let ended = self.last_turn.map(|last| Measured { p99_ns: 0, slow_share: 0.0, ..last });
+            self.last_turn = turn.measured.or(ended);
         }
         Window { operations: summary(&between, length), turned: turn.is_some() }
     }

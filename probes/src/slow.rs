@@ -1,9 +1,9 @@
 //! A slow operation as an event: every field that was asked for, out of the kernel's record and what is known of its mount and
 //! process. Pure. What is not known is absent, and the event says why; nothing is made up.
 
+use crate::class::operation_name;
 use serde::Serialize;
 use terrace_probe_abi::layout::{NAME_BYTES, Operation, SlowRecord};
-use terrace_probe_abi::report::operation_name;
 
 use crate::cgroup::Container;
 use crate::class::LatencyClass;

@@ -2,5 +2,4 @@
 //! node agent. Values alone: no I/O, no Kubernetes.
 
 pub mod layout;
-pub mod report;
 pub mod wire;
