@@ -91,8 +91,11 @@ const GO_MODULES: [GoModule; 6] = [
     },
 ];
 
+/// Compiles the probe's programs for the kernel.
+const CLANG: (&str, &str) = ("/usr/bin/clang-14", "clang-14");
+
 /// (a file the package brings, package)
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("/usr/sbin/runc", "runc"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
     ("/usr/bin/mmdebstrap", "mmdebstrap"),
@@ -105,6 +108,7 @@ const PACKAGES: [(&str, &str); 12] = [
     ("/sbin/ip", "iproute2"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/git", "git"),
+    CLANG,
 ];
 
 /// What measuring wants besides. Not part of the others: fio brings the libraries of many storage systems along.
@@ -120,7 +124,7 @@ const GUEST_PACKAGES: [(&str, &str); 5] = [
 ];
 
 /// What the checks want besides: promtool, for the chart's alerts.
-const CHECK_PACKAGES: [(&str, &str); 1] = [("/usr/bin/promtool", "prometheus")];
+const CHECK_PACKAGES: [(&str, &str); 2] = [("/usr/bin/promtool", "prometheus"), CLANG];
 
 /// (program, crate, version)
 const CARGO_TOOLS: [(&str, &str, &str); 2] =
