@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use terrace_crds::latency::{Latency, LatencyError};
 use terrace_crds::names;
 use terrace_crds::period::{Period, PeriodError};
@@ -59,7 +60,7 @@ pub struct Args {
     #[arg(long, default_value = "0.0.0.0:9809")]
     pub health: SocketAddr,
     /// Socket on which the probe is heard; empty: none is expected.
-    #[arg(long, default_value = "/run/terrace/probe.sock")]
+    #[arg(long, default_value = "/run/terrace/probe.sock", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub probe_socket: PathBuf,
     /// The p99 that a volume is to stay below whose StorageVolume names none, such as 10ms; `none`: it may take as long as it does.
     #[arg(long, default_value = "10ms", value_parser = parse_latency_target)]

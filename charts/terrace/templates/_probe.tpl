@@ -70,7 +70,7 @@
 - --kubelet-dir={{ .Values.node.kubeletDir }}
 - --proc=/host/proc
 - --probe-socket=/run/terrace/probe.sock
-- --pins={{ ternary "/sys/fs/bpf/terrace" "" $probe.pins }}
+- --pins={{ ternary "/sys/fs/bpf/terrace" "none" $probe.pins }}
 - --operations={{ join "," $operations }}
 - --volume-types={{ join "," $types }}
 - --sampling={{ $probe.sampling }}
