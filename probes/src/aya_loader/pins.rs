@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData};
-use aya::programs::ProgramInfo;
 use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::{ProgramInfo, RawTracePoint};
 use terrace_probe_abi::layout::Tier;
 
 use super::programs::{Running, Working, field};
@@ -90,7 +90,10 @@ impl Pins {
             let Some(name) = file.strip_prefix("prog_") else { continue };
             let link = PinnedLink::from_pin(self.links.join(format!("link_{name}"))).ok()?;
             let info = ProgramInfo::from_pin(entry.path()).ok()?;
-            running.push(Working::from_info(name, &info, Some(FdLink::from(link))).ok()?);
+            // Of whatever kind it is: only its descriptor is taken.
+            let pinned = RawTracePoint::from_pin(entry.path()).ok()?;
+            let loaded = pinned.fd().ok()?;
+            running.push(Working::from_info(name, &info, loaded, Some(FdLink::from(link))).ok()?);
         }
         let choices = TARGETS.iter().map(|target| self.chosen(target, &running)).collect();
         Some((running, choices))

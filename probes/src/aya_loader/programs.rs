@@ -4,7 +4,9 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use aya::programs::links::FdLink;
-use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, ProgramInfo, RawTracePoint};
+use aya::programs::{
+    FEntry, FExit, KProbe, Program, ProgramError, ProgramFd, ProgramInfo, RawTracePoint,
+};
 use aya::{Btf, Ebpf};
 use terrace_probe_abi::layout::Tier;
 
@@ -26,13 +28,14 @@ pub(crate) struct Working {
 }
 
 impl Working {
-    /// From what the kernel says of a program.
+    /// From what the kernel says of a program. Its descriptor is not asked for by id: that wants CAP_SYS_ADMIN.
     pub(super) fn from_info(
         name: &str,
         info: &ProgramInfo,
+        program: &ProgramFd,
         link: Option<FdLink>,
     ) -> Result<Self, ProgramError> {
-        let program = info.fd()?.as_fd().try_clone_to_owned().map_err(ProgramError::IOError)?;
+        let program = program.as_fd().try_clone_to_owned().map_err(ProgramError::IOError)?;
         let sizes = [
             info.verified_instruction_count().unwrap_or(0),
             info.size_translated().unwrap_or(0),
@@ -150,7 +153,8 @@ fn attach(ebpf: &mut Ebpf, types: &Btf, attachment: &Attachment) -> Result<Worki
     };
     let link = link.map_err(|error| explain(&error))?;
     let info = program.info().map_err(|error| explain(&error))?;
-    Working::from_info(name, &info, link).map_err(|error| explain(&error))
+    let loaded = program.fd().map_err(|error| explain(&error))?;
+    Working::from_info(name, &info, loaded, link).map_err(|error| explain(&error))
 }
 
 fn point(attachment: &Attachment) -> &'static str {
