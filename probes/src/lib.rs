@@ -52,6 +52,7 @@ pub mod slots;
 pub mod slow;
 pub mod slow_buffer;
 pub mod socket;
+pub mod unattached;
 pub mod window;
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use clap::Parser;
 use terrace_probe::args::Args;
 use terrace_probe::aya_loader::AyaLoader;
 use terrace_probe::capability::{keep_only, needed_after_attach};
-use terrace_probe::loader::{Loader, Plan};
+use terrace_probe::loader::{Attached, FunctionReport, Loader, Plan};
+use terrace_probe::metrics_self::tier_name;
+use terrace_probe::unattached::Unattached;
 use terrace_probe::{own, run};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,7 +20,7 @@ const BPFFS_PATIENCE: Duration = Duration::from_secs(30);
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let plan = pinned_if_possible(args.plan());
-    let attached = AyaLoader.attach(&plan).context("attach to the kernel")?;
+    let attached = AyaLoader.attach(&plan);
     let kept = keep_only(needed_after_attach(&own::kernel_release()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -28,7 +30,17 @@ fn main() -> anyhow::Result<()> {
             Ok(kept) => tracing::info!(?kept, pins = ?plan.pins, "attached; all other capabilities are dropped"),
             Err(error) => tracing::error!(%error, "attached; capabilities are kept"),
         }
-        let result = run::run(&args, attached, stop()).await;
+        let result = match attached {
+            Ok(attached) => {
+                log_functions(attached.functions());
+                run::run(&args, attached, stop()).await
+            }
+            Err(error) => {
+                let nothing = Unattached::because(&error).context("run without the kernel")?;
+                log_functions(nothing.functions());
+                run::run(&args, nothing, stop()).await
+            }
+        };
         telemetry.shutdown();
         Ok(result?)
     })
@@ -46,6 +58,19 @@ fn pinned_if_possible(plan: Plan) -> Plan {
         std::thread::sleep(Duration::from_millis(200));
     }
     plan
+}
+
+/// What is followed how, and each reason for less once.
+fn log_functions(functions: &[FunctionReport]) {
+    let mut reasons: Vec<&str> = functions.iter().map(|one| one.reason.as_str()).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    for reason in reasons.into_iter().filter(|reason| !reason.is_empty()) {
+        let those = functions.iter().filter(|one| one.reason == reason);
+        let named: Vec<String> =
+            those.map(|one| format!("{} by {}", one.function, tier_name(one.tier))).collect();
+        tracing::info!(functions = named.join(", "), reason, "not followed in the best way");
+    }
 }
 
 async fn stop() {
