@@ -25,6 +25,7 @@ pub mod size;
 pub mod snapshot;
 pub mod tiering;
 pub mod volume;
+pub mod watching;
 pub mod yaml;
 
 use std::collections::BTreeMap;

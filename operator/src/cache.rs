@@ -17,6 +17,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use terrace_crds::condition::{ConditionType, Reason, Truth};
 use terrace_crds::names::ANNOTATION_TRACEPARENT;
+use terrace_crds::watching::TakenUp;
 use terrace_crds::{
     LifecyclePolicy, StorageNode, StoragePool, StorageSnapshot, StorageVolume, TieringPolicy,
 };
@@ -208,7 +209,7 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let config = watcher::Config::default().page_size(PAGE);
-    watch_kind(Api::<K>::all(client.clone()), config).default_backoff()
+    watch_kind(Api::<K>::all(client.clone()), config).backoff(TakenUp::default())
 }
 
 fn watch<K>(client: &Client, trim: fn(&mut K)) -> Cache<K>

@@ -9,6 +9,7 @@ use kube::runtime::controller::{Config, applier};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource};
+use terrace_crds::watching::TakenUp;
 use terrace_crds::{StoragePool, StorageSnapshot, StorageVolume};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -45,7 +46,7 @@ pub async fn volumes(
     let mine = of_this_node(&agent);
     let (store, writer) = reflector::store();
     agent.objects.watch_volumes(store.clone());
-    let changed = watcher(api, mine).default_backoff().modify(forget_managed_fields);
+    let changed = watcher(api, mine).backoff(TakenUp::default()).modify(forget_managed_fields);
     let changed = changed.reflect(writer);
     let board = Arc::clone(&agent.probe);
     // A target may have changed, and a new volume waits to be told of.
@@ -79,7 +80,7 @@ pub async fn snapshots(agent: Arc<Agent>, mut end: watch::Receiver<bool>) {
     let mine = of_this_node(&agent);
     let (store, writer) = reflector::store();
     agent.objects.watch_snapshots(store.clone());
-    let changed = watcher(api, mine).default_backoff().modify(forget_managed_fields);
+    let changed = watcher(api, mine).backoff(TakenUp::default()).modify(forget_managed_fields);
     let changed = changed.reflect(writer);
     let changed = changed.inspect(tells_claims(&agent)).touched_objects();
     let changed = changed.flat_map(|object| {
@@ -147,7 +148,7 @@ fn with_its_group(snapshot: &StorageSnapshot) -> Vec<String> {
 pub fn pools(agent: &Agent) -> (Store<StoragePool>, impl Stream<Item = ()> + Send + 'static) {
     let api: Api<StoragePool> = Api::all(agent.api.client());
     let (store, writer) = reflector::store();
-    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let events = watcher(api, watcher::Config::default()).backoff(TakenUp::default());
     let events = events.modify(forget_managed_fields).reflect(writer);
     let changes = events.filter_map(|event| {
         std::future::ready(match event {

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
+use terrace_crds::watching::TakenUp;
 use terrace_probe_abi::wire::{Device, DirectoryName};
 use tokio::sync::watch;
 
@@ -50,7 +51,7 @@ pub async fn run(agent: Arc<Agent>, settings: Settings, mut end: watch::Receiver
     let pods: Api<Pod> = Api::all(agent.api.client());
     let field = format!("spec.nodeName={}", agent.node);
     let here = watcher::Config::default().fields(&field).page_size(PAGE);
-    let mut events = watcher(pods, here).default_backoff().boxed();
+    let mut events = watcher(pods, here).backoff(TakenUp::default()).boxed();
     let mut state = State::default();
     let mut again = AGAIN.0;
     let mut unbound = Unbound::None;
