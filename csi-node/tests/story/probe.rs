@@ -1,5 +1,5 @@
 //! The node's half of the probe: a probe that is a few lines of this test, a fake API server, a real socket and real filesystems.
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -106,6 +106,8 @@ struct Node {
     fake: FakeApi,
     end: watch::Sender<bool>,
     socket: std::path::PathBuf,
+    /// All that was written so far.
+    log: Mutex<Vec<(String, Value)>>,
     writer: reflector::store::Writer<StorageVolume>,
 }
 
@@ -142,7 +144,7 @@ impl Node {
         tokio::spawn(names::run(Arc::clone(&agent), settings, ended.clone()));
         tokio::spawn(events::run(Arc::clone(&agent), turns, ended.clone()));
         tokio::spawn(write::run(Arc::clone(&agent), Some(10_000_000), ended));
-        Self { agent, fake, end, socket, writer }
+        Self { agent, fake, end, socket, log: Mutex::default(), writer }
     }
 
     async fn connect(&self) -> Probe {
@@ -154,19 +156,28 @@ impl Node {
         }
     }
 
-    /// Waits for a write of which this holds; what was written until then.
-    async fn until(&self, holds: impl Fn(&str, &Value) -> bool) -> Vec<(String, Value)> {
-        let mut written = Vec::new();
+    /// Waits until this holds of a write after the first `from` of them; that one.
+    async fn until(&self, from: usize, holds: impl Fn(&str, &Value) -> bool) -> Value {
         let wait = async {
-            while !written.iter().any(|(path, body): &(String, Value)| holds(path, body)) {
+            loop {
                 let more = self.fake.take_writes().into_iter();
-                written.extend(more.map(|(_, path, body)| (path, body)));
+                {
+                    let mut log = self.log.lock().expect("unpoisoned");
+                    log.extend(more.map(|(_, path, body)| (path, body)));
+                    if let Some((_, body)) =
+                        log[from..].iter().find(|(path, body)| holds(path, body))
+                    {
+                        return body.clone();
+                    }
+                }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
-        waited.expect("written in time");
-        written
+        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("written in time")
+    }
+
+    fn written(&self) -> usize {
+        self.log.lock().expect("unpoisoned").len()
     }
 
     /// The status of the volume once LatencyHigh says so; it is seen by the watch from then on.
@@ -175,8 +186,7 @@ impl Node {
             path.ends_with("/storagevolumes/vol/status")
                 && body["status"]["conditions"][0]["status"] == truth
         };
-        let written = self.until(is_it).await;
-        let (_, body) = written.into_iter().find(|(path, body)| is_it(path, body)).expect("it");
+        let body = self.until(self.written(), is_it).await;
         assert_eq!(body["metadata"], json!({ "name": "vol", "uid": "u" }), "of this object alone");
         let mut object = volume(bench, "16Mi");
         object.metadata.resource_version = Some(Timestamp::now().as_nanosecond().to_string());
@@ -278,7 +288,12 @@ async fn latency_that_turns_is_told_in_status_and_events_and_an_idle_volume_is_l
     assert_eq!(high["latency"]["p99"], "41ms");
     assert_eq!(high["latency"]["write"]["opsPerSecond"], 120.0);
     assert_eq!(high["access"]["perDay"], 3.0);
-    node.until(told("logs", "PersistentVolumeClaim")).await;
+    for about in [told("logs", "PersistentVolumeClaim"), told("data", "PersistentVolumeClaim")] {
+        node.until(0, about).await;
+    }
+    let event = node.until(0, told("", "Pod")).await;
+    assert_eq!(event["regarding"]["uid"], "pod-uid");
+    assert!(event["note"].as_str().expect("text").contains("check I/O patterns"), "{event}");
 
     let before = running.context.runner.metrics.api_writes();
     node.agent.probe.changed.notify_one();
