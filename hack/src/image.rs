@@ -14,7 +14,8 @@ use crate::run::{Progress, command, output, run, succeeds};
 use crate::tools::Tools;
 
 /// Our programs, in /usr/bin of the image.
-pub(crate) const PROGRAMS: [&str; 3] = ["terrace-operator", "terrace-node", "kubectl-terrace"];
+pub(crate) const PROGRAMS: [&str; 4] =
+    ["terrace-operator", "terrace-node", "terrace-probe", "kubectl-terrace"];
 
 /// Kubernetes' own programs beside ours, an image each: (program, version).
 const SIDECARS: [(&str, &str); 4] = [

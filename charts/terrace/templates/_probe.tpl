@@ -45,7 +45,7 @@
     - {name: host-proc, mountPath: /host/proc, readOnly: true}
     {{- if $probe.pins }}
     # A bpffs that the node agent mounts: maps and links outlive this container.
-    - {name: bpf, mountPath: /sys/fs/bpf, mountPropagation: HostToContainer}
+    - {name: bpf, mountPath: /var/lib/terrace/bpf, mountPropagation: HostToContainer}
     {{- end }}
 {{- end }}
 
@@ -70,7 +70,7 @@
 - --kubelet-dir={{ .Values.node.kubeletDir }}
 - --proc=/host/proc
 - --probe-socket=/run/terrace/probe.sock
-- --pins={{ ternary "/sys/fs/bpf/terrace" "none" $probe.pins }}
+- --pins={{ ternary "/var/lib/terrace/bpf/probe" "none" $probe.pins }}
 - --operations={{ join "," $operations }}
 - --volume-types={{ join "," $types }}
 - --sampling={{ $probe.sampling }}

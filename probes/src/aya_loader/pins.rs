@@ -108,7 +108,9 @@ impl Pins {
         let points = target.tracepoints.iter().any(|(_, program)| has(program));
         let is_asked = target.operations.iter().any(|one| self.asked.operations.contains(one));
         let calls = is_asked && target.by_calls == Visibility::Seen && has("call_begins");
-        let first = target.functions.first().copied().unwrap_or_default();
+        let first = target.functions.first().copied();
+        let first = first.or_else(|| target.tracepoints.first().map(|(point, _)| *point));
+        let first = first.unwrap_or_default();
         let (tier, function) = match (by("fentry"), by("kprobe")) {
             (Some(function), _) => (Tier::Fentry, function),
             (None, Some(function)) => (Tier::Kprobe, function),
