@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn what_is_no_latency_is_refused() {
-        for text in ["", "ms", "10", "0ms", "01ms", "1.5ms", "-1ms", "16001ms", "17s", "1m", "10 ms"]
+        for text in
+            ["", "ms", "10", "0ms", "01ms", "1.5ms", "-1ms", "16001ms", "17s", "1m", "10 ms"]
         {
             assert!(text.parse::<Latency>().is_err(), "{text}");
         }

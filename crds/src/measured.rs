@@ -30,7 +30,8 @@ impl Took {
         while nanos / scale >= 1_000 {
             scale *= 10;
         }
-        let rounded = (nanos / scale + u64::from(nanos % scale >= scale.div_ceil(2) && scale > 1)) * scale;
+        let rounded =
+            (nanos / scale + u64::from(nanos % scale >= scale.div_ceil(2) && scale > 1)) * scale;
         let unit = UNITS.into_iter().find(|(_, length)| rounded >= *length);
         let (unit, length) = unit.unwrap_or(("ns", 1));
         let (whole, rest) = (rounded / length, rounded % length);
