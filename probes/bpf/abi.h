@@ -86,8 +86,12 @@ struct thing_key {
 	u32 tag;
 };
 
+/* How much of the path of a mount's root is hashed. */
+#define ROOT_NAMES 6
+#define ROOT_NAME_BYTES 48
+
 struct thing {
-	u64 root_inode;
+	u64 root_hash;
 	u64 seen_ns;
 	u32 s_dev;
 	u32 magic;

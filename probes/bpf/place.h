@@ -115,6 +115,35 @@ static __always_inline u64 new_word(u64 old, u32 tag)
 }
 
 /*
+ * The path of a mount's root in its filesystem, as mountinfo shows it: its last names, innermost first. It tells a mount from the
+ * next one of its id on the same superblock, for user space, which reads mountinfo later. FNV-1a; never 0.
+ * Verified once and by itself (5.6), so it takes the entry as a number.
+ */
+noinline u64 root_hash(u64 of)
+{
+	struct dentry *entry = (struct dentry *)of;
+	u64 hash = 0xcbf29ce484222325ULL;
+	char name[ROOT_NAME_BYTES];
+
+	for (int i = 0; i < ROOT_NAMES; i++) {
+		struct dentry *parent = GET(entry, d_parent);
+		long length;
+
+		if (!parent || parent == entry)
+			break;
+		length = probe_read_kernel_str(name, sizeof(name), GET(entry, d_name.name));
+		for (int at = 0; at < ROOT_NAME_BYTES - 1; at++) {
+			if (at + 1 >= length)
+				break;
+			hash = (hash ^ (u8)name[at]) * 0x100000001b3ULL;
+		}
+		hash = (hash ^ '/') * 0x100000001b3ULL;
+		entry = parent;
+	}
+	return hash ? hash : 1;
+}
+
+/*
  * The first operation on a mount. Of several at once one wins, by the only update of a hash that there is; the others find the
  * word when their operation ends.
  */
@@ -124,7 +153,6 @@ static noinline int meet_mount(struct mount *mount, u32 id, u32 tag)
 	struct thing seen = {};
 	struct super_block *super = GET(mount, mnt.mnt_sb);
 	struct dentry *root = GET(mount, mnt.mnt_root);
-	struct inode *inode = GET(root, d_inode);
 	u64 *word = map_lookup(&mounts, &id);
 	void *namespace = GET(mount, mnt_ns);
 
@@ -137,7 +165,7 @@ static noinline int meet_mount(struct mount *mount, u32 id, u32 tag)
 		return 0;
 	}
 	seen.s_dev = GET(super, s_dev);
-	seen.root_inode = GET(inode, i_ino);
+	seen.root_hash = root_hash((u64)root);
 	seen.tgid = get_current_pid_tgid() >> 32;
 	seen.seen_ns = ktime_get_ns();
 	if (map_update(&things, &key, &seen, NOEXIST))

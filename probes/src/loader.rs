@@ -88,8 +88,9 @@ pub struct Sighting {
     pub slot: Slot,
     /// Major and minor number of the superblock's device, as the third field of mountinfo has it.
     pub s_dev: (u32, u32),
-    /// Inode number of the mount's root.
-    pub root_inode: u64,
+    /// Hash of the path of the mount's root, as [`root_hash`](terrace_probe_abi::layout::root_hash) has it of mountinfo's fourth field;
+    /// 0 where it is not known.
+    pub root_hash: u64,
     /// The filesystem's magic number.
     pub magic: u32,
     /// The process that used it first, as the host numbers it.

@@ -1,9 +1,10 @@
 //! Whose a mount or device is that the kernel has seen in use. Pure: tables and names in, a verdict out. What can't be said for
 //! sure is said to be nobody's, with the reason; nothing is guessed, and no path is walked.
 
-use terrace_probe_abi::layout::SharedClass;
+use terrace_probe_abi::layout::{SharedClass, root_hash};
 use terrace_probe_abi::wire::Device;
 
+use crate::loader::Sighting;
 use crate::mountinfo::{Mount, Mounts};
 use crate::names::{NameBook, VolumeKey};
 use crate::place::{Layout, Place, place_of};
@@ -108,8 +109,22 @@ pub enum Seen {
     Within,
 }
 
-/// The mount of that id if it is still the one that was seen: ids are handed out anew, but a device tells most of those apart, and
-/// the kernel's generation the rest.
+/// The mount of that id if it is the one that was seen. Ids are handed out anew at once, so device and root have to be those that the
+/// kernel saw; of the same folder mounted again the same may be said.
+#[must_use]
+pub fn find_sighted<'a>(mounts: &'a Mounts, id: u32, sighting: &Sighting) -> Option<&'a Mount> {
+    let (major, minor) = sighting.s_dev;
+    let mount = find(mounts, id, Device { major, minor })?;
+    let is_root = |hash| root_hash(&mount.root) == hash || hides_root(mount);
+    (sighting.root_hash == 0 || is_root(sighting.root_hash)).then_some(mount)
+}
+
+/// NFS says of every mount that its root is `/`.
+fn hides_root(mount: &Mount) -> bool {
+    mount.fs.starts_with(b"nfs")
+}
+
+/// The mount of that id, if it is of that device.
 #[must_use]
 pub fn find(mounts: &Mounts, id: u32, device: Device) -> Option<&Mount> {
     mounts.get(id).filter(|mount| mount.device == device)

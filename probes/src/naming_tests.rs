@@ -1,9 +1,10 @@
 //! Verdicts on mountinfo as real nodes have it (`tests/fixtures`), and on the stories of research that no rig has.
 
-use terrace_probe_abi::layout::SharedClass;
+use terrace_probe_abi::layout::{SharedClass, root_hash};
 use terrace_probe_abi::wire::{Device, InlineVolume, Names, PodName, VolumeName};
 
-use super::{Host, Seen, Unnamed, Verdict, Waiting, find, name_mount};
+use super::{Host, Seen, Unnamed, Verdict, Waiting, find, find_sighted, name_mount};
+use crate::loader::{Sighting, Thing};
 use crate::mountinfo::{Mount, Mounts};
 use crate::names::{NameBook, VolumeKey};
 use crate::place::Layout;
@@ -313,3 +314,22 @@ fn an_id_that_is_anothers_by_now_is_not_found() {
 
 #[path = "naming_device_tests.rs"]
 mod devices;
+
+#[test]
+fn an_id_that_means_another_folder_of_the_same_filesystem_by_now_is_not_found() {
+    let mounts = Mounts::parse(line("500 0:44 /t-b/volume/data /d btrfs /dev/sdb").as_bytes());
+    let seen = |root: &[u8]| Sighting {
+        thing: Thing::Mount(500),
+        generation: 1,
+        slot: 512,
+        s_dev: (0, 44),
+        root_hash: root_hash(root),
+        magic: 0,
+        tgid: 1,
+        seen_ns: 0,
+    };
+    assert!(find_sighted(&mounts, 500, &seen(b"/t-b/volume/data")).is_some());
+    assert!(find_sighted(&mounts, 500, &seen(b"/t-a/volume/data")).is_none());
+    let share = Mounts::parse(line("500 0:44 / /d nfs4 nas:/a").as_bytes());
+    assert!(find_sighted(&share, 500, &seen(b"/a")).is_some());
+}

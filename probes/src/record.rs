@@ -18,9 +18,9 @@ pub(crate) const fn device_number(device: u32) -> (u32, u32) {
 /// What was known at first sight: two words, then halves.
 #[expect(clippy::cast_possible_truncation, reason = "the fields are cut out of the words")]
 pub(crate) fn parse_thing(words: [u64; 4]) -> ThingRecord {
-    let [root_inode, seen_ns, devices, process] = words;
+    let [root_hash, seen_ns, devices, process] = words;
     ThingRecord {
-        root_inode,
+        root_hash,
         seen_ns,
         s_dev: devices as u32,
         magic: (devices >> 32) as u32,
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn halves_of_words_are_told_apart() {
         let thing = parse_thing([128, 5, 0x5846_5342_0070_0001, 4242]);
-        assert_eq!((thing.root_inode, thing.magic, thing.tgid), (128, 0x5846_5342, 4242));
+        assert_eq!((thing.root_hash, thing.magic, thing.tgid), (128, 0x5846_5342, 4242));
         assert_eq!(device_number(thing.s_dev), (7, 1));
     }
 

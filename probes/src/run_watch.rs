@@ -15,7 +15,7 @@ use crate::metrics_self::missed_name;
 use crate::metrics_view::Group;
 use crate::mountinfo::{Mount, Mounts};
 use crate::names::{NameBook, VolumeKey};
-use crate::naming::{Host, Seen, Unnamed, Verdict, find, name_device, name_mount};
+use crate::naming::{Host, Seen, Unnamed, Verdict, find_sighted, name_device, name_mount};
 use crate::own;
 use crate::place::Layout;
 use crate::run_settings::Settings;
@@ -150,8 +150,6 @@ impl<A: Attached> Watch<A> {
         host: &Host,
         namespaces: &mut Option<Vec<Mounts>>,
     ) -> Verdict {
-        let (major, minor) = sighting.s_dev;
-        let device = Device { major, minor };
         let id = match sighting.thing {
             Thing::Device { major, minor } => {
                 let device = Device { major, minor };
@@ -165,17 +163,20 @@ impl<A: Attached> Watch<A> {
             }
             Thing::Mount(id) => id,
         };
-        if let Some(mount) = find(host.mounts(), id, device) {
+        if let Some(mount) = find_sighted(host.mounts(), id, sighting) {
             self.place(sighting, mount);
             return name_mount(mount, Seen::OnHost, host, self.book.as_ref());
         }
-        let own = self.proc.mounts_of(sighting.tgid).filter(|own| find(own, id, device).is_some());
+        let own = self
+            .proc
+            .mounts_of(sighting.tgid)
+            .filter(|own| find_sighted(own, id, sighting).is_some());
         let every = || self.proc.every();
         let seen = match own {
             Some(own) => vec![own],
             None => namespaces.get_or_insert_with(every).clone(),
         };
-        let Some(mount) = seen.iter().find_map(|mounts| find(mounts, id, device)) else {
+        let Some(mount) = seen.iter().find_map(|mounts| find_sighted(mounts, id, sighting)) else {
             return Verdict::Nobody(Unnamed::Gone);
         };
         self.place(sighting, mount);

@@ -64,7 +64,7 @@ impl Fake {
             generation: 1,
             slot,
             s_dev: (7, 8),
-            root_inode: 128,
+            root_hash: 0,
             magic: 0x5846_5342,
             tgid: 900,
             seen_ns: 1,

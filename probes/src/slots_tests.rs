@@ -195,8 +195,8 @@ impl Kernel {
 }
 
 fn sighting(thing: Thing, generation: u16, slot: Slot) -> Sighting {
-    let (s_dev, root_inode) = ((7, 8), 64);
-    Sighting { thing, generation, slot, s_dev, root_inode, magic: 0, tgid: 1, seen_ns: 0 }
+    let (s_dev, root_hash) = ((7, 8), 0);
+    Sighting { thing, generation, slot, s_dev, root_hash, magic: 0, tgid: 1, seen_ns: 0 }
 }
 
 fn policy(volumes: Slot) -> Policy {

@@ -1,20 +1,23 @@
 //! Naming on this host's own kernel: a private namespace stands for the node, a second one for a Pod. Real filesystems on loop
 //! devices, bound as the kubelet and a runtime bind them. Needs root; all goes with the two processes.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on must fail")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on must fail")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use terrace_probe::aya_loader::{AyaLoader, Loaded};
 use terrace_probe::host_proc::HostProc;
+use terrace_probe::loader::{Attached, Loader, Plan, Sighting, Thing};
 use terrace_probe::mountinfo::{Mount, Mounts};
 use terrace_probe::mountinfo_watch::MountWatch;
 use terrace_probe::names::{NameBook, VolumeKey};
-use terrace_probe::naming::{Host, Seen, Unnamed, Verdict, find, name_mount};
+use terrace_probe::naming::{Host, Seen, Unnamed, Verdict, find, find_sighted, name_mount};
 use terrace_probe::place::Layout;
-use terrace_probe_abi::layout::SharedClass;
+use terrace_probe::slots::{Policy, Slots, apply};
+use terrace_probe_abi::layout::{Operation, SharedClass, Tier, VOLUME_SLOTS};
 use terrace_probe_abi::wire::{Names, VolumeName};
 
 /// A shell in a mount namespace of its own, told what to do line by line.
@@ -239,4 +242,117 @@ async fn a_mount_and_an_unmount_wake_and_nothing_else_does() {
         tokio::time::timeout(moment, watch.changed()).await.is_err(),
         "woken by another namespace"
     );
+}
+
+/// Folders of one filesystem as volumes, which nothing but their roots tells apart.
+fn folders(count: usize) -> Rig {
+    let on_node = format!(
+        "image one 16M ext4; mkdir fs; mount -o loop one.img fs
+        for v in $(seq 0 {}); do mkdir fs/$v; bound fs/$v $(csi a pvc-$v); done",
+        count - 1
+    );
+    let names: Vec<_> = (0..count).map(|v| format!("pvc-{v}")).collect();
+    let volumes: Vec<_> = names.iter().map(|name| (name.as_str(), &["a"][..])).collect();
+    Rig::new(&on_node, "mkdir pod/m").told(&volumes)
+}
+
+fn attach() -> Loaded {
+    let plan = Plan { forced: Some(Tier::RawTracepoint), ..Plan::default() };
+    AyaLoader.attach(&plan).unwrap()
+}
+
+/// As the probe does it; `node` stands for the host.
+fn judge(rig: &Rig, sighting: &Sighting) -> Verdict {
+    let Thing::Mount(id) = sighting.thing else { return Verdict::Class(SharedClass::Host) };
+    let host = Host::new(rig.node.mounts(), Layout::at(&rig.path("kubelet")));
+    let book = NameBook::new(rig.names.clone());
+    if let Some(mount) = find_sighted(host.mounts(), id, sighting) {
+        return name_mount(mount, Seen::OnHost, &host, Some(&book));
+    }
+    let pod = rig.pod.mounts();
+    let within = find_sighted(&pod, id, sighting);
+    let within = within.map(|mount| name_mount(mount, Seen::Within, &host, Some(&book)));
+    within.unwrap_or(Verdict::Nobody(Unnamed::Gone))
+}
+
+/// The id, the superblock and the place are the same, and only the root is not: what the first one did is not the second one's.
+#[test]
+fn an_id_that_went_on_to_another_folder_takes_no_operations_along() {
+    let mut rig = folders(2);
+    let probe = attach();
+    for _ in 0..100 {
+        rig.pod.run("mount --bind $(csi a pvc-0) pod/m; echo x >pod/m/f");
+        let first = rig.pod.mount_at(&rig.path("pod/m")).id;
+        rig.pod.run("umount pod/m; mount --bind $(csi a pvc-1) pod/m");
+        let second = rig.pod.mount_at(&rig.path("pod/m")).id;
+        let sighted = || {
+            let all = probe.sightings().unwrap();
+            all.into_iter().find(|sighting| sighting.thing == Thing::Mount(second))
+        };
+        if first == second {
+            let before = sighted().unwrap();
+            assert_ne!(before.root_hash, 0);
+            assert_eq!(judge(&rig, &before), Verdict::Nobody(Unnamed::Gone));
+            rig.pod.run("echo x >pod/m/f");
+            let after = sighted().unwrap();
+            assert_ne!(after.generation, before.generation);
+            assert_eq!(judge(&rig, &after), is("pvc-1"));
+            return;
+        }
+        rig.pod.run("umount pod/m");
+    }
+    panic!("the kernel never handed an id out again");
+}
+
+/// Every other mount is gone before anybody looks; those that were looked at in time are counted to the last write.
+#[test]
+fn five_hundred_mounts_on_few_ids_are_counted_right_and_leak_no_slot() {
+    let mut rig = folders(8);
+    let probe = attach();
+    let policy = Policy { keep_readings: 40, ..Policy::default() };
+    let mut slots = Slots::new(policy);
+    let (mut written, mut named) = ([0_u64; 8], [0_u64; 8]);
+    for turn in 0..500_usize {
+        let volume = turn * 7 % 8;
+        rig.pod.run(&format!("mount --bind $(csi a pvc-{volume}) pod/m"));
+        rig.pod.run("for i in 1 2 3; do echo x; done >pod/m/f");
+        written[volume] += 3;
+        if turn % 2 == 0 {
+            named[volume] += 3;
+            look(&rig, &probe, &mut slots);
+        }
+        rig.pod.run("umount pod/m");
+        look(&rig, &probe, &mut slots);
+        if turn % 25 == 24 {
+            read(&rig, &probe, &mut slots);
+        }
+    }
+    let counted = |volume: usize| {
+        let slot = slots.slot_of(&VolumeKey::Volume(format!("pvc-{volume}")));
+        slot.map_or(0, |slot| probe.figures(slot)[Operation::Write.index()].count())
+    };
+    let counted: Vec<_> = (0..8).map(counted).collect();
+    assert_eq!(counted, named, "of {written:?} written");
+    let nobodys = probe.figures(SharedClass::Unnamed.slot())[Operation::Write.index()].count();
+    assert!(nobodys >= written.iter().sum::<u64>() - named.iter().sum::<u64>(), "{nobodys}");
+    (0..50).for_each(|_| read(&rig, &probe, &mut slots));
+    assert_eq!(slots.free(), usize::from(VOLUME_SLOTS));
+    assert!(probe.orphans().unwrap().is_empty());
+}
+
+fn look(rig: &Rig, probe: &Loaded, slots: &mut Slots) {
+    for sighting in slots.observe(&probe.sightings().unwrap()) {
+        let verdict = judge(rig, &sighting);
+        let steps = slots.decide(sighting.thing, sighting.generation, &verdict);
+        apply(&steps, probe, slots).unwrap();
+    }
+}
+
+fn read(rig: &Rig, probe: &Loaded, slots: &mut Slots) {
+    let ids = HostProc::ids(&[rig.node.mounts(), rig.pod.mounts()]);
+    let steps = slots.sweep(&ids);
+    apply(&steps, probe, slots).unwrap();
+    slots.orphaned(&probe.orphans().unwrap());
+    let steps = slots.read();
+    apply(&steps, probe, slots).unwrap();
 }

@@ -7,8 +7,8 @@ mod slots;
 
 pub use geometry::{BUCKETS, bucket_of, edges};
 pub use records::{
-    Figures, MountWord, NAME_BYTES, NAMES, OperationFigures, SlotSetting, SlowRecord, ThingKey,
-    ThingRecord,
+    Figures, MountWord, NAME_BYTES, NAMES, OperationFigures, ROOT_NAME_BYTES, ROOT_NAMES,
+    SlotSetting, SlowRecord, ThingKey, ThingRecord, root_hash,
 };
 pub use slots::{
     CLASS_SLOTS, FIRST_CLASS, FIRST_PROVISIONAL, PROVISIONAL_SLOTS, RETIRED_VOLUMES,

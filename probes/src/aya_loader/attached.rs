@@ -121,7 +121,7 @@ impl Attached for Loaded {
                 generation: word.generation,
                 slot: word.slot,
                 s_dev: device_number(record.s_dev),
-                root_inode: record.root_inode,
+                root_hash: record.root_hash,
                 magic: record.magic,
                 tgid: record.tgid,
                 seen_ns: record.seen_ns,

@@ -143,8 +143,8 @@ pub struct ThingKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct ThingRecord {
-    /// Inode number of the mount's root; 0 for a device.
-    pub root_inode: u64,
+    /// Hash of the path of the mount's root ([`root_hash`]); 0 for a device.
+    pub root_hash: u64,
     /// When, by the monotonic clock.
     pub seen_ns: u64,
     /// The superblock's device as the kernel has it (major << 20 | minor); for a device the one its node lies on.
@@ -155,6 +155,24 @@ pub struct ThingRecord {
     pub tgid: u32,
     /// Nothing.
     pub unused: u32,
+}
+
+/// How many names of a mount's root are hashed, the innermost first.
+pub const ROOT_NAMES: usize = 6;
+/// Bytes of each, a final 0 included.
+pub const ROOT_NAME_BYTES: usize = 48;
+
+/// The hash of a mount's root as the kernel's side computes it: FNV-1a over the last names, innermost first, each cut and ended by
+/// `/`. Never 0.
+#[must_use]
+pub fn root_hash(root: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let names = root.rsplit(|byte| *byte == b'/').filter(|name| !name.is_empty());
+    let hash = names.take(ROOT_NAMES).fold(0xcbf2_9ce4_8422_2325, |hash, name| {
+        let cut = &name[..name.len().min(ROOT_NAME_BYTES - 1)];
+        step(cut.iter().fold(hash, step), &b'/')
+    });
+    hash.max(1)
 }
 
 /// How many names of a path a slow operation brings along, the file's own first.
@@ -225,13 +243,23 @@ const _: () = {
 
 #[cfg(test)]
 mod tests {
-    use super::{MountWord, OperationFigures, Path};
+    use super::{MountWord, OperationFigures, Path, root_hash};
 
     #[test]
     fn a_word_comes_back_as_it_went() {
         let word = MountWord { slot: 577, generation: 65_535, tag: 0xdead_beef };
         assert_eq!(MountWord::unpacked(word.packed()), word);
         assert_eq!(MountWord::default().packed(), 0);
+    }
+
+    #[test]
+    fn a_root_is_known_by_its_last_names_each_cut() {
+        assert_eq!(root_hash(b"/"), 0xcbf2_9ce4_8422_2325);
+        assert_ne!(root_hash(b"/a/b"), root_hash(b"/b/a"));
+        assert_ne!(root_hash(b"/ab"), root_hash(b"/a/b"));
+        assert_eq!(root_hash(b"/x/1/2/3/4/5/6"), root_hash(b"/y/1/2/3/4/5/6"));
+        let [long, longer] = [[b'n'; 47].as_slice(), &[b'n'; 60]].map(root_hash);
+        assert_eq!(long, longer);
     }
 
     #[test]
