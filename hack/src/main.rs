@@ -25,6 +25,7 @@ mod test;
 mod tools;
 mod up;
 mod upgrade;
+mod verify;
 mod writer;
 
 use std::path::PathBuf;
@@ -71,6 +72,9 @@ enum Task {
     Test(test::Test),
     /// Run an earlier release with volumes in use, upgrade it to this one, and compare what they kept.
     Upgrade(upgrade::Upgrade),
+    /// Load the probe's programs through the verifiers of this host and of the guest.
+    #[command(name = "verify-bpf")]
+    VerifyBpf(verify::Verify),
     /// Numbered blocks with checksums; started in a Pod by `upgrade`.
     #[command(hide = true, subcommand)]
     Writer(writer::Writer),
@@ -124,6 +128,7 @@ fn work(task: Task) -> Result<ExitCode> {
         Task::Guest(guest) => return guest.run(&paths, &progress),
         Task::Test(test) => return test.run(&paths, &progress),
         Task::Upgrade(upgrade) => return upgrade.run(&paths, &progress),
+        Task::VerifyBpf(verify) => verify.run(&paths, &progress)?,
         // Done above: where it runs, there is no work tree.
         Task::Writer(_) => {}
         Task::RigInit { rig } => init::main(&rig)?,

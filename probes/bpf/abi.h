@@ -37,7 +37,12 @@ enum missed { NO_SLOT = 0, COMPAT = 1, COLLISION = 2, UNMATCHED = 3, RECURSION =
 #define SUB_BITS 3
 #define BUCKETS (((HIGHEST_BIT - LOWEST_BIT) << SUB_BITS) + 2)
 
-static __always_inline u32 bucket_of(u64 ns)
+/* Verified once and by itself (5.6): each caller would go through its branches again. */
+#ifdef __bpf__
+__attribute__((noinline)) u32 bucket_of(u64 ns)
+#else
+static u32 bucket_of(u64 ns)
+#endif
 {
 	u32 bit = 0;
 	u64 rest = ns;

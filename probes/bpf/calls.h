@@ -108,7 +108,7 @@ int call_begins(struct raw_tracepoint *ctx)
 		miss(NO_FILE);
 		return 0;
 	}
-	begin(HOW(HOOK_CALL, path, first_is, second_is), first, second);
+	begin(HOW(HOOK_CALL, path, first_is, second_is), first, second, 0);
 	return 0;
 }
 

@@ -64,7 +64,11 @@ static __always_inline u8 path_of_sync(struct task_struct *task, u8 path)
 	return flags & PF_IO_WORKER ? IO_URING : flags & PF_WQ_WORKER ? AIO : path;
 }
 
-static noinline int begin(u32 how, struct file *first, struct file *second)
+/*
+ * `depth` is an address on the thread's stack, 0 for a system call. What begins no deeper than what is under way is not within
+ * that: its end was missed, as kretprobes and preempted programs are now and then.
+ */
+static noinline int begin(u32 how, struct file *first, struct file *second, u64 depth)
 {
 	u8 hook = how, path = how >> 8, first_is = how >> 16, second_is = how >> 24;
 	struct side sides[2] = {};
@@ -77,7 +81,7 @@ static noinline int begin(u32 how, struct file *first, struct file *second)
 	if (!mine)
 		return 0;
 	if (mine->owner == tid) {
-		if (hook != HOOK_CALL) {
+		if (depth && depth < mine->stack) {
 			/* Within another operation of this thread: that one counts. */
 			if (mine->hook == hook)
 				mine->depth += 1;
@@ -102,6 +106,7 @@ static noinline int begin(u32 how, struct file *first, struct file *second)
 	mine->path = path;
 	mine->hook = hook;
 	mine->depth = 0;
+	mine->stack = depth ? depth : ~0ULL;
 	mine->sides[0] = sides[0];
 	mine->sides[1] = sides[1];
 	mine->ran = ran(task);

@@ -12,18 +12,39 @@
 #define ARGUMENT_1(ctx) ((ctx)->si)
 #define ARGUMENT_2(ctx) ((ctx)->dx)
 #define RESULT(ctx) ((ctx)->ax)
+#define STACK(ctx) ((ctx)->sp)
 #elif defined(__TARGET_ARCH_arm64)
 #define ARGUMENT_0(ctx) ((ctx)->regs[0])
 #define ARGUMENT_1(ctx) ((ctx)->regs[1])
 #define ARGUMENT_2(ctx) ((ctx)->regs[2])
 #define RESULT(ctx) ((ctx)->regs[0])
+#define STACK(ctx) ((ctx)->sp)
 #endif
+
+/* A pointer as a number: the verifier lets nobody count with the pointers it follows. */
+static __always_inline u64 address_of(void *pointer)
+{
+	u64 address = 0;
+
+	probe_read_kernel(&address, sizeof(address), &pointer);
+	return address;
+}
+
+/* An argument of a function as a number. */
+static __always_inline u64 number(u64 *argument)
+{
+	u64 number = 0;
+
+	probe_read_kernel(&number, sizeof(number), argument);
+	return number;
+}
 
 /* One file, the first argument; `result` is the type of what is returned, after `count` arguments. */
 #define FOLLOW(function, hook, operation, result, count)                                      \
 	SEC("fentry/" #function) int fentry_##function(u64 *ctx)                              \
 	{                                                                                     \
-		begin(HOW(hook, SYSCALL, operation, 0), (struct file *)ctx[0], 0);            \
+		begin(HOW(hook, SYSCALL, operation, 0), (struct file *)ctx[0], 0,             \
+		      address_of(ctx));                                                       \
 		return 0;                                                                     \
 	}                                                                                     \
 	SEC("fexit/" #function) int fexit_##function(u64 *ctx)                                \
@@ -33,7 +54,8 @@
 	}                                                                                     \
 	SEC("kprobe/" #function) int kprobe_##function(struct pt_regs *ctx)                   \
 	{                                                                                     \
-		begin(HOW(hook, SYSCALL, operation, 0), (struct file *)ARGUMENT_0(ctx), 0);   \
+		begin(HOW(hook, SYSCALL, operation, 0), (struct file *)ARGUMENT_0(ctx), 0,    \
+		      STACK(ctx));                                                            \
 		return 0;                                                                     \
 	}                                                                                     \
 	SEC("kretprobe/" #function) int kretprobe_##function(struct pt_regs *ctx)             \
@@ -47,7 +69,7 @@
 	SEC("fentry/" #function) int fentry_##function(u64 *ctx)                              \
 	{                                                                                     \
 		begin(HOW(hook, SPLICE, READ, WRITE), (struct file *)ctx[0],                  \
-		      (struct file *)ctx[2]);                                                 \
+		      (struct file *)ctx[2], address_of(ctx));                                \
 		return 0;                                                                     \
 	}                                                                                     \
 	SEC("fexit/" #function) int fexit_##function(u64 *ctx)                                \
@@ -58,7 +80,7 @@
 	SEC("kprobe/" #function) int kprobe_##function(struct pt_regs *ctx)                   \
 	{                                                                                     \
 		begin(HOW(hook, SPLICE, READ, WRITE), (struct file *)ARGUMENT_0(ctx),         \
-		      (struct file *)ARGUMENT_2(ctx));                                        \
+		      (struct file *)ARGUMENT_2(ctx), STACK(ctx));                            \
 		return 0;                                                                     \
 	}                                                                                     \
 	SEC("kretprobe/" #function) int kretprobe_##function(struct pt_regs *ctx)             \
@@ -85,7 +107,7 @@ FOLLOW_BOTH(do_splice_direct, HOOK_SPLICE_DIRECT)
 enum { FAULT_SIGBUS = 2, FAULT_ERRORS = 0x73 };
 
 /* A fault that dropped its locks is taken again: the first time is the one that waited. */
-static __always_inline void fault_begins(struct vm_fault *fault)
+static __always_inline void fault_begins(struct vm_fault *fault, u64 depth)
 {
 	struct vm_fault___old *old = (void *)fault;
 	u32 flags = FIELD_EXISTS(struct vm_fault, flags) ? (u32)GET(fault, flags) : GET(old, flags);
@@ -93,7 +115,7 @@ static __always_inline void fault_begins(struct vm_fault *fault)
 	struct file *file = GET(area, vm_file);
 
 	if (!(flags & FAULT_FLAG_TRIED) && file)
-		begin(HOW(HOOK_FAULT, MMAP, READ, 0), file, 0);
+		begin(HOW(HOOK_FAULT, MMAP, READ, 0), file, 0, depth);
 }
 
 /* A vm_fault_t: bits, no errno. Beyond the end of the file is SIGBUS as well as an error of the device. */
@@ -104,7 +126,7 @@ static __always_inline void fault_ends(u32 result)
 
 SEC("fentry/filemap_fault") int fentry_filemap_fault(u64 *ctx)
 {
-	fault_begins((struct vm_fault *)ctx[0]);
+	fault_begins((struct vm_fault *)ctx[0], address_of(ctx));
 	return 0;
 }
 
@@ -116,7 +138,7 @@ SEC("fexit/filemap_fault") int fexit_filemap_fault(u64 *ctx)
 
 SEC("kprobe/filemap_fault") int kprobe_filemap_fault(struct pt_regs *ctx)
 {
-	fault_begins((struct vm_fault *)ARGUMENT_0(ctx));
+	fault_begins((struct vm_fault *)ARGUMENT_0(ctx), STACK(ctx));
 	return 0;
 }
 
@@ -139,7 +161,7 @@ static __always_inline void aio_ends(u64 address, s64 result)
 #define AIO_BEGINS(function, operation)                                                       \
 	SEC("fentry/" #function) int fentry_##function(u64 *ctx)                              \
 	{                                                                                     \
-		ask(&requests, ctx[0], operation);                                            \
+		ask(&requests, number(&ctx[0]), operation);                                        \
 		return 0;                                                                     \
 	}                                                                                     \
 	SEC("kprobe/" #function) int kprobe_##function(struct pt_regs *ctx)                   \
@@ -153,7 +175,7 @@ AIO_BEGINS(aio_write, WRITE)
 
 SEC("fentry/aio_complete_rw") int fentry_aio_complete_rw(u64 *ctx)
 {
-	aio_ends(ctx[0], (s64)ctx[1]);
+	aio_ends(number(&ctx[0]), (s64)ctx[1]);
 	return 0;
 }
 

@@ -86,9 +86,10 @@ struct task_struct {
 
 struct pt_regs {
 #if defined(__TARGET_ARCH_x86)
-	unsigned long di, si, dx, r10, r8, r9, bx, cx, ax;
+	unsigned long di, si, dx, r10, r8, r9, bx, cx, ax, sp;
 #elif defined(__TARGET_ARCH_arm64)
 	unsigned long regs[31];
+	unsigned long sp;
 #endif
 } CORE;
 

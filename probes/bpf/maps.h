@@ -125,6 +125,7 @@ struct under_way {
 	u64 start;
 	u64 ran;
 	u64 slept;
+	u64 stack;
 	struct side sides[2];
 };
 

@@ -59,7 +59,7 @@ pub(crate) const SHAPES: [Shape; 14] = [
     shape("devices", HASH, 4, 8, Fixed(1024)),
     shape("below", HASH, 4, 4, Fixed(1024)),
     shape("spare", QUEUE, 0, 4, Fixed(PROVISIONAL_SLOTS as u32)),
-    shape("threads", ARRAY, 4, 80, Fixed(32768)),
+    shape("threads", ARRAY, 4, 88, Fixed(32768)),
     shape("requests", ARRAY, 4, 24, Fixed(16384)),
     shape("block_requests", ARRAY, 4, 24, Fixed(16384)),
     shape("allowances", ARRAY, 4, 16, Fixed(SLOTS as u32)),

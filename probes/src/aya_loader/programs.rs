@@ -214,15 +214,18 @@ fn kprobe(program: &mut KProbe, to: &Attachment) -> Result<Option<FdLink>, Progr
     Ok(None)
 }
 
-/// The innermost cause: what the kernel said.
+/// What the kernel said, and the verifier's last word: its log ends with counts.
 fn explain(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
     let (outer, inner) = (error.to_string(), innermost.to_string());
-    let first = outer.lines().next().unwrap_or_default().to_owned();
-    if outer == inner || first.contains(&inner) { first } else { format!("{first}: {inner}") }
+    let mut lines = outer.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default().to_owned();
+    let last = lines.filter(|line| !line.starts_with("processed ")).next_back();
+    let said = last.map_or_else(|| first.clone(), |last| format!("{first} ... {last}"));
+    if outer == inner || said.contains(&inner) { said } else { format!("{said}: {inner}") }
 }
 
 /// What the kernel says of a program, from its descriptor's page in /proc.

@@ -116,23 +116,25 @@ fn a_mount_that_gets_the_id_of_another_is_another() {
     let probe = attach(&plan());
     let (mut first, mut second) = (Ground::new("xfs"), Ground::new("ext4"));
     second.leave();
-    let id = mount_id(first.root());
-    let old = name(&probe, first.root(), 30);
-    first.leave();
-    let is_reused = (0..200).any(|_| {
+    // Whoever else mounts something at that moment gets the id.
+    let reused = (0..50).find_map(|_| {
+        let id = mount_id(first.root());
+        let old = name(&probe, first.root(), 30);
+        first.leave();
         second.enter();
         let is_reused = mount_id(second.root()) == id;
         if !is_reused {
             second.leave();
-            std::thread::yield_now();
+            first.enter();
         }
-        is_reused
+        is_reused.then_some(old)
     });
-    assert!(is_reused, "the kernel gave mount id {id} to nobody");
+    let old = reused.expect("the kernel gave no mount id twice");
     let before = counts(&probe.figures(30));
     let new = sight(&probe, second.root());
     assert_eq!(counts(&probe.figures(30)), before, "counted for the one that is gone");
-    assert_eq!((new.thing, new.generation), (old.thing, old.generation + 1));
+    assert_eq!(new.thing, old.thing);
+    assert!(new.generation > old.generation);
     assert_ne!((new.s_dev, new.slot), (old.s_dev, 30));
     assert_eq!(probe.set_slot(old.thing, old.generation, 31).unwrap(), Changed::No);
 }
@@ -173,13 +175,14 @@ fn errors_are_told_apart() {
     name(&probe, ground.root(), 40);
     name(&probe, full.root(), 41);
     let chunk = vec![1; 2 << 20];
-    let mut end = 0;
+    let (mut end, mut huge) = (0, 0);
     while let Ok(written) = large.write_at(&chunk, end) {
         end += written as u64;
+        huge += u64::from(written > 1 << 20);
     }
     let writes = probe.figures(41)[Operation::Write.index()].clone();
     assert_eq!(writes.errors[ErrorKind::Enospc.index()], 1);
-    assert_eq!(writes.sizes[SizeClass::Huge.index()], end / (2 << 20));
+    assert_eq!(writes.sizes[SizeClass::Huge.index()], huge);
     let root = ground.root().to_str().unwrap();
     run("xfs_io", &["-x", "-c", "shutdown", root]);
     (0..3).for_each(|_| assert!(file.read_at(&mut [0; 512], 0).is_err()));
