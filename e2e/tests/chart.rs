@@ -7,7 +7,7 @@ use terrace_crds::yaml::from_yaml;
 use terrace_e2e::rig;
 
 /// Values that make no sense, and what helm must say to them.
-const BAD: [(&str, &str); 23] = [
+const BAD: [(&str, &str); 30] = [
     ("nonsense=1", "additional properties 'nonsense' not allowed"),
     ("node.nonsense=1", "additional properties 'nonsense' not allowed"),
     ("operator.replicas=0", "at '/operator/replicas': minimum: got 0, want 1"),
@@ -29,6 +29,16 @@ const BAD: [(&str, &str); 23] = [
     ("snapshotController.replicas=0", "at '/snapshotController/replicas': minimum: got 0, want 1"),
     ("snapshotController.nonsense=1", "additional properties 'nonsense' not allowed"),
     ("telemetry.otlpEndpoint=collector", "write it as http://HOST:PORT"),
+    ("probe=null", "missing property 'probe'"),
+    ("probe.sampling=2", "at '/probe/sampling': maximum: got 2, want 1"),
+    ("probe.tier=best", "value must be one of 'auto', 'fentry', 'kprobe'"),
+    ("probe.latency.target=1m", "is no latency from 1us to 16s: write it as 10ms"),
+    ("probe.alerts.for=soon", "is no span of time: write it as 30s or 5m"),
+    ("probe.extraCapabilities={SYS_ADMIN}", "value must be one of 'SYS_RESOURCE', 'SYS_PTRACE'"),
+    (
+        "storageClasses[0].name=a,storageClasses[0].tier=x,storageClasses[0].latencyP99=1m",
+        "latencyP99: \"1m\" is no latency",
+    ),
     ("storageClasses[0].name=a", "names neither tier nor pool: name one of them"),
     ("storageClasses[0].name=A,storageClasses[0].tier=x", "use lower-case letters"),
     (
@@ -41,8 +51,10 @@ const BAD: [(&str, &str); 23] = [
 const SNAPSHOTS: &str = "snapshot.storage.k8s.io/v1/VolumeSnapshot";
 const GROUPS: &str = "groupsnapshot.storage.k8s.io/v1/VolumeGroupSnapshot";
 /// The most the chart renders.
-const EVERYTHING: &str =
-    "operator.replicas=2,snapshotController.install=true,snapshotController.replicas=2";
+const EVERYTHING: &str = "operator.replicas=2,snapshotController.install=true,\
+    snapshotController.replicas=2,probe.enabled=true";
+const RULES: &str = "monitoring.coreos.com/v1/PrometheusRule";
+const PODS: &str = "monitoring.coreos.com/v1/PodMonitor";
 
 fn chart() -> String {
     rig::repository().join("charts/terrace").display().to_string()
@@ -54,7 +66,7 @@ fn helm(words: &[&str]) -> Result<String> {
 
 /// What is rendered for a cluster that knows every kind.
 fn rendered(set: &str) -> Result<Vec<Value>> {
-    rendered_for(&[SNAPSHOTS, GROUPS], set)
+    rendered_for(&[SNAPSHOTS, GROUPS, RULES, PODS], set)
 }
 
 fn rendered_for(known: &[&str], set: &str) -> Result<Vec<Value>> {
@@ -114,7 +126,7 @@ fn only_the_node_agent_is_privileged_and_nobody_shares_the_hosts_namespaces() ->
                 let security = &container["securityContext"];
                 let privileged = security["privileged"] == true;
                 ensure!(security["readOnlyRootFilesystem"] == true, "{}", container["name"]);
-                ensure!(privileged == (kind == "DaemonSet"), "{}", container["name"]);
+                ensure!(privileged == (container["name"] == "node"), "{}", container["name"]);
                 let bare = security["capabilities"]["drop"] == serde_json::json!(["ALL"]);
                 ensure!(privileged || bare, "{}", container["name"]);
             }

@@ -15,6 +15,7 @@ mod lost;
 mod orphans;
 mod policies;
 mod pools;
+mod probe;
 mod refusals;
 mod snapshots;
 mod standards;
