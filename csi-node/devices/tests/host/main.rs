@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on must fail")]
 
+mod bpffs;
 mod copy;
 mod dark;
 mod destroy;
