@@ -8,6 +8,7 @@ mod deletion;
 mod direct;
 mod explain;
 mod faults;
+mod foreign;
 mod growth;
 mod life;
 mod limits;
