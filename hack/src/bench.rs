@@ -10,6 +10,7 @@ use clap::Args;
 use crate::holder::Holder;
 use crate::image;
 use crate::kinds;
+use crate::oracle;
 use crate::paths::Paths;
 use crate::run::{Progress, command, run};
 use crate::test::{guard_rig, search_path};
@@ -18,11 +19,14 @@ use crate::tools::{self, Tools};
 /// The measurement that has an API server of its own.
 const SCALE: &str = "scale";
 
+/// The measurement that has volumes of its own; another program does it.
+const PROBE: &str = "probe";
+
 /// Arguments of `hack/bench`.
 #[derive(Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Bench {
-    /// What to measure, and how; --help tells.
+    /// What to measure, and how; --help tells. `probe`: what the probe costs an operation, with volumes of its own.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
 }
@@ -41,6 +45,11 @@ enum Need {
 impl Bench {
     /// Passes the program's status on.
     pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
+        if self.words.first().is_some_and(|what| what == PROBE) {
+            let more = self.words.into_iter().skip(1);
+            let words = std::iter::once(OsString::from("cost")).chain(more).collect();
+            return oracle::foretell(paths, progress, words);
+        }
         let need = need_of(&self.words);
         let rig = if need == Need::Nothing { None } else { Holder::find(paths)? };
         let guard = match need {

@@ -115,6 +115,25 @@ impl Run {
     }
 }
 
+/// A command that needs filesystems and takes its time.
+pub(crate) fn run_long(
+    paths: &Paths,
+    progress: &Progress,
+    command: Vec<String>,
+) -> Result<ExitCode> {
+    let run = Run {
+        disks: 0,
+        disk_size: 0,
+        memory: 3072,
+        cpus: 2,
+        seconds: 3 * 3600,
+        load: ["loop", "ext4", "xfs", "btrfs"].map(str::to_owned).to_vec(),
+        keep: None,
+        command,
+    };
+    Guest { action: Action::Run(run) }.run(paths, progress)
+}
+
 /// A guest that runs a command, tells its status and dies when it should; that leaves the host as it was. Two boots.
 pub(crate) fn smoke(paths: &Paths, progress: &Progress) -> Result<()> {
     let _lock = lock(paths)?;

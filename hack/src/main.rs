@@ -15,6 +15,7 @@ mod init;
 mod kinds;
 mod layout;
 mod oci;
+mod oracle;
 mod parts;
 mod paths;
 mod pki;
@@ -68,6 +69,8 @@ enum Task {
     Crash(crash::Crash),
     /// Run a command in an emulated guest, under a kernel with fentry and device-mapper.
     Guest(guest::Guest),
+    /// Do a known number of operations by every way, and compare them with what the probe counts.
+    Oracle(oracle::Oracle),
     /// Run every test, in order of cost.
     Test(test::Test),
     /// Run an earlier release with volumes in use, upgrade it to this one, and compare what they kept.
@@ -126,6 +129,7 @@ fn work(task: Task) -> Result<ExitCode> {
         Task::Conformance(conformance) => return conformance.run(&paths, &progress),
         Task::Crash(crash) => return crash.run(&paths, &progress),
         Task::Guest(guest) => return guest.run(&paths, &progress),
+        Task::Oracle(oracle) => return oracle.run(&paths, &progress),
         Task::Test(test) => return test.run(&paths, &progress),
         Task::Upgrade(upgrade) => return upgrade.run(&paths, &progress),
         Task::VerifyBpf(verify) => verify.run(&paths, &progress)?,

@@ -1,0 +1,86 @@
+//! Figures from the probe's metrics page. Pure but for the asking.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use terrace_probe_abi::layout::Operation;
+
+use crate::socket::fetch;
+
+/// A page in Prometheus' text format.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// By a name with its labels, as the page has them.
+    series: BTreeMap<String, f64>,
+}
+
+impl Page {
+    pub(crate) fn get(address: SocketAddr) -> Result<Self> {
+        Ok(Self::parse(&fetch(address)?))
+    }
+
+    fn parse(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let series = lines.filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        });
+        Self { series: series.collect() }
+    }
+
+    /// Bytes that a claim's volume read or wrote; none where that operation moves none, or the page does not say.
+    pub(crate) fn bytes(&self, claim: &str, operation: Operation) -> Option<u64> {
+        let direction = match operation {
+            Operation::Read => "direction=\"read\"",
+            Operation::Write => "direction=\"write\"",
+            Operation::Fsync | Operation::Readdir => return None,
+        };
+        let claim = format!("persistentvolumeclaim=\"{claim}\"");
+        self.sum("terrace_volume_io_bytes_total{", &[&claim, direction])
+    }
+
+    /// Operations it knows of and did not count, by reason.
+    pub(crate) fn missed(&self) -> BTreeMap<String, u64> {
+        let name = "terrace_probe_missed_total{";
+        let mut found = BTreeMap::new();
+        for (series, value) in self.series.range(name.to_owned()..) {
+            let Some(labels) = series.strip_prefix(name) else { break };
+            let reason = labels.split("reason=\"").nth(1).and_then(|rest| rest.split('"').next());
+            *found.entry(reason.unwrap_or_default().to_owned()).or_default() += *value as u64;
+        }
+        found
+    }
+
+    fn sum(&self, name: &str, labels: &[&str]) -> Option<u64> {
+        let begins = self.series.range(name.to_owned()..);
+        let of_name = begins.take_while(|(series, _)| series.starts_with(name));
+        let fits = |series: &String| labels.iter().all(|label| series.contains(label));
+        let mut sum = None;
+        for (_, value) in of_name.filter(|(series, _)| fits(series)) {
+            *sum.get_or_insert(0) += *value as u64;
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use terrace_probe_abi::layout::Operation;
+
+    use super::Page;
+
+    #[test]
+    fn bytes_are_those_of_the_claim_and_the_direction() {
+        let page = Page::parse(
+            "# TYPE terrace_volume_io_bytes_total counter\n\
+             terrace_volume_io_bytes_total{namespace=\"oracle\",persistentvolumeclaim=\"claim-0001\",direction=\"read\"} 4096\n\
+             terrace_volume_io_bytes_total{namespace=\"oracle\",persistentvolumeclaim=\"claim-0011\",direction=\"read\"} 1\n\
+             terrace_probe_missed_total{reason=\"compat\"} 3\n\
+             terrace_probe_missed_total{reason=\"no_slot\"} 0\n",
+        );
+        assert_eq!(page.bytes("claim-0001", Operation::Read), Some(4096));
+        assert_eq!(page.bytes("claim-0001", Operation::Write), None);
+        assert_eq!(page.missed(), [("compat".to_owned(), 3), ("no_slot".to_owned(), 0)].into());
+    }
+}
