@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use terrace_probe_abi::layout::{
-    Missed, RETIRED_VOLUMES, SLOT_IGNORED, SharedClass, Slot, SlotKind,
-};
+use terrace_probe_abi::layout::{Missed, RETIRED_VOLUMES, SharedClass, Slot, SlotKind};
 use terrace_probe_abi::wire::{self, Device, MissedCount, Names, ToNode, VolumeFigures};
 
 use crate::host_proc::HostProc;
@@ -202,9 +200,8 @@ impl<A: Attached> Watch<A> {
         };
         let Sighting { thing, generation, .. } = *sighting;
         if group.is_some_and(|group| !self.settings.counts(group)) {
-            self.attached.set_slot(thing, generation, SLOT_IGNORED)?;
-            self.slots.moved_on(thing, generation);
-            return Ok(());
+            let steps = self.slots.ignore(thing, generation);
+            return self.carry_out(&steps);
         }
         let steps = self.slots.decide(thing, generation, verdict);
         self.carry_out(&steps)
@@ -284,6 +281,7 @@ impl<A: Attached> Watch<A> {
                 let steps = self.slots.sweep(&ids);
                 self.carry_out(&steps)?;
             }
+            self.slots.orphaned(&self.attached.orphans()?);
         }
         let steps = self.slots.read();
         self.carry_out(&steps)?;
