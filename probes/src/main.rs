@@ -23,7 +23,7 @@ fn main() -> anyhow::Result<()> {
     let attached = AyaLoader.attach(&plan);
     let kept = keep_only(needed_after_attach(&own::kernel_release()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let result: anyhow::Result<()> = runtime.block_on(async {
         let telemetry =
             terrace_telemetry::init("terrace-probe", args.log_format).context("set up logs")?;
         match kept {
@@ -43,7 +43,10 @@ fn main() -> anyhow::Result<()> {
         };
         telemetry.shutdown();
         Ok(result?)
-    })
+    });
+    // A stdout that nobody reads holds nothing up.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
 }
 
 /// Without a bpffs the probe still measures; it forgets when it is killed, and says so.
