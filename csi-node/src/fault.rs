@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use terrace_device_types::StepKind;
-pub use terrace_faults::{Edge, Faults, NoFaults, Verdict, pass, pass_blocking};
 use terrace_faults::words;
+pub use terrace_faults::{Edge, Faults, NoFaults, Verdict, pass, pass_blocking};
 
 use crate::operation::OpKind;
 
