@@ -138,11 +138,15 @@ impl Ground {
     /// What fails here shows as not seen.
     fn operate(&self, hook: Hook, times: u64) {
         let mut byte = [0; 1];
-        for _ in 0..times {
+        for turn in 0..times {
             match hook {
                 Hook::Readv => {
                     let mut buffers = [std::io::IoSliceMut::new(&mut byte)];
                     let _ = rustix::io::preadv(&self.file, &mut buffers, 0);
+                }
+                // Compilers may put vfs_fsync_range into fdatasync(2) and not into fsync(2): so does Debian's 6.1.
+                Hook::Fsync if turn % 2 == 1 => {
+                    let _ = rustix::fs::fdatasync(&self.file);
                 }
                 Hook::Fsync => {
                     let _ = rustix::fs::fsync(&self.file);

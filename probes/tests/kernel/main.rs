@@ -1,5 +1,6 @@
 //! The probe on the running kernel: what was done is what was counted, exactly, and where. Needs root. By raw tracepoints, which
-//! every kernel has; `TERRACE_TIER=fentry` or `kprobe` proves another tier where the kernel has it (`hack/verify-bpf`).
+//! every kernel has; `TERRACE_TIER=fentry` or `kprobe` proves another tier where the kernel has it (`hack/verify-bpf`). What a tier
+//! cannot follow (fsync, where fdatasync(2) does not pass its function) is left to system calls.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
@@ -26,14 +27,17 @@ fn tier() -> Tier {
     }
 }
 
+/// Forced, but for fentry: that is the one a kernel which has it takes.
 fn plan() -> Plan {
-    Plan { forced: Some(tier()), ..Plan::default() }
+    let forced = Some(tier()).filter(|tier| *tier != Tier::Fentry);
+    Plan { forced, ..Plan::default() }
 }
 
 fn attach(plan: &Plan) -> Loaded {
     let probe = AyaLoader.attach(plan).unwrap();
     for function in &probe.functions()[..10] {
-        assert_eq!(function.tier, tier(), "{function:?}");
+        let is_left_to_calls = function.function == "vfs_fsync_range";
+        assert!(function.tier == tier() || is_left_to_calls, "{function:?}");
     }
     probe
 }
