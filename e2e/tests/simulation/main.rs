@@ -66,7 +66,7 @@ impl Tally {
     /// what they pass beside is one that should be played.
     fn judge_points(&mut self) {
         let (played, known) = (points::played(self.trouble), points::known());
-        let by_chance = points::by_chance();
+        let by_chance = points::by_chance(self.trouble);
         let mut alive = Vec::new();
         for (turn, point) in played.iter().map(ToString::to_string).enumerate() {
             // The seed says at which point its history aims.

@@ -154,11 +154,15 @@ pub(crate) fn played(trouble: Trouble) -> Vec<Spot> {
 }
 
 /// Those of [`played`] that nothing leads to: a claim must go between a lost journal and the kubelet's next call, which
-/// detaches.
-pub(crate) fn by_chance() -> BTreeSet<String> {
+/// detaches; and of an object that goes by force its deletion must be asked for and answered between two looks of its node.
+pub(crate) fn by_chance(trouble: Trouble) -> BTreeSet<String> {
     let is_one = |point: &NodePoint| match point {
-        NodePoint::Step(_, step, _) | NodePoint::JournalAdvance(_, step, _) => {
-            *step == StepKind::DetachLoop
+        NodePoint::Step(kind, step, _) | NodePoint::JournalAdvance(kind, step, _) => {
+            match (kind, step) {
+                (OpKind::Delete, StepKind::DetachLoop) => true,
+                (OpKind::Sweep, StepKind::RemoveUnfinished) => trouble == Trouble::Force,
+                _ => false,
+            }
         }
         NodePoint::JournalBegin(..)
         | NodePoint::JournalFinish(..)
@@ -167,7 +171,7 @@ pub(crate) fn by_chance() -> BTreeSet<String> {
         | NodePoint::ApiWrite(..)
         | NodePoint::Reply(_) => false,
     };
-    let points = NodePoint::of_operation(OpKind::Delete);
+    let points = [OpKind::Delete, OpKind::Sweep].into_iter().flat_map(NodePoint::of_operation);
     points.filter(is_one).map(|point| point.to_string()).collect()
 }
 
