@@ -6,7 +6,8 @@
 //! |---|---|---|
 //! | `record` | harness | while it is there, points are written down |
 //! | `<process>.passed` | process | a line for each point it passed |
-//! | `<process>.armed` | harness | one [`Order`] |
+//! | `<process>.armed` | harness | [`Order`]s, one a line: whichever is due first is obeyed, the others are spent with it |
+//! | `<process>.due` | process | the order that it is about to obey |
 //! | `<process>.hit` | process | what was armed, renamed before anything happens; removing it ends a hold |
 //! | `<process>.refused` | process | what was armed and is no order |
 

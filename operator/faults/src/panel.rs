@@ -1,4 +1,4 @@
-//! The side of the harness: arms a point, waits for the hit, reads what was passed. One order a process at a time.
+//! The side of the harness: arms points, waits for the first hit, reads what was passed.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -49,18 +49,19 @@ impl Panel {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
-    /// Gives an order; an earlier hit is forgotten.
+    /// Gives orders, of which one is obeyed: the first that is due. An earlier hit is forgotten.
     ///
     /// # Errors
     /// Where the folder cannot be written.
-    pub fn arm(&self, order: &Order) -> io::Result<()> {
+    pub fn arm(&self, orders: &[Order]) -> io::Result<()> {
         remove(self.file("hit"))?;
+        let lines: String = orders.iter().map(|order| format!("{order}\n")).collect();
         // Under its name only when it is whole.
-        fs::write(self.file("arming"), format!("{order}\n"))?;
+        fs::write(self.file("arming"), lines)?;
         fs::rename(self.file("arming"), self.file("armed"))
     }
 
-    /// Takes the order back; it may have been hit before that.
+    /// Takes the orders back; one may have been hit before that.
     ///
     /// # Errors
     /// Where the folder cannot be written.
@@ -73,7 +74,10 @@ impl Panel {
     /// # Errors
     /// Where it cannot be read.
     pub fn hit(&self) -> io::Result<Option<Order>> {
-        let Some(text) = read(self.file("hit"))? else { return Ok(None) };
+        if read(self.file("hit"))?.is_none() {
+            return Ok(None);
+        }
+        let text = read(self.file("due"))?.unwrap_or_default();
         text.parse().map(Some).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
     }
 

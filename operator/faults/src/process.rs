@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::order::{DIRECTORY, Mode, Order, PATIENCE, Process};
+use crate::order::{DIRECTORY, Mode, Order, OrderError, PATIENCE, Process};
 use crate::{Faults, Verdict};
 
 /// Obeys the orders in its folder.
@@ -19,12 +19,26 @@ pub struct ByOrder {
     heard: Mutex<Option<Heard>>,
 }
 
-/// An order, which file it came from, and how often its point was passed since.
+/// Orders, which file they came from, and how often the point of each was passed since.
 #[derive(Debug)]
 struct Heard {
     file: (u64, u64, i64, i64),
-    order: Order,
-    passed: u32,
+    orders: Vec<(Order, u32)>,
+}
+
+impl Heard {
+    /// Counts a pass; gives the order that is due by it.
+    fn pass(&mut self, name: &str) -> Option<Order> {
+        let of_point = self.orders.iter_mut().filter(|(order, _)| order.name == name);
+        let mut due = None;
+        for (order, passed) in of_point {
+            *passed += 1;
+            if *passed >= order.nth {
+                due = due.or(Some(order.clone()));
+            }
+        }
+        due
+    }
 }
 
 impl ByOrder {
@@ -55,22 +69,19 @@ impl ByOrder {
         }
     }
 
-    /// What is to happen at this point now. The order is spent once it is given out.
+    /// What is to happen at this point now. All orders are spent once one is given out.
     fn due(&self, name: &str) -> Option<Mode> {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         self.listen(&mut heard);
-        let now = heard.as_mut().filter(|heard| heard.order.name == name)?;
-        now.passed += 1;
-        if now.passed < now.order.nth {
-            return None;
-        }
-        let mode = now.order.mode;
+        let order = heard.as_mut()?.pass(name)?;
         *heard = None;
-        // Renamed before anything happens. If that fails, the order was taken back meanwhile.
-        fs::rename(self.file("armed"), self.file("hit")).ok().map(|()| mode)
+        // Told and renamed before anything happens. If that fails, the orders were taken back meanwhile.
+        let told = fs::write(self.file("due"), format!("{order}\n"));
+        let hit = told.and_then(|()| fs::rename(self.file("armed"), self.file("hit")));
+        hit.ok().map(|()| order.mode)
     }
 
-    /// Reads the order anew if its file is another one than before.
+    /// Reads the orders anew if their file is another one than before.
     fn listen(&self, heard: &mut Option<Heard>) {
         let Ok(mut armed) = File::open(self.file("armed")) else {
             *heard = None;
@@ -82,8 +93,8 @@ impl ByOrder {
             return;
         }
         let mut text = String::new();
-        *heard = match armed.read_to_string(&mut text).map(|_| text.parse()) {
-            Ok(Ok(order)) => Some(Heard { file, order, passed: 0 }),
+        *heard = match armed.read_to_string(&mut text).map(|_| orders(&text)) {
+            Ok(Ok(orders)) => Some(Heard { file, orders }),
             Ok(Err(error)) => {
                 tracing::error!(%error, "not an order");
                 // Should it stay, it is refused again.
@@ -93,6 +104,10 @@ impl ByOrder {
             Err(_) => None,
         };
     }
+}
+
+fn orders(text: &str) -> Result<Vec<(Order, u32)>, OrderError> {
+    text.lines().map(|line| line.parse().map(|order| (order, 0))).collect()
 }
 
 impl<P: Display> Faults<P> for ByOrder {

@@ -38,20 +38,30 @@ fn a_point_is_hit_at_the_pass_that_was_ordered_and_once() {
     let Desk { _dir, faults, panel } = desk();
     assert_eq!(faults.reach(POINT), Verdict::Go);
     let wanted = order(Mode::Error, 2);
-    panel.arm(&wanted).unwrap();
+    panel.arm(std::slice::from_ref(&wanted)).unwrap();
     let verdicts = [POINT, OTHER, OTHER, POINT, POINT].map(|point| faults.reach(point));
     let expected = [Verdict::Go, Verdict::Go, Verdict::Go, Verdict::Fail, Verdict::Go];
     assert_eq!(verdicts, expected, "what was passed before it was armed does not count");
     assert_eq!(panel.hit().unwrap(), Some(wanted.clone()));
-    panel.arm(&wanted).unwrap();
+    panel.arm(std::slice::from_ref(&wanted)).unwrap();
     assert_eq!(panel.hit().unwrap(), None, "armed anew");
     assert_eq!([POINT, POINT].map(|point| faults.reach(point)), [Verdict::Go, Verdict::Fail]);
 }
 
 #[test]
+fn of_several_orders_the_first_that_is_due_is_obeyed_and_told() {
+    let Desk { _dir, faults, panel } = desk();
+    let other = Order { mode: Mode::Error, nth: 1, name: OTHER.to_owned() };
+    panel.arm(&[order(Mode::Hang, 2), other.clone()]).unwrap();
+    let verdicts = [POINT, OTHER, POINT, OTHER].map(|point| faults.reach(point));
+    assert_eq!(verdicts, [Verdict::Go, Verdict::Fail, Verdict::Go, Verdict::Go], "one alone");
+    assert_eq!(panel.hit().unwrap(), Some(other));
+}
+
+#[test]
 fn an_order_that_was_taken_back_is_not_obeyed() {
     let Desk { _dir, faults, panel } = desk();
-    panel.arm(&order(Mode::Error, 2)).unwrap();
+    panel.arm(&[order(Mode::Error, 2)]).unwrap();
     assert_eq!(faults.reach(POINT), Verdict::Go);
     panel.disarm().unwrap();
     assert_eq!(faults.reach(POINT), Verdict::Go);
@@ -81,9 +91,9 @@ fn points_are_written_down_while_they_are_asked_for() {
 #[test]
 fn a_hang_ends_in_an_error_and_a_hold_when_it_is_released() {
     let Desk { _dir, faults, panel } = desk();
-    panel.arm(&order(Mode::Hang, 1)).unwrap();
+    panel.arm(&[order(Mode::Hang, 1)]).unwrap();
     assert_eq!(faults.reach(POINT), Verdict::Hang(PATIENCE));
-    panel.arm(&order(Mode::Hold, 1)).unwrap();
+    panel.arm(&[order(Mode::Hold, 1)]).unwrap();
     let began = Instant::now();
     let held = std::thread::spawn(move || pass_blocking(&faults, POINT));
     while panel.hit().unwrap().is_none() {
@@ -99,7 +109,7 @@ fn a_hang_ends_in_an_error_and_a_hold_when_it_is_released() {
 #[test]
 fn an_error_names_its_point() {
     let Desk { _dir, faults, panel } = desk();
-    panel.arm(&order(Mode::Error, 1)).unwrap();
+    panel.arm(&[order(Mode::Error, 1)]).unwrap();
     let fault = pass_blocking(&faults, POINT).unwrap_err();
     assert_eq!(fault, Fault::Injected(POINT));
     assert_eq!(fault.to_string(), format!("injected at fault point: {POINT}"));
@@ -122,7 +132,7 @@ fn die_in(mut command: Command) -> (Output, Option<Order>, Duration) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join(DIRECTORY)).unwrap();
     let panel = Panel::new(dir.path().join(DIRECTORY), Process::Node);
-    panel.arm(&order(Mode::Kill, 1)).unwrap();
+    panel.arm(&[order(Mode::Kill, 1)]).unwrap();
     let began = Instant::now();
     command.arg(std::env::current_exe().unwrap()).args(["--exact", "child", "--nocapture"]);
     let output = command.env(AS_CHILD, dir.path()).output().unwrap();

@@ -16,10 +16,11 @@ use crate::pick::Picks;
 use crate::place::Place;
 use crate::points::program_of;
 use crate::stage::Stage;
-use crate::state::{Armed, Passing, State};
+use crate::state::{Aim, Passing, State};
 
 /// While something struck so long ago is not over, nothing is struck: it is to come to an end.
-const QUIET: Duration = Duration::from_secs(40);
+/// The kubelet waits twice as long after each failure: struck for longer, it would wait for longer than all of this may last.
+const QUIET: Duration = Duration::from_secs(20);
 /// How long an injected hang lasts.
 const HANG: Duration = Duration::from_secs(30);
 /// Between two looks for a hit: files have no watch that reaches through a mount namespace.
@@ -80,7 +81,7 @@ impl Driver {
             return;
         }
         for process in Process::ALL {
-            match state.offer(process, lane, life, stage) {
+            match state.offer(process) {
                 Ok(Passing::ByItself) => {}
                 Ok(Passing::AtAnEnd) => self.ask_to_end(process),
                 Err(error) => eprintln!("cannot arm {process}: {error:#}"),
@@ -108,9 +109,7 @@ impl Driver {
         }
         state.ledger.calm.extend(calm);
         for process in Process::ALL {
-            if state.armed.iter().any(|(of, armed)| *of == process && armed.lane == lane) {
-                state.take_back(process);
-            }
+            state.over(process, lane);
         }
     }
 
@@ -163,10 +162,10 @@ impl Driver {
         let rests = is_over || state.flights.oldest(Instant::now()) > QUIET;
         for process in Process::ALL {
             if rests {
-                state.take_back(process);
+                state.take_back(process, None);
                 continue;
             }
-            match state.offer_any(process) {
+            match state.offer(process) {
                 Ok(Passing::ByItself) => {}
                 Ok(Passing::AtAnEnd) => self.ask_to_end(process),
                 Err(error) => eprintln!("cannot arm {process}: {error:#}"),
@@ -192,8 +191,9 @@ impl Driver {
             if let Err(error) = state.clear(process) {
                 eprintln!("cannot clear what was hit: {error:#}");
             }
-            let armed = state.disarmed(process);
-            came.map(|victim| state.note(blow, victim, armed.as_ref(), now))
+            let aims = state.disarmed(process);
+            let aim = aims.iter().find(|aim| aim.blow.name == blow.name);
+            came.map(|victim| state.note(blow, victim, aim, now))
         };
         match number {
             Ok(number) if is_death(blow.mode) => logs::keep(&self.place, process, number),
@@ -242,14 +242,13 @@ impl Driver {
         let blow = Order { mode: Mode::Kill, nth: 1, name: format!("anywhere/{program}") };
         let mut state = self.state();
         let flight = state.flights.of(lane);
-        let armed = flight.map(|flight| Armed {
+        let aim = flight.map(|flight| Aim {
             blow: blow.clone(),
             lane,
             life: flight.life,
             stage: flight.stage,
-            since: now,
         });
-        state.note(&blow, program.to_owned(), armed.as_ref(), now);
+        state.note(&blow, program.to_owned(), aim.as_ref(), now);
         Ok(())
     }
 

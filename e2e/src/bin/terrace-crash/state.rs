@@ -13,14 +13,23 @@ use crate::stage::Stage;
 
 /// What has been armed so long and was not passed is taken back.
 const ARMED: Duration = Duration::from_secs(4);
-/// A blow that waits for its point.
+/// So many points of each stage under way are armed at once.
+const EACH: usize = 2;
+
+/// Blows that wait for their points; one of them falls.
 #[derive(Debug)]
 pub(crate) struct Armed {
+    aims: Vec<Aim>,
+    since: Instant,
+}
+
+/// A blow, and whose stage is to pass its point.
+#[derive(Clone, Debug)]
+pub(crate) struct Aim {
     pub(crate) blow: Order,
     pub(crate) lane: usize,
     pub(crate) life: &'static str,
     pub(crate) stage: Stage,
-    pub(crate) since: Instant,
 }
 
 /// All of it, behind one lock.
@@ -40,51 +49,60 @@ impl State {
         self.panels.iter().find(|(of, _)| *of == process).map(|(_, panel)| panel)
     }
 
-    /// Arms what one of the stages under way will pass, where nothing is armed: in turns, so that no lane is struck alone.
-    pub(crate) fn offer_any(&mut self, process: Process) -> Result<Passing> {
-        let under_way = self.flights.all();
-        let turn = self.ledger.blows.len() % under_way.len().max(1);
-        let Some((lane, flight)) = under_way.get(turn) else { return Ok(Passing::ByItself) };
-        self.offer(process, *lane, flight.life, flight.stage)
-    }
-
-    /// Arms the next point, unless another one waits.
-    pub(crate) fn offer(
-        &mut self,
-        process: Process,
-        lane: usize,
-        life: &'static str,
-        stage: Stage,
-    ) -> Result<Passing> {
+    /// Arms what the stages under way are likely to pass, unless something armed still waits.
+    pub(crate) fn offer(&mut self, process: Process) -> Result<Passing> {
         let waiting = self.armed.iter().find(|(of, _)| *of == process);
         if waiting.is_some_and(|(_, armed)| armed.since.elapsed() < ARMED) {
             return Ok(Passing::ByItself);
         }
-        self.take_back(process);
-        if self.armed.iter().any(|(of, _)| *of == process) || self.panel(process).is_none() {
+        self.take_back(process, None);
+        if self.armed.iter().any(|(of, _)| *of == process) {
             return Ok(Passing::ByItself);
         }
-        let Some(blow) = self.picks.next(process, life, stage) else {
+        let aims = self.aims(process);
+        let Some(panel) = self.panel(process).filter(|_| !aims.is_empty()) else {
             return Ok(Passing::ByItself);
         };
-        if let Some(panel) = self.panel(process) {
-            panel.arm(&blow)?;
-        }
-        let passing = Passing::of(&blow.name);
-        self.armed.push((process, Armed { blow, lane, life, stage, since: Instant::now() }));
-        Ok(passing)
+        let blows: Vec<Order> = aims.iter().map(|aim| aim.blow.clone()).collect();
+        panel.arm(&blows)?;
+        let at_an_end = blows.iter().any(|blow| Passing::of(&blow.name) == Passing::AtAnEnd);
+        self.armed.push((process, Armed { aims, since: Instant::now() }));
+        Ok(if at_an_end { Passing::AtAnEnd } else { Passing::ByItself })
     }
 
-    /// Takes the blow back, if it has not fallen; where it has, the watcher notes it.
-    pub(crate) fn take_back(&mut self, process: Process) {
+    /// Some points of every stage under way, each once.
+    fn aims(&mut self, process: Process) -> Vec<Aim> {
+        let mut aims: Vec<Aim> = Vec::new();
+        for (lane, flight) in self.flights.all() {
+            for _ in 0..EACH {
+                let Some(blow) = self.picks.next(process, flight.life, flight.stage) else { break };
+                if !aims.iter().any(|aim| aim.blow.name == blow.name) {
+                    aims.push(Aim { blow, lane, life: flight.life, stage: flight.stage });
+                }
+            }
+        }
+        aims
+    }
+
+    /// The lane's stage is over: what was armed for it was armed in vain.
+    pub(crate) fn over(&mut self, process: Process, lane: usize) {
+        let is_of_lane = |armed: &Armed| armed.aims.iter().any(|aim| aim.lane == lane);
+        if self.armed.iter().any(|(of, armed)| *of == process && is_of_lane(armed)) {
+            self.take_back(process, Some(lane));
+        }
+    }
+
+    /// Takes the blows back, if none has fallen; where one has, the watcher notes it.
+    pub(crate) fn take_back(&mut self, process: Process, over: Option<usize>) {
         let Some(panel) = self.panel(process) else { return };
         // A hit is the armed file renamed: where there is none afterwards, it was in time.
         let hit = panel.disarm().and_then(|()| panel.hit());
         match hit {
             Ok(None) => {
-                if let Some(Armed { blow, lane: _, life, stage, since: _ }) = self.disarmed(process)
-                {
-                    self.picks.missed(life, stage, &blow.name);
+                for aim in self.disarmed(process) {
+                    if over == Some(aim.lane) {
+                        self.picks.missed(aim.life, aim.stage, &aim.blow.name);
+                    }
                 }
             }
             Ok(Some(_)) => {}
@@ -92,9 +110,10 @@ impl State {
         }
     }
 
-    pub(crate) fn disarmed(&mut self, process: Process) -> Option<Armed> {
-        let at = self.armed.iter().position(|(of, _)| *of == process)?;
-        Some(self.armed.swap_remove(at).1)
+    /// What was armed, which is so no longer.
+    pub(crate) fn disarmed(&mut self, process: Process) -> Vec<Aim> {
+        let at = self.armed.iter().position(|(of, _)| *of == process);
+        at.map(|at| self.armed.swap_remove(at).1.aims).unwrap_or_default()
     }
 
     pub(crate) fn hit(&self, process: Process) -> Result<Option<Order>> {
@@ -119,7 +138,7 @@ impl State {
         &mut self,
         blow: &Order,
         victim: String,
-        armed: Option<&Armed>,
+        aim: Option<&Aim>,
         now: Instant,
     ) -> usize {
         let Order { mode, nth, name } = blow;
@@ -129,9 +148,9 @@ impl State {
             point: name.clone(),
             mode: *mode,
             nth: *nth,
-            lane: armed.map_or(0, |armed| armed.lane),
-            life: armed.map_or("none", |armed| armed.life),
-            stage: armed.map(|armed| armed.stage),
+            lane: aim.map_or(0, |aim| aim.lane),
+            life: aim.map_or("none", |aim| aim.life),
+            stage: aim.map(|aim| aim.stage),
             at: now - self.ledger.start,
             converged: None,
         });
