@@ -52,14 +52,19 @@ impl Foreign {
     fn socket(&self) -> PathBuf {
         self.kubelet.join("plugins").join(&self.name).join("csi.sock")
     }
+
+    /// The kubelet sends this path, percent-encoded, as the HTTP/2 authority. A `%` may stand there only before an `@`; without
+    /// one each call is reset, and the kubelet never learns of the driver.
+    fn registry(&self) -> PathBuf {
+        self.kubelet.join("plugins_registry").join(format!("foreign@{}.sock", self.name))
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let foreign = Foreign::parse();
-    let registry = foreign.kubelet.join("plugins_registry").join(format!("{}.sock", foreign.name));
     let calls = listen(&foreign.socket())?;
-    let registrations = listen(&registry)?;
+    let registrations = listen(&foreign.registry())?;
     let csi = Server::builder()
         .add_service(IdentityServer::new(foreign.clone()))
         .add_service(NodeServer::new(foreign.clone()))

@@ -7,8 +7,9 @@ use terrace_e2e::throttle::Throttle;
 
 use crate::explain::terrace;
 
-/// Where the driver keeps its folders.
+/// Where the driver keeps its folders: on a disk of its own, which takes a throttle and can be read past the page cache.
 const DATA: &str = "/var/lib/terrace-foreign";
+const IMAGE: &str = "/var/lib/terrace/story-foreign.img";
 /// Operations a second of the throttled container.
 const SLOWLY: u64 = 50;
 
@@ -22,6 +23,9 @@ impl Foreign {
         let test = std::env::current_exe()?;
         let built = test.parent().and_then(|deps| deps.parent()).context("no target folder")?;
         let program = built.join("terrace-foreign");
+        on_node(&format!(
+            "mkdir -p {DATA} && truncate -s 256M {IMAGE} && mkfs.ext4 -q -F {IMAGE} && mount -o loop {IMAGE} {DATA}"
+        ))?;
         let line = format!(
             "setsid {} --data {DATA} >/tmp/terrace-foreign.log 2>&1 </dev/null & echo $!",
             program.display()
@@ -34,7 +38,7 @@ impl Foreign {
 impl Drop for Foreign {
     fn drop(&mut self) {
         let line = format!(
-            "kill {}; rm -rf {DATA} /tmp/terrace-foreign.log /var/lib/kubelet/plugins/foreign.example /var/lib/kubelet/plugins_registry/foreign.example.sock",
+            "kill {}; umount {DATA}; rm -rf {DATA} {IMAGE} /tmp/terrace-foreign.log /var/lib/kubelet/plugins/foreign.example /var/lib/kubelet/plugins_registry/foreign@foreign.example.sock",
             self.pid
         );
         // What is left is found by the next start.
@@ -82,7 +86,6 @@ fn a_claim_of_another_driver_is_measured_and_told_of_and_gets_no_storage_volume(
     ensure!(drawn.contains("driver foreign.example"), "{drawn}");
     let volumes = kubectl(&["get", "sv", "-o", "jsonpath={.items[*].status.claim}"])?;
     ensure!(!volumes.contains(&format!("{}/data", story.namespace)), "{volumes}");
-    // The same disk as the node's own: the limit is of this container alone.
     let device = on_node(&format!("stat -c '%Hd:%Ld' {DATA}/one"))?;
     let (major, minor) = device.trim().split_once(':').context("no device")?;
     let path = "jsonpath={.status.containerStatuses[0].containerID}";
