@@ -32,8 +32,11 @@ pub(crate) struct Test {
 /// Integration tests of e2e that need no cluster, by the beginning of their names: simulations, and power cuts on this host.
 const WITHOUT_CLUSTER: [&str; 2] = ["sim", "power"];
 
-/// Which tests need the cluster: the integration tests of e2e but for [`WITHOUT_CLUSTER`]. They share the cluster, so one
-/// of them runs at a time. nextest refuses a filter that names a test file that is not there.
+/// So many tests share the cluster at a time; `.config/nextest.toml` says which of them run alone.
+const THREADS: &str = "3";
+
+/// Which tests need the cluster: the integration tests of e2e but for [`WITHOUT_CLUSTER`]. nextest refuses a filter that
+/// names a test file that is not there.
 struct Filter {
     without_cluster: String,
     on_cluster: String,
@@ -181,8 +184,10 @@ impl Runner<'_> {
             ("TERRACE_KUBECONFIG", kubeconfig),
             ("TERRACE_XTASK", program.display().to_string()),
         ];
-        let mut words = vec!["--package", "terrace-e2e", "--test-threads", "1"];
-        words.extend(story);
+        // Built as for the tests without a cluster: alone, e2e's dependencies have fewer features and would be compiled once more.
+        let built =
+            story.map_or(vec!["--workspace"], |name| vec!["--package", "terrace-e2e", name]);
+        let words = [&built[..], &["--test-threads", THREADS]].concat();
         self.nextest("stories on the real node", &words, &self.filter.on_cluster, &env)
     }
 

@@ -1,5 +1,5 @@
 //! Stories on the real node: each makes what it needs, waits with a deadline, and leaves nothing behind.
-//! They share one cluster and take parts of it away: one at a time (`hack/test`).
+//! They share one cluster; one that takes a part of it away runs alone (`.config/nextest.toml`).
 
 mod btrfs;
 mod capacity;
