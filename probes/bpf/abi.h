@@ -28,8 +28,10 @@ enum missed { NO_SLOT = 0, COMPAT = 1, COLLISION = 2, UNMATCHED = 3, RECURSION =
 #define CLASS_SLOTS 32
 #define FIRST_CLASS (VOLUME_SLOTS + PROVISIONAL_SLOTS)
 #define SLOTS (FIRST_CLASS + CLASS_SLOTS)
-#define SLOT_NONE 0xffff
-#define SLOT_IGNORED 0xfffe
+/* What can't be said to be anybody's (SharedClass::Unnamed). */
+#define SLOT_UNNAMED (FIRST_CLASS + 14)
+#define SLOT_NONE 0x3fff
+#define SLOT_IGNORED 0x3ffe
 
 /* The histogram: 8 buckets an octave from 2^10 to 2^34 nanoseconds, one below, one above. */
 #define LOWEST_BIT 10
@@ -74,9 +76,10 @@ struct figures {
 	u64 buckets[BUCKETS];
 };
 
-/* One word of the table of mounts: slot, generation << 16, tag << 32. */
+/* One word of the table of mounts: slot, whether folders on it are told apart << 14, generation << 16, tag << 32. */
 #define WORD(slot, generation, tag) ((u64)(u16)(slot) | (u64)(u16)(generation) << 16 | (u64)(u32)(tag) << 32)
-#define WORD_SLOT(word) ((u16)(word))
+#define WORD_SLOT(word) ((word) & 0x3fff)
+#define WORD_HAS_DIRECTORIES(word) ((word) & 0x4000)
 #define WORD_GENERATION(word) ((u16)((word) >> 16))
 #define WORD_TAG(word) ((u32)((word) >> 32))
 
@@ -84,6 +87,13 @@ struct slot_setting {
 	u64 threshold_ns;
 	u32 keep;
 	u32 device;
+};
+
+/* A folder that is no mount and has a class of its own. */
+struct directory {
+	u64 inode;
+	u32 s_dev;
+	u32 unused;
 };
 
 struct thing_key {
@@ -137,11 +147,13 @@ struct slow {
 struct counters {
 	u64 missed[MISSED];
 	u64 slow_dropped;
-	u64 waiting;
+	/* Raised whenever an open file may have come to lie in another folder. */
+	u64 moves;
 };
 
 _Static_assert(sizeof(struct figures) == 1720, "struct figures");
 _Static_assert(sizeof(struct slot_setting) == 16, "struct slot_setting");
+_Static_assert(sizeof(struct directory) == 16, "struct directory");
 _Static_assert(sizeof(struct thing_key) == 8, "struct thing_key");
 _Static_assert(sizeof(struct thing) == 32, "struct thing");
 _Static_assert(sizeof(struct slow) == 408, "struct slow");

@@ -79,13 +79,19 @@ int call_begins(struct raw_tracepoint *ctx)
 		return 0;
 	task = (struct task_struct *)get_current_task();
 	if (unlikely(compat) || unlikely(is_compat(task))) {
-		if (compat ? call & 15 : call >> 4)
+		call = compat ? call & 15 : call >> 4;
+		if (call == CALL_RENAME)
+			rename_begins();
+		else if (call)
 			miss_compat(task, regs);
 		return 0;
 	}
 	call &= 15;
 	switch (call) {
 	case CALL_NONE:
+		return 0;
+	case CALL_RENAME:
+		rename_begins();
 		return 0;
 	case CALL_SENDFILE: /* out, in */
 		path = SPLICE;

@@ -134,6 +134,11 @@ static noinline int tell(struct side *side, struct ended *ended, u32 slot, u32 g
 		slow->tid = ids;
 		get_current_comm(slow->command, sizeof(slow->command));
 	}
+	/* As of requests that came meanwhile: whoever's on this device. */
+	if (side->has_times && side->slot == slot) {
+		slow->queue_ns = (u64)(spent(slot, 0) - side->queue) << 10;
+		slow->block_ns = (u64)(spent(slot, 1) - side->device) << 10;
+	}
 	tell_names(slow, file);
 	ringbuf_submit(slow, 0);
 	return 0;
@@ -156,10 +161,9 @@ static noinline int count(struct side *side, struct ended *ended)
 	u32 operation = side->operation, index, slot;
 	struct slot_setting *setting;
 	struct figures *to;
-	u16 generation;
-	u64 path;
+	u64 path, word = word_of(side->id, side->tag);
 
-	slot = slot_of(side->id, side->tag, &generation);
+	slot = side->in_directory ? side->slot : WORD_SLOT(word);
 	if (slot >= SLOTS) {
 		if (slot == SLOT_NONE)
 			miss(NO_SLOT);
@@ -189,7 +193,7 @@ static noinline int count(struct side *side, struct ended *ended)
 	setting = map_lookup(&settings, &slot);
 	if (setting && setting->threshold_ns && ended->duration >= setting->threshold_ns) {
 		add(&to->slow, 1);
-		tell(side, ended, slot, generation);
+		tell(side, ended, slot, WORD_GENERATION(word));
 	}
 	return 0;
 }

@@ -115,6 +115,28 @@ static noinline int begin(u32 how, struct file *first, struct file *second, u64 
 	return 0;
 }
 
+/* What `path` says of a thread that is renaming something. */
+#define RENAMING 0xff
+
+/* A rename by a system call: what was known until it ends may be wrong. If its end will not be seen, its beginning has to do. */
+static __always_inline void rename_begins(void)
+{
+	struct under_way *mine;
+	u32 tid;
+
+	mine = own_place(&tid);
+	if (!mine || !take(mine, tid)) {
+		moved();
+		return;
+	}
+	mine->hook = HOOK_CALL;
+	mine->path = RENAMING;
+	mine->depth = 0;
+	mine->stack = ~0ULL;
+	mine->sides[0].used = 0;
+	mine->sides[1].used = 0;
+}
+
 static noinline int end(u32 hook, s64 result)
 {
 	struct task_struct *task;
@@ -127,6 +149,11 @@ static noinline int end(u32 hook, s64 result)
 		return 0;
 	if (mine->depth) {
 		mine->depth -= 1;
+		return 0;
+	}
+	if (mine->path == RENAMING) {
+		moved();
+		mine->owner = 0;
 		return 0;
 	}
 	ended.duration = ktime_get_ns() - mine->start;

@@ -104,6 +104,18 @@ FOLLOW_BOTH(vfs_copy_file_range, HOOK_COPY)
 FOLLOW_BOTH(do_splice, HOOK_SPLICE)
 FOLLOW_BOTH(do_splice_direct, HOOK_SPLICE_DIRECT)
 
+#define MOVES(how, function)                                                                  \
+	SEC(#how "/" #function) int how##_##function(void *ctx)                               \
+	{                                                                                     \
+		moved();                                                                      \
+		return 0;                                                                     \
+	}
+
+MOVES(fentry, vfs_rename)
+MOVES(fexit, vfs_rename)
+MOVES(kprobe, vfs_rename)
+MOVES(kretprobe, vfs_rename)
+
 enum { FAULT_SIGBUS = 2, FAULT_ERRORS = 0x73 };
 
 /* A fault that dropped its locks is taken again: the first time is the one that waited. */

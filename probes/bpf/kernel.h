@@ -125,8 +125,27 @@ struct vm_fault___old {
 	unsigned int flags;
 } CORE;
 
+struct block_device_operations {
+	void *submit_bio; /* 5.9; 0 where the device takes requests */
+} CORE;
+
+struct gendisk {
+	struct block_device_operations *fops;
+} CORE;
+
 struct block_device {
 	u32 bd_dev;
+	struct gendisk *bd_disk;
+} CORE;
+
+struct bvec_iter {
+	u32 bi_size;
+} CORE;
+
+struct bio {
+	struct block_device *bi_bdev; /* 5.12 */
+	struct bvec_iter bi_iter;
+	u8 bi_status;
 } CORE;
 
 /* `part` is a block_device since 5.11. */

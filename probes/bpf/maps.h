@@ -13,6 +13,8 @@ volatile const u64 slow_interval_ns = 5000000;
 volatile const u64 slow_burst = 10000;
 /* Atomic operations that return something: Linux 5.12. */
 volatile const u8 has_fetch = 1;
+/* Whether every rename is seen: what is known of an open file's folder is true until the next one. */
+volatile const u8 sees_renames = 0;
 /* Low half: what a system call of this number is to 64-bit programs; high half: to 32-bit ones. See enum call. */
 volatile const u8 calls[512] = {};
 /* What an opcode of io_uring is, likewise. */
@@ -27,6 +29,7 @@ enum call {
 	CALL_SENDFILE = 5,
 	CALL_SPLICE = 6,
 	CALL_COPY = 7,
+	CALL_RENAME = 8,
 };
 
 /* By (slot * OPERATIONS + operation) * stripes + stripe. */
@@ -97,6 +100,24 @@ struct {
 	UINT(max_entries, 1024);
 } below SEC(".maps");
 
+/* Folders that are no mounts and have a class of their own, with its slot. */
+struct {
+	UINT(type, MAP_HASH);
+	TYPE(key, struct directory);
+	TYPE(value, u32);
+	UINT(max_entries, 64);
+} directories SEC(".maps");
+
+#define RESOLVED 16384
+
+/* In which of them an open file lies, by a hash of its address: the slot in the lowest 16 bits, above them what it is told by. */
+struct {
+	UINT(type, MAP_ARRAY);
+	TYPE(key, u32);
+	TYPE(value, u64);
+	UINT(max_entries, RESOLVED);
+} resolved SEC(".maps");
+
 /* Provisional slots that are free. */
 struct {
 	UINT(type, MAP_QUEUE);
@@ -112,7 +133,14 @@ struct side {
 	u8 operation;
 	u8 used;
 	u8 synced;
-	u8 unused[5];
+	/* It lies in a folder with a class of its own: `slot` is that, whatever becomes of the mount. */
+	u8 in_directory;
+	u16 slot;
+	/* `queue` and `device` are what the slot's device had spent on requests when it began, in units of 1,024 ns. */
+	u8 has_times;
+	u8 unused;
+	u32 queue;
+	u32 device;
 };
 
 /* An operation under way, by thread id. */

@@ -195,16 +195,106 @@ static noinline int meet_device(struct inode *inode, u32 dev)
 	return 0;
 }
 
-/* The slot for what is counted now; SLOT_NONE where none is. */
-static __always_inline u32 slot_of(u32 id, u32 tag, u16 *generation)
+/* The word of a mount or device as it is now; SLOT_NONE in it where nothing is counted. */
+static __always_inline u64 word_of(u32 id, u32 tag)
 {
 	u64 *word = tag ? map_lookup(&mounts, &id) : map_lookup(&devices, &id);
 	u64 value = word ? *word : 0;
 
-	*generation = WORD_GENERATION(value);
 	if (!value || WORD_TAG(value) != (tag ? tag : 1))
+		return WORD(SLOT_NONE, WORD_GENERATION(value), 0);
+	return value;
+}
+
+/* How deep below a folder a file may lie and still be known to. */
+#define LEVELS 64
+
+/*
+ * The slot of the innermost folder with a class of its own that holds an entry, or is it; SLOT_NONE: none does. By inodes from
+ * the entry up to its filesystem's root, whatever is mounted where. Verified once and by itself (5.6).
+ */
+noinline u32 find_directory(u64 of, u32 s_dev)
+{
+	struct dentry *entry = (struct dentry *)of, *parent;
+	struct directory key = { .s_dev = s_dev };
+	struct inode *inode;
+	u32 *slot;
+
+	for (int i = 0; i < LEVELS; i++) {
+		inode = GET(entry, d_inode);
+		key.inode = GET(inode, i_ino);
+		slot = map_lookup(&directories, &key);
+		if (slot)
+			return *slot;
+		parent = GET(entry, d_parent);
+		if (!parent || parent == entry)
+			return SLOT_NONE;
+		entry = parent;
+	}
+	return SLOT_UNNAMED;
+}
+
+static __always_inline u64 mix(u64 hash, u64 more)
+{
+	hash = (hash ^ more) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 32;
+}
+
+/*
+ * The same, once for each open file. Memory of a file that is closed is soon another's: an answer is of this file, of its entry,
+ * inode and parent, and of a time in which nothing was renamed; 48 bits of a hash over all that stand beside it. A file with
+ * several names lies where it was opened.
+ */
+static __always_inline u32 directory_of(struct file *file, struct inode *inode, int is_folder)
+{
+	struct dentry *entry = GET(file, f_path.dentry), *parent = GET(entry, d_parent);
+	struct super_block *super = GET(inode, i_sb);
+	struct counters *own = own_counters();
+	u32 index = ((u64)file >> 6) * 0x9e3779b97f4a7c15ULL >> 40 & (RESOLVED - 1);
+	u64 *known = map_lookup(&resolved, &index), mark;
+	u32 s_dev, found;
+
+	if (!known || !own)
 		return SLOT_NONE;
-	return WORD_SLOT(value);
+	mark = mix(mix((u64)file, (u64)entry), (u64)parent);
+	mark = mix(mix(mark, GET(inode, i_ino)), (u64)GET(parent, d_inode));
+	mark = mix(mark, *(volatile u64 *)&own->moves) & ~0xffffULL;
+	barrier();
+	if (sees_renames && (*known & ~0xffffULL) == mark)
+		return *known & 0xffff;
+	s_dev = GET(super, s_dev);
+	found = find_directory(is_folder ? (u64)entry : (u64)parent, s_dev);
+	*known = mark | (found & 0xffff);
+	return found;
+}
+
+/* Open files may lie elsewhere from now on. */
+static __always_inline void moved(void)
+{
+	struct counters *own = own_counters();
+
+	if (own)
+		add(&own->moves, 1);
+}
+
+/* What a slot's device has spent on requests so far, in units of 1,024 ns. */
+static __always_inline u32 spent(u32 slot, u32 phase)
+{
+	u32 index = slot * 2 + phase;
+	struct figures *times = map_lookup(&block_figures, &index);
+
+	return times ? times->sum_ns >> 10 : 0;
+}
+
+static __always_inline void note_times(struct side *side, u32 slot)
+{
+	struct slot_setting *setting = map_lookup(&settings, &slot);
+
+	if (!setting || !setting->device)
+		return;
+	side->has_times = 1;
+	side->queue = spent(slot, 0);
+	side->device = spent(slot, 1);
 }
 
 /* Of what is no volume a sample is enough. */
@@ -223,9 +313,8 @@ static noinline int place(struct side *side, struct file *file, u8 operation)
 {
 	struct inode *inode = GET(file, f_inode);
 	u32 kind = GET(inode, i_mode) & S_IFMT;
-	u16 generation;
-	u64 *word;
-	u32 id, tag, slot;
+	u64 *word, value;
+	u32 id, tag, slot, in;
 
 	if (kind == S_IFREG || kind == S_IFDIR) {
 		struct mount *mount = mount_of(file);
@@ -248,9 +337,22 @@ static noinline int place(struct side *side, struct file *file, u8 operation)
 	} else {
 		return 0;
 	}
-	slot = slot_of(id, tag, &generation);
-	if (slot == SLOT_IGNORED || is_left_out(slot))
+	value = word_of(id, tag);
+	slot = WORD_SLOT(value);
+	if (slot == SLOT_IGNORED)
 		return 0;
+	if (unlikely(WORD_HAS_DIRECTORIES(value)) && slot != SLOT_NONE) {
+		in = directory_of(file, inode, kind == S_IFDIR);
+		if (in != SLOT_NONE) {
+			slot = in;
+			side->in_directory = 1;
+		}
+	}
+	if (is_left_out(slot))
+		return 0;
+	side->slot = slot;
+	if (slot < FIRST_CLASS)
+		note_times(side, slot);
 	side->id = id;
 	side->tag = tag;
 	side->file = (u64)file;

@@ -63,6 +63,8 @@ static __always_inline void count_answer(struct file *file, u8 operation, u8 pat
 	ended.path = path;
 	/* Whether anybody slept is not known: not told as cached. */
 	ended.blocked = 1;
+	/* The device's times began before. */
+	side.has_times = 0;
 	count(&side, &ended);
 }
 
@@ -91,6 +93,10 @@ int uring_ends(struct raw_tracepoint *ctx)
 	start = answered(&requests, (u64)request, &operation);
 	if (!start)
 		return 0;
+	if (operation == CALL_RENAME - CALL_READ) {
+		moved();
+		return 0;
+	}
 	file = GET(request, file);
 	if (file)
 		count_answer(file, operation, IO_URING, start, GET(request, cqe.res));
@@ -99,9 +105,8 @@ int uring_ends(struct raw_tracepoint *ctx)
 	return 0;
 }
 
-static __always_inline struct figures *block_figures_of(struct request *request, u32 phase)
+static __always_inline struct figures *block_figures_of(struct block_device *part, u32 phase)
 {
-	struct block_device *part = GET(request, part);
 	u32 dev = part ? GET(part, bd_dev) : 0;
 	u32 *slot = dev ? map_lookup(&below, &dev) : 0;
 	u32 index;
@@ -117,7 +122,7 @@ SEC("raw_tracepoint/block_rq_issue")
 int block_begins(struct raw_tracepoint *ctx)
 {
 	struct request *request = (struct request *)ctx->args[0];
-	struct figures *queue = block_figures_of(request, 0);
+	struct figures *queue = block_figures_of(GET(request, part), 0);
 	struct asked *asked;
 	u64 since, now;
 
@@ -139,7 +144,7 @@ SEC("raw_tracepoint/block_rq_complete")
 int block_ends(struct raw_tracepoint *ctx)
 {
 	struct request *request = (struct request *)ctx->args[0];
-	struct figures *device = block_figures_of(request, 1);
+	struct figures *device = block_figures_of(GET(request, part), 1);
 	u64 start, operation;
 
 	if (!device)
@@ -152,6 +157,60 @@ int block_ends(struct raw_tracepoint *ctx)
 		add(&device->errors[ERROR_OTHER], 1);
 	else
 		add(&device->bytes, (u32)ctx->args[2]);
+	return 0;
+}
+
+/*
+ * Devices that make no requests of what they are handed (device-mapper, md): all that they take is time with the device. Since
+ * 5.12. Of others the kernel tells no end here.
+ */
+SEC("raw_tracepoint/block_bio_queue")
+int bio_begins(struct raw_tracepoint *ctx)
+{
+	struct bio *bio = (struct bio *)ctx->args[0];
+	struct block_device_operations *can;
+	struct block_device *part;
+	struct gendisk *disk;
+	struct asked *asked;
+
+	if (!FIELD_EXISTS(struct bio, bi_bdev))
+		return 0;
+	part = GET(bio, bi_bdev);
+	if (!block_figures_of(part, 1))
+		return 0;
+	disk = GET(part, bd_disk);
+	can = GET(disk, fops);
+	if (!GET(can, submit_bio))
+		return 0;
+	asked = asked_of(&block_requests, (u64)bio);
+	if (asked) {
+		asked->owner = (u64)bio;
+		asked->operation = GET(bio, bi_iter.bi_size);
+		asked->start = ktime_get_ns();
+	}
+	return 0;
+}
+
+SEC("raw_tracepoint/block_bio_complete")
+int bio_ends(struct raw_tracepoint *ctx)
+{
+	struct bio *bio = (struct bio *)ctx->args[1];
+	struct figures *device;
+	u64 start, bytes;
+
+	if (!FIELD_EXISTS(struct bio, bi_bdev))
+		return 0;
+	device = block_figures_of(GET(bio, bi_bdev), 1);
+	if (!device)
+		return 0;
+	start = answered(&block_requests, (u64)bio, &bytes);
+	if (!start)
+		return 0;
+	record(device, ktime_get_ns() - start);
+	if (GET(bio, bi_status))
+		add(&device->errors[ERROR_OTHER], 1);
+	else
+		add(&device->bytes, bytes);
 	return 0;
 }
 

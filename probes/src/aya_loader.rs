@@ -138,6 +138,8 @@ fn load(
     let burst = u64::from(plan.slow_burst);
     // Atomic operations that return something: Linux 5.12.
     let fetch = u8::from(facts.kernel >= (5, 12));
+    let is_seen = |choice: &Choice| choice.hook == Hook::Rename && choice.tier != Tier::None;
+    let renames = u8::from(choices.iter().any(is_seen));
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(types))
@@ -145,6 +147,7 @@ fn load(
         .override_global("slow_interval_ns", &interval, true)
         .override_global("slow_burst", &burst, true)
         .override_global("has_fetch", &fetch, true)
+        .override_global("sees_renames", &renames, true)
         .override_global("calls", &calls, true)
         .override_global("uring_calls", &opcodes, true)
         .map_max_entries("figures", u32::from(SLOTS) * Operation::ALL.len() as u32 * stripes)

@@ -13,6 +13,7 @@ enum Call {
     Sendfile = 5,
     Splice = 6,
     Copy = 7,
+    Rename = 8,
 }
 
 /// How many numbers the kernel's side has room for.
@@ -24,7 +25,7 @@ type Row = (Hook, &'static [usize], &'static [usize]);
 
 /// (hook, numbers for programs of this architecture, numbers for its 32-bit ones).
 #[cfg(target_arch = "x86_64")]
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 11] = [
     (Hook::Read, &[0, 17], &[3, 180]),
     (Hook::Readv, &[19, 295, 327], &[145, 333, 378]),
     (Hook::Write, &[1, 18], &[4, 181]),
@@ -35,9 +36,10 @@ const ROWS: [Row; 10] = [
     (Hook::Sendfile, &[40], &[187, 239]),
     (Hook::Splice, &[275], &[313]),
     (Hook::Copy, &[326], &[377]),
+    (Hook::Rename, &[82, 264, 316], &[38, 302, 353]),
 ];
 #[cfg(target_arch = "aarch64")]
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 11] = [
     (Hook::Read, &[63, 67], &[3, 180]),
     (Hook::Readv, &[65, 69, 286], &[145, 361, 392]),
     (Hook::Write, &[64, 68], &[4, 181]),
@@ -48,14 +50,16 @@ const ROWS: [Row; 10] = [
     (Hook::Sendfile, &[71], &[187, 239]),
     (Hook::Splice, &[76], &[340]),
     (Hook::Copy, &[285], &[391]),
+    (Hook::Rename, &[38, 276], &[38, 329, 382]),
 ];
 
 /// Opcodes of io_uring (the same everywhere). 60 and 61 since 6.15; a multishot read is for what can be polled, never a file.
-const RING: [(Hook, Call, &[usize]); 4] = [
+const RING: [(Hook, Call, &[usize]); 5] = [
     (Hook::Read, Call::Read, &[1, 4, 22, 60]),
     (Hook::Write, Call::Write, &[2, 5, 23, 61]),
     (Hook::Fsync, Call::Fsync, &[3]),
     (Hook::SyncRange, Call::Fsync, &[8]),
+    (Hook::Rename, Call::Rename, &[35]),
 ];
 
 fn call(hook: Hook) -> Option<Call> {
@@ -67,6 +71,7 @@ fn call(hook: Hook) -> Option<Call> {
         Hook::Sendfile => Some(Call::Sendfile),
         Hook::Splice => Some(Call::Splice),
         Hook::Copy => Some(Call::Copy),
+        Hook::Rename => Some(Call::Rename),
         Hook::Fault | Hook::AioRead | Hook::AioWrite | Hook::Uring | Hook::Block => None,
     }
 }
@@ -90,8 +95,9 @@ pub(crate) fn plan_calls(by_calls: &[Hook]) -> [u8; CALLS] {
 pub(crate) fn plan_opcodes(asked: &[Hook], by_function: &[Hook]) -> [u8; OPCODES] {
     let mut table = [0; OPCODES];
     for (hook, call, opcodes) in RING {
-        // io_uring reads and writes without vfs_read and vfs_write, and syncs with vfs_fsync_range.
-        let seen_anyway = call == Call::Fsync && by_function.contains(&hook);
+        // io_uring reads and writes without vfs_read and vfs_write; it syncs with vfs_fsync_range and renames with vfs_rename.
+        let calls_function = matches!(call, Call::Fsync | Call::Rename);
+        let seen_anyway = calls_function && by_function.contains(&hook);
         if !asked.contains(&hook) || seen_anyway {
             continue;
         }
@@ -122,5 +128,7 @@ mod tests {
         let all = [Hook::Read, Hook::Write, Hook::Fsync, Hook::SyncRange];
         let table = plan_opcodes(&all, &[Hook::Read, Hook::Fsync]);
         assert_eq!((table[22], table[23], table[3], table[8]), (1, 2, 0, 3));
+        assert_eq!(plan_opcodes(&[Hook::Rename], &[])[35], 8);
+        assert_eq!(plan_opcodes(&[Hook::Rename], &[Hook::Rename])[35], 0);
     }
 }

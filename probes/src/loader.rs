@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use terrace_probe_abi::layout::{Figures, MISSED, Missed, Operation, Path, Slot, SlowRecord, Tier};
 
+use crate::place_directory::DirectoryClass;
+
 /// What to attach, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -212,6 +214,24 @@ pub trait Attached {
     /// # Errors
     /// As the kernel says.
     fn set_slot(&self, thing: Thing, generation: u16, slot: Slot) -> Result<Changed, LoadError>;
+
+    /// Which folders that are no mounts have a class of their own, the whole list. Looked for on mounts that
+    /// [`Attached::set_has_directories`] names alone.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    fn set_directories(&self, directories: &[DirectoryClass]) -> Result<(), LoadError>;
+
+    /// Whether such folders are looked for on a mount. Each operation on it costs more then.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    fn set_has_directories(
+        &self,
+        thing: Thing,
+        generation: u16,
+        has: Switch,
+    ) -> Result<Changed, LoadError>;
 
     /// Forgets a thing that is gone: its sighting is told no more, and its next use is a first one.
     ///

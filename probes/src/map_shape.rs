@@ -49,7 +49,7 @@ const fn shape(name: &'static str, kind: u32, key: u32, value: u32, entries: Ent
 use Entries::{AtLoad, Fixed, PerStripe};
 
 /// All maps, as `bpf/maps.h` has them.
-pub(crate) const SHAPES: [Shape; 14] = [
+pub(crate) const SHAPES: [Shape; 16] = [
     shape("figures", ARRAY, 4, FIGURES, PerStripe(SLOTS as u32 * OPERATIONS as u32)),
     shape("block_figures", ARRAY, 4, FIGURES, Fixed(SLOTS as u32 * 2)),
     shape("mounts", ARRAY, 4, 8, Fixed(MOUNTS)),
@@ -58,8 +58,10 @@ pub(crate) const SHAPES: [Shape; 14] = [
     shape("things", HASH, 8, 32, Fixed(8192)),
     shape("devices", HASH, 4, 8, Fixed(1024)),
     shape("below", HASH, 4, 4, Fixed(1024)),
+    shape("directories", HASH, 16, 4, Fixed(64)),
+    shape("resolved", ARRAY, 4, 8, Fixed(16384)),
     shape("spare", QUEUE, 0, 4, Fixed(PROVISIONAL_SLOTS as u32)),
-    shape("threads", ARRAY, 4, 88, Fixed(32768)),
+    shape("threads", ARRAY, 4, 104, Fixed(32768)),
     shape("requests", ARRAY, 4, 24, Fixed(16384)),
     shape("block_requests", ARRAY, 4, 24, Fixed(16384)),
     shape("allowances", ARRAY, 4, 16, Fixed(SLOTS as u32)),

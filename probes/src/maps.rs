@@ -8,19 +8,21 @@ use std::sync::atomic::Ordering;
 
 use aya::maps::{HashMap, Map, MapData, Queue, RingBuf};
 use terrace_probe_abi::layout::{
-    FIRST_PROVISIONAL, Figures, MISSED, MOUNTS, MountWord, OPERATIONS, OperationFigures,
+    DirectoryKey, FIRST_PROVISIONAL, MISSED, MOUNTS, MountWord, OPERATIONS, OperationFigures,
     PROVISIONAL_SLOTS, SLOTS, Slot,
 };
 
 use crate::loader::{Changed, LoadError};
-use crate::mapped::Mapped;
+use crate::mapped::{Mapped, Windows};
+
+#[path = "maps_figures.rs"]
+mod figures;
 
 /// Words of the figures of one operation.
 const WORDS: usize = size_of::<OperationFigures>() / size_of::<u64>();
-/// Which of these words is the longest operation.
-const LONGEST: usize = std::mem::offset_of!(OperationFigures, max_ns) / size_of::<u64>();
 const COUNTERS: usize = MISSED + 2;
 const DROPPED: usize = MISSED;
+const MOVES: usize = MISSED + 1;
 /// Words of a slot's setting: threshold, then keep and device in one.
 const SETTING: usize = 2;
 
@@ -29,14 +31,15 @@ type Things = HashMap<MapData, [u32; 2], [u64; 4]>;
 
 /// User space's hold on the maps.
 pub(crate) struct Maps {
-    figures: Mapped,
-    block: Mapped,
+    figures: Windows,
+    block: Windows,
     mounts: Mapped,
     settings: Mapped,
     counters: Mapped,
     things: Mutex<Things>,
     devices: Mutex<HashMap<MapData, u32, u64>>,
     below: Mutex<HashMap<MapData, u32, u32>>,
+    directories: Mutex<HashMap<MapData, [u64; 2], u32>>,
     spare: Mutex<Queue<MapData, u32>>,
     pub(crate) events: RingBuf<MapData>,
     stripes: usize,
@@ -77,9 +80,17 @@ impl Maps {
             Ok::<Map, LoadError>(map)
         };
         let mut held = Vec::new();
-        for name in ["threads", "requests", "block_requests", "allowances"] {
+        for name in ["threads", "requests", "block_requests", "allowances", "resolved"] {
             held.push(array(take(name)?)?);
         }
+        let mut windows = |name, values, words_each| {
+            let data = array(take(name)?)?;
+            let windows = Windows::new(data.fd(), values, words_each);
+            held.push(data);
+            windows.map_err(object("hold an array"))
+        };
+        let figures = windows("figures", slots * OPERATIONS * stripes, WORDS)?;
+        let block = windows("block_figures", slots * 2, WORDS)?;
         let mut mapped = |name, values, words_each| {
             let data = array(take(name)?)?;
             let mapped =
@@ -88,14 +99,15 @@ impl Maps {
             Ok::<Mapped, LoadError>(mapped)
         };
         let mut maps = Self {
-            figures: mapped("figures", slots * OPERATIONS * stripes, WORDS)?,
-            block: mapped("block_figures", slots * 2, WORDS)?,
+            figures,
+            block,
             mounts: mapped("mounts", MOUNTS as usize, 1)?,
             settings: mapped("settings", slots, SETTING)?,
             counters: mapped("counters", 1, COUNTERS)?,
             things: typed("things", take("things")?)?,
             devices: typed("devices", take("devices")?)?,
             below: typed("below", take("below")?)?,
+            directories: typed("directories", take("directories")?)?,
             spare: typed("spare", take("spare")?)?,
             events: take("events")?.try_into().map_err(object("open the ring of events"))?,
             stripes,
@@ -110,51 +122,6 @@ impl Maps {
             }
         }
         Ok(maps)
-    }
-
-    /// All stripes of a slot added up.
-    pub(crate) fn figures(&self, slot: Slot) -> Box<Figures> {
-        let mut sum = Box::new([const { OperationFigures::ZERO }; OPERATIONS]);
-        for (operation, to) in sum.iter_mut().enumerate() {
-            for index in self.stripes(slot, operation) {
-                to.add(&read_figures(&self.figures, index));
-            }
-        }
-        sum
-    }
-
-    /// Takes the longest of each operation, leaving 0.
-    pub(crate) fn take_longest(&self, slot: Slot) -> [u64; OPERATIONS] {
-        std::array::from_fn(|operation| {
-            let words = self.stripes(slot, operation).map(|index| index * WORDS + LONGEST);
-            let taken = words.filter_map(|word| self.figures.word(word));
-            taken.map(|word| word.swap(0, Ordering::Relaxed)).max().unwrap_or(0)
-        })
-    }
-
-    /// Queue (0) or device (1) times of a slot.
-    pub(crate) fn block(&self, slot: Slot, phase: usize) -> OperationFigures {
-        read_figures(&self.block, usize::from(slot) * 2 + phase)
-    }
-
-    /// Moves every word of a slot to another's first stripe; the longest is the longer of both.
-    pub(crate) fn fold(&self, from: Slot, to: Slot) {
-        for operation in 0..OPERATIONS {
-            let into = self.stripes(to, operation).start;
-            for index in self.stripes(from, operation) {
-                move_figures(&self.figures, index, into);
-            }
-        }
-        for phase in 0..2 {
-            move_figures(&self.block, usize::from(from) * 2 + phase, usize::from(to) * 2 + phase);
-        }
-    }
-
-    /// Everything of a slot to 0.
-    pub(crate) fn clear(&self, slot: Slot) {
-        let first = usize::from(slot) * OPERATIONS * self.stripes * WORDS;
-        zero(&self.figures, first, OPERATIONS * self.stripes * WORDS);
-        zero(&self.block, usize::from(slot) * 2 * WORDS, 2 * WORDS);
     }
 
     /// Provisional slots that are neither free nor any thing's. To be asked before the first sightings are named: for a moment
@@ -179,9 +146,26 @@ impl Maps {
         Ok(taken.into_iter().filter_map(|slot| Slot::try_from(slot).ok()).collect())
     }
 
-    fn stripes(&self, slot: Slot, operation: usize) -> std::ops::Range<usize> {
-        let first = (usize::from(slot) * OPERATIONS + operation) * self.stripes;
-        first..first + self.stripes
+    /// Sets which folders have a class of their own, the whole list.
+    pub(crate) fn set_directories(
+        &self,
+        directories: &[(DirectoryKey, Slot)],
+    ) -> Result<(), LoadError> {
+        let words = |key: &DirectoryKey| [key.inode, u64::from(key.s_dev)];
+        let mut map = lock(&self.directories);
+        let old: Vec<_> = map.keys().collect::<Result<_, _>>().map_err(object("read folders"))?;
+        for key in old {
+            if !directories.iter().any(|(one, _)| words(one) == key) {
+                map.remove(&key).map_err(object("forget a folder"))?;
+            }
+        }
+        for (key, slot) in directories {
+            map.insert(words(key), u32::from(*slot), 0).map_err(object("set a folder"))?;
+        }
+        if let Some(moves) = self.counters.word(MOVES) {
+            moves.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(())
     }
 
     /// The word of a mount.
@@ -322,48 +306,5 @@ fn descriptor(map: &Map) -> Option<RawFd> {
             Some(data.fd().as_fd().as_raw_fd())
         }
         _ => None,
-    }
-}
-
-fn move_figures(map: &Mapped, from: usize, to: usize) {
-    for word in 0..WORDS {
-        let (Some(from), Some(to)) = (map.word(from * WORDS + word), map.word(to * WORDS + word))
-        else {
-            continue;
-        };
-        let taken = from.swap(0, Ordering::Relaxed);
-        if word == LONGEST {
-            to.fetch_max(taken, Ordering::Relaxed);
-        } else if taken != 0 {
-            to.fetch_add(taken, Ordering::Relaxed);
-        }
-    }
-}
-
-fn zero(map: &Mapped, first: usize, words: usize) {
-    for word in map.words().iter().skip(first).take(words) {
-        word.store(0, Ordering::Relaxed);
-    }
-}
-
-/// Word by word: every field is one, in the order of the struct.
-fn read_figures(map: &Mapped, index: usize) -> OperationFigures {
-    let first = index * WORDS;
-    let mut at = first;
-    let mut next = || {
-        at += 1;
-        map.load(at - 1)
-    };
-    OperationFigures {
-        sum_ns: next(),
-        bytes: next(),
-        slow: next(),
-        cached: next(),
-        synced: next(),
-        max_ns: next(),
-        errors: std::array::from_fn(|_| next()),
-        sizes: std::array::from_fn(|_| next()),
-        paths: std::array::from_fn(|_| next()),
-        buckets: std::array::from_fn(|_| next()),
     }
 }

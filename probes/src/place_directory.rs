@@ -1,5 +1,5 @@
-//! Folders of the host that are no mounts and have a class of their own, as numbers the kernel could compare: superblock and inode of
-//! an ancestor. Pure. csi-node looks at the folders, since the probe has none of the host's.
+//! Folders of the host that are no mounts and have a class of their own, as numbers the kernel compares: superblock and inode of an
+//! ancestor. Pure. csi-node looks at the folders, since the probe has none of the host's.
 //!
 //! Mounts need none of this: a folder that is mounted, by the host or into a Pod, has its class by [`name_mount`](crate::naming::name_mount).
 
@@ -11,14 +11,24 @@ use crate::naming::Host;
 use crate::place::{Place, place_of};
 
 /// A folder by its numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryClass {
     /// The superblock, as mountinfo shows it.
     pub device: Device,
     /// The folder's inode.
     pub inode: u64,
+    /// Where it lies in its filesystem.
+    pub path: Vec<u8>,
     /// What is counted below it.
     pub class: SharedClass,
+}
+
+impl DirectoryClass {
+    /// Whether a mount of that folder of a filesystem shows it, so that its files are used through the mount.
+    #[must_use]
+    pub fn is_on(&self, device: Device, root: &[u8]) -> bool {
+        self.device == device && below(&self.path, root).is_some()
+    }
 }
 
 /// Why a folder is not looked for in the kernel.
@@ -40,12 +50,15 @@ pub fn directory_class(directory: &DirectoryName, host: &Host) -> Result<Directo
     let DirectoryName { path, device, inode } = directory;
     let path = path.as_bytes();
     let Place::Class(class) = place_of(path, host.layout()) else { return Err(Skipped::NoClass) };
-    let holding = host.mounts().all().iter().filter(|mount| below(path, &mount.at).is_some());
+    let all = host.mounts().all().iter();
+    let holding = all.filter_map(|mount| below(path, &mount.at).map(|rest| (mount, rest)));
     // A later mount at the same place covers an earlier one.
-    let holding = holding.max_by_key(|mount| mount.at.len()).ok_or(Skipped::OtherDevice)?;
+    let holding = holding.max_by_key(|(mount, _)| mount.at.len());
+    let (holding, rest) = holding.ok_or(Skipped::OtherDevice)?;
+    let path = [holding.root.strip_suffix(b"/").unwrap_or(&holding.root), rest].concat();
     match holding.device == *device {
         _ if has_class(holding, class, host) => Err(Skipped::Mounted),
-        true => Ok(DirectoryClass { device: *device, inode: *inode, class }),
+        true => Ok(DirectoryClass { device: *device, inode: *inode, path, class }),
         false => Err(Skipped::OtherDevice),
     }
 }
@@ -75,9 +88,23 @@ mod tests {
     #[test]
     fn a_folder_of_the_hosts_root_is_known_by_its_numbers() {
         let class = SharedClass::CriticalEtcd;
-        let expected = DirectoryClass { device: ROOT, inode: 77, class };
+        let expected =
+            DirectoryClass { device: ROOT, inode: 77, path: b"/var/lib/etcd".to_vec(), class };
         assert_eq!(ask("/var/lib/etcd", ROOT, ""), Ok(expected));
         assert_eq!(ask("/srv", ROOT, ""), Err(Skipped::NoClass));
+    }
+
+    #[test]
+    fn a_mount_shows_what_lies_in_its_root() {
+        let state = "9 1 8:17 /@state /var/lib rw - ext4 /dev/sdb1 rw\n";
+        let disk = Device { major: 8, minor: 17 };
+        let etcd = ask("/var/lib/etcd", disk, state).unwrap();
+        assert_eq!(etcd.path, b"/@state/etcd");
+        for root in [&b"/"[..], b"/@state", b"/@state/etcd"] {
+            assert!(etcd.is_on(disk, root));
+        }
+        assert!(!etcd.is_on(disk, b"/@state/etc") && !etcd.is_on(disk, b"/@state/etcd/member"));
+        assert!(!etcd.is_on(ROOT, b"/"));
     }
 
     #[test]

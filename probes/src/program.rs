@@ -36,6 +36,8 @@ pub enum Hook {
     Uring,
     /// The block layer's requests: tracepoints of its own, in every tier.
     Block,
+    /// rename and its like: what is known of an open file's folder may be wrong then.
+    Rename,
 }
 
 /// What is known of a hook.
@@ -98,7 +100,7 @@ const fn aio(
 pub const URING_SUBMISSIONS: [&str; 2] = ["io_uring_submit_req", "io_uring_submit_sqe"];
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     by_function(Hook::Read, &[Read], Path::Syscall, &["vfs_read"]),
     // `do_iter_read` is gone since 6.8; `vfs_readv` is static and may be inlined.
     by_function(Hook::Readv, &[Read], Path::Syscall, &["vfs_readv", "do_iter_read"]),
@@ -141,8 +143,15 @@ pub const TARGETS: [Target; 15] = [
         functions: &[],
         ends: None,
         by_calls: Unseen,
-        tracepoints: &[("block_rq_complete", "block_ends"), ("block_rq_issue", "block_begins")],
+        tracepoints: &[
+            ("block_rq_complete", "block_ends"),
+            ("block_rq_issue", "block_begins"),
+            ("block_bio_complete", "bio_ends"),
+            ("block_bio_queue", "bio_begins"),
+        ],
     },
+    // No operation of its own: `Nested` is no way that could go unseen.
+    by_function(Hook::Rename, &[Read, Write, Fsync, Readdir], Path::Nested, &["vfs_rename"]),
 ];
 
 /// The target of a hook.

@@ -92,8 +92,14 @@ impl<A: Attached> Watch<A> {
             mount_point: place.map(|place| place.at.clone()).filter(|at| !at.is_empty()),
             ..Where::default()
         };
-        // It may have been told before its mount had a name: where it is counted by now says whose it is.
-        let slot = self.slots.counted(thing).filter(|_| place.is_some()).unwrap_or(record.slot);
+        // It may have been told before its mount had a name: where it is counted by now says whose it is. A class is a name, and of
+        // a folder on the mount, perhaps.
+        let slot = match SlotKind::of(record.slot) {
+            SlotKind::Class(_) => record.slot,
+            SlotKind::Volume | SlotKind::Provisional | SlotKind::Uncounted => {
+                self.slots.counted(thing).filter(|_| place.is_some()).unwrap_or(record.slot)
+            }
+        };
         match SlotKind::of(slot) {
             SlotKind::Volume => {
                 found.volume_type = Some(Group::Volume.as_str());

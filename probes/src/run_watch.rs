@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use terrace_probe_abi::layout::{Missed, RETIRED_VOLUMES, SharedClass, Slot, SlotKind};
-use terrace_probe_abi::wire::{self, Device, MissedCount, Names, ToNode, VolumeFigures};
+use terrace_probe_abi::wire::{
+    self, Device, DirectoryName, MissedCount, Names, ToNode, VolumeFigures,
+};
 
 use crate::host_proc::HostProc;
-use crate::loader::{Attached, LoadError, Sighting, Thing};
+use crate::loader::{Attached, LoadError, Sighting, Switch, Thing};
 use crate::metrics_self::missed_name;
 use crate::metrics_view::Group;
 use crate::mountinfo::{Mount, Mounts};
@@ -16,10 +18,13 @@ use crate::names::{NameBook, VolumeKey};
 use crate::naming::{Host, Seen, Unnamed, Verdict, find_sighted, name_device, name_mount};
 use crate::own;
 use crate::place::Layout;
+use crate::place_directory::DirectoryClass;
 use crate::run_settings::Settings;
 use crate::run_volume::Volume;
 use crate::slots::{Policy, Sampling, Slots, Step, apply};
 
+#[path = "run_directories.rs"]
+mod directories;
 #[path = "run_tell.rs"]
 mod tell;
 #[path = "run_view.rs"]
@@ -35,6 +40,9 @@ struct Place {
     at: String,
     filesystem: String,
     device: Option<Device>,
+    root: Vec<u8>,
+    /// Whether folders on it are told apart; `None` until the kernel was told.
+    has_directories: Option<Switch>,
 }
 
 /// Everything.
@@ -47,6 +55,9 @@ pub struct Watch<A> {
     host: Option<Host>,
     book: Option<NameBook>,
     places: BTreeMap<Thing, Place>,
+    named_directories: Vec<DirectoryName>,
+    /// As the kernel was told.
+    directories: Option<Vec<DirectoryClass>>,
     volumes: BTreeMap<Slot, Volume>,
     slow_told: u64,
     swept: Option<Instant>,
@@ -67,6 +78,8 @@ impl<A: Attached> Watch<A> {
             host: None,
             book: None,
             places: BTreeMap::new(),
+            named_directories: Vec::new(),
+            directories: None,
             volumes: BTreeMap::new(),
             slow_told: 0,
             swept: None,
@@ -92,6 +105,11 @@ impl<A: Attached> Watch<A> {
 
     /// csi-node said whose volumes these are.
     pub fn names(&mut self, names: Names) {
+        if self.named_directories != names.directories {
+            self.named_directories.clone_from(&names.directories);
+            // What they are is seen beside the host's mounts.
+            self.is_host_changed = true;
+        }
         self.book = Some(NameBook::new(names));
         for (slot, owner) in self.slots.owners() {
             let target = self.target_of(&owner.key);
@@ -118,7 +136,8 @@ impl<A: Attached> Watch<A> {
     pub fn look(&mut self) -> Result<(), LoadError> {
         let sightings = self.attached.sightings()?;
         let judged = self.slots.observe(&sightings);
-        if self.is_host_changed || !judged.is_empty() || self.host.is_none() {
+        let is_news = self.is_host_changed || !judged.is_empty() || self.host.is_none();
+        if is_news {
             self.read_host();
         }
         let Some(host) = self.host.take() else { return Ok(()) };
@@ -126,6 +145,9 @@ impl<A: Attached> Watch<A> {
         for sighting in &judged {
             let verdict = self.judge(sighting, &host, &mut namespaces);
             self.decide(sighting, &verdict)?;
+        }
+        if is_news {
+            self.find_directories(&sightings, &host)?;
         }
         self.host = Some(host);
         self.meet_volumes();
@@ -187,6 +209,8 @@ impl<A: Attached> Watch<A> {
             at: String::from_utf8_lossy(&mount.at).into_owned(),
             filesystem: String::from_utf8_lossy(&mount.fs).into_owned(),
             device: Some(mount.device),
+            root: mount.root.clone(),
+            has_directories: None,
         };
         self.places.insert(sighting.thing, place);
     }

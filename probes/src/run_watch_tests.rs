@@ -18,10 +18,11 @@ use terrace_probe_abi::wire::{Names, PodName, ToNode, VolumeName};
 use super::Watch;
 use crate::args::Args;
 use crate::loader::{
-    Attached, BlockFigures, Changed, Counters, FunctionReport, LoadError, Sighting, Thing,
+    Attached, BlockFigures, Changed, Counters, FunctionReport, LoadError, Sighting, Switch, Thing,
 };
 use crate::metrics::families;
 use crate::metrics_page::{Format, encode};
+use crate::place_directory::DirectoryClass;
 use crate::run_settings::Settings;
 
 const POD: &str = "57ae704b-a842-42dd-b456-7df685c39008";
@@ -34,6 +35,8 @@ struct Kernel {
     slow: Vec<SlowRecord>,
     thresholds: BTreeMap<Slot, u64>,
     functions: Vec<FunctionReport>,
+    directories: Vec<DirectoryClass>,
+    marked: Vec<(Thing, Switch)>,
     wake: fs::File,
 }
 
@@ -53,6 +56,8 @@ impl Fake {
             slow: Vec::new(),
             thresholds: BTreeMap::new(),
             functions: vec![report],
+            directories: Vec::new(),
+            marked: Vec::new(),
             wake: fs::File::open("/dev/null").unwrap(),
         })))
     }
@@ -133,6 +138,14 @@ impl Attached for Fake {
         let same = |seen: &&mut Sighting| seen.thing == thing && seen.generation == generation;
         let Some(seen) = kernel.sightings.iter_mut().find(same) else { return Ok(Changed::No) };
         seen.slot = slot;
+        Ok(Changed::Yes)
+    }
+    fn set_directories(&self, directories: &[DirectoryClass]) -> Result<(), LoadError> {
+        self.0.borrow_mut().directories = directories.to_vec();
+        Ok(())
+    }
+    fn set_has_directories(&self, thing: Thing, _: u16, has: Switch) -> Result<Changed, LoadError> {
+        self.0.borrow_mut().marked.push((thing, has));
         Ok(Changed::Yes)
     }
     fn forget(&self, thing: Thing, _: u16) -> Result<Changed, LoadError> {
@@ -378,3 +391,6 @@ fn a_window_lasts_as_long_as_it_did() {
 }
 
 const _: OperationFigures = OperationFigures::ZERO;
+
+#[path = "run_directories_tests.rs"]
+mod directories;

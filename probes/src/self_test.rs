@@ -116,7 +116,11 @@ impl Ground {
     fn count(&self, maps: &Maps, word: MountWord, trials: &[(&Choice, Operation)]) -> Vec<Finding> {
         maps.set_keep(SLOT, u32::MAX);
         maps.set_threshold(SLOT, 0);
-        maps.change_mount(self.mount, word.generation, |word| MountWord { slot: SLOT, ..word });
+        maps.change_mount(self.mount, word.generation, |word| MountWord {
+            slot: SLOT,
+            has_directories: false,
+            ..word
+        });
         let mut findings = Vec::new();
         for (choice, operation) in trials {
             let count = || maps.figures(SLOT)[operation.index()].count();

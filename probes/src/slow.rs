@@ -89,9 +89,11 @@ pub struct SlowEvent {
     pub cgroup_id: u64,
     /// Processor time of it, in nanoseconds.
     pub cpu_ns: u64,
-    /// Time its block requests waited, in nanoseconds.
+    /// Time that requests to the volume's device waited in its queue, of all that the device took up while this operation ran: its
+    /// own and, in a busy volume, others'. To 1,024 ns; more than the duration where several waited at once. 0 where the device is not
+    /// the volume's own, for io_uring and libaio, and in the queue of devices that have none (device-mapper).
     pub queue_ns: u64,
-    /// Time they were with the device, in nanoseconds.
+    /// Time that requests were with the device, of all that it answered meanwhile; likewise.
     pub block_ns: u64,
     /// syscall, io_uring, aio, mmap, splice.
     pub via: &'static str,

@@ -7,8 +7,9 @@ use rustix::event::{EventfdFlags, eventfd};
 use terrace_probe_abi::layout::{Figures, OPERATIONS, Path, Slot, SlowRecord, Tier};
 
 use crate::loader::{
-    Attached, BlockFigures, Changed, Counters, FunctionReport, LoadError, Sighting, Thing,
+    Attached, BlockFigures, Changed, Counters, FunctionReport, LoadError, Sighting, Switch, Thing,
 };
+use crate::place_directory::DirectoryClass;
 
 /// Ways that would be counted.
 const WAYS: [Path; 5] = [Path::Syscall, Path::IoUring, Path::Aio, Path::Mmap, Path::Splice];
@@ -74,6 +75,14 @@ impl Attached for Unattached {
     }
 
     fn set_slot(&self, _: Thing, _: u16, _: Slot) -> Result<Changed, LoadError> {
+        Ok(Changed::No)
+    }
+
+    fn set_directories(&self, _: &[DirectoryClass]) -> Result<(), LoadError> {
+        Ok(())
+    }
+
+    fn set_has_directories(&self, _: Thing, _: u16, _: Switch) -> Result<Changed, LoadError> {
         Ok(Changed::No)
     }
 

@@ -7,8 +7,8 @@ mod slots;
 
 pub use geometry::{BUCKETS, bucket_of, edges};
 pub use records::{
-    Figures, MountWord, NAME_BYTES, NAMES, OperationFigures, ROOT_NAME_BYTES, ROOT_NAMES,
-    SlotSetting, SlowRecord, ThingKey, ThingRecord, root_hash,
+    DirectoryKey, Figures, MountWord, NAME_BYTES, NAMES, OperationFigures, ROOT_NAME_BYTES,
+    ROOT_NAMES, SlotSetting, SlowRecord, ThingKey, ThingRecord, root_hash,
 };
 pub use slots::{
     CLASS_SLOTS, FIRST_CLASS, FIRST_PROVISIONAL, PROVISIONAL_SLOTS, RETIRED_VOLUMES,
@@ -144,7 +144,7 @@ indexed! {
 }
 
 /// The abi of the layout: part of the name of the folder for pins. Raised with every change of a shared type.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Mount ids below this are looked up directly; others are `missed{noSlot}`.
 pub const MOUNTS: u32 = 131_072;

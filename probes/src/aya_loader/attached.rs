@@ -3,15 +3,19 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::Ebpf;
-use terrace_probe_abi::layout::{Figures, MountWord, OPERATIONS, Path, Slot, SlotKind, SlowRecord};
+use terrace_probe_abi::layout::{
+    DirectoryKey, Figures, MountWord, OPERATIONS, Path, Slot, SlotKind, SlowRecord,
+};
 
 use super::pins::map_bytes;
 use super::programs::{Running, figures};
 use crate::ladder::{Choice, report, unobservable};
 use crate::loader::{
-    Attached, BlockFigures, Changed, Counters, FunctionReport, LoadError, Plan, Sighting, Thing,
+    Attached, BlockFigures, Changed, Counters, FunctionReport, LoadError, Plan, Sighting, Switch,
+    Thing,
 };
 use crate::maps::Maps;
+use crate::place_directory::DirectoryClass;
 use crate::record::{device_number, kernel_device, parse_slow, parse_thing};
 
 /// What aya loaded, or nothing where no tier works.
@@ -161,6 +165,25 @@ impl Attached for Loaded {
         self.change(thing, generation, |word| MountWord { slot, ..word })
     }
 
+    fn set_directories(&self, directories: &[DirectoryClass]) -> Result<(), LoadError> {
+        let Some(maps) = &self.maps else { return Ok(()) };
+        let known = directories.iter().map(|DirectoryClass { device, inode, class, path: _ }| {
+            let key = DirectoryKey { inode: *inode, s_dev: device.to_kernel(), unused: 0 };
+            (key, class.slot())
+        });
+        maps.set_directories(&known.collect::<Vec<_>>())
+    }
+
+    fn set_has_directories(
+        &self,
+        thing: Thing,
+        generation: u16,
+        has: Switch,
+    ) -> Result<Changed, LoadError> {
+        let has_directories = has == Switch::On;
+        self.change(thing, generation, |word| MountWord { has_directories, ..word })
+    }
+
     fn forget(&self, thing: Thing, generation: u16) -> Result<Changed, LoadError> {
         let Some(maps) = &self.maps else { return Ok(Changed::No) };
         // First what was seen: whoever finds the word empty then may write it anew.
@@ -176,7 +199,7 @@ impl Attached for Loaded {
                 maps.remove_thing(kernel_device((major, minor)), 0)?;
             }
         }
-        self.change(thing, generation, |word| MountWord { tag: 0, ..word })
+        self.change(thing, generation, |word| MountWord { tag: 0, has_directories: false, ..word })
     }
 
     fn release(&self, provisional: Slot) -> Result<(), LoadError> {

@@ -17,7 +17,12 @@ pub(crate) struct Ground {
 impl Ground {
     /// Makes and mounts one: "xfs" or "ext4".
     pub(crate) fn new(kind: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(&std::env::temp_dir(), kind)
+    }
+
+    /// The same with its image in a folder.
+    pub(crate) fn within(folder: &Path, kind: &str) -> Self {
+        let folder = tempfile::tempdir_in(folder).unwrap();
         let image = folder.path().join("image");
         // The least that xfs takes; what is filled to the end is small.
         let size = if kind == "xfs" { 320 } else { 48 };
@@ -98,6 +103,15 @@ pub(crate) fn mount_id(path: &Path) -> u32 {
     let at = text(path);
     let line = table.lines().rfind(|line| line.split(' ').nth(4) == Some(at.as_str()));
     line.and_then(|line| line.split(' ').next()).and_then(|id| id.parse().ok()).unwrap()
+}
+
+/// The device of the mount at a path, from mountinfo.
+pub(crate) fn device(path: &Path) -> (u32, u32) {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let id = mount_id(path).to_string();
+    let line = table.lines().find(|line| line.split(' ').next() == Some(id.as_str())).unwrap();
+    let (major, minor) = line.split(' ').nth(2).unwrap().split_once(':').unwrap();
+    (major.parse().unwrap(), minor.parse().unwrap())
 }
 
 /// Uses a mount once, and finds what the probe says of it.

@@ -4,7 +4,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
+mod block;
 mod calls;
+mod directories;
 mod ground;
 
 use std::fs::{self, OpenOptions};

@@ -65,7 +65,10 @@ fn what_was_done_is_what_the_page_says_and_kill_9_loses_nothing() {
     probe.wait_for(&bytes("read"), 2_048_000.0);
     validate(&probe);
 
-    assert!(probe.resident_kib() <= 30 << 10, "{} KiB", probe.resident_kib());
+    // What is mapped for good, the ring twice and the table of mounts, is the same with 2 processors and with 200.
+    let (all, maps) = probe.resident_kib();
+    println!("{all} KiB resident, {maps} of them maps");
+    assert!(all <= 30 << 10 && maps <= 10 << 10, "{all} KiB, {maps} of them maps");
     assert_eq!(probe.status("CapEff"), "0000000000000000");
     assert_eq!(probe.page("/healthz").as_deref(), Some("ok"));
     assert_eq!(probe.page("/readyz").as_deref(), Some("ok"));

@@ -160,21 +160,20 @@ impl Probe {
         self.child.wait().unwrap().success()
     }
 
-    /// Resident memory, its view of the maps apart: those are the kernel's, whoever looks at them.
-    pub(crate) fn resident_kib(&self) -> u64 {
+    /// Resident memory: all of it, and what of that is a view of the kernel's maps.
+    pub(crate) fn resident_kib(&self) -> (u64, u64) {
         let areas = fs::read_to_string(format!("/proc/{}/smaps", self.child.id())).unwrap();
-        let (mut sum, mut is_map) = (0, false);
+        let (mut all, mut maps, mut is_map) = (0, 0, false);
         for line in areas.lines() {
-            match line.strip_prefix("Rss:") {
-                Some(size) if !is_map => {
-                    sum += size.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
-                }
-                Some(_) => {}
-                None if line.contains('-') => is_map = line.ends_with("bpf-map"),
-                None => {}
+            if let Some(size) = line.strip_prefix("Rss:") {
+                let size = size.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+                all += size;
+                maps += if is_map { size } else { 0 };
+            } else if line.contains('-') {
+                is_map = line.ends_with("bpf-map");
             }
         }
-        sum
+        (all, maps)
     }
 
     /// What the kernel says of the process.

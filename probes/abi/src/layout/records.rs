@@ -91,11 +91,14 @@ fn add_each(to: &mut [u64], from: &[u64]) {
     }
 }
 
-/// One word of the table of mounts: which slot, since when, and for which mount. All 0: nobody has been seen there.
+/// One word of the table of mounts: which slot, since when, and for which mount. All 0: nobody has been seen there. In the map the
+/// slot has 14 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MountWord {
     /// Where its operations are counted.
     pub slot: Slot,
+    /// Whether folders on it have classes of their own, and each open file is looked at for that.
+    pub has_directories: bool,
     /// Raised by the kernel's side each time the id is seen with another tag.
     pub generation: u16,
     /// A hash of what the mount is; never 0 for one that was seen.
@@ -106,15 +109,33 @@ impl MountWord {
     /// As it lies in the map.
     #[must_use]
     pub const fn packed(self) -> u64 {
-        (self.slot as u64) | ((self.generation as u64) << 16) | ((self.tag as u64) << 32)
+        let slot = (self.slot & SLOT_BITS) as u64 | ((self.has_directories as u64) << 14);
+        slot | ((self.generation as u64) << 16) | ((self.tag as u64) << 32)
     }
 
     /// From how it lies in the map.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the fields are cut out of the word")]
     pub const fn unpacked(word: u64) -> Self {
-        Self { slot: word as u16, generation: (word >> 16) as u16, tag: (word >> 32) as u32 }
+        let has_directories = word & (1 << 14) != 0;
+        let slot = word as u16 & SLOT_BITS;
+        Self { slot, has_directories, generation: (word >> 16) as u16, tag: (word >> 32) as u32 }
     }
+}
+
+/// The bits of a word that are the slot.
+const SLOT_BITS: u16 = 0x3fff;
+
+/// A folder that is no mount and has a class of its own, as the kernel tells it from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct DirectoryKey {
+    /// Its inode number.
+    pub inode: u64,
+    /// The superblock's device as the kernel has it (major << 20 | minor).
+    pub s_dev: u32,
+    /// Nothing.
+    pub unused: u32,
 }
 
 /// What user space sets for a slot.
@@ -190,9 +211,9 @@ pub struct SlowRecord {
     pub duration_ns: u64,
     /// How much of that the thread ran, to the kernel's last bookkeeping of it.
     pub cpu_ns: u64,
-    /// How much of it its block requests waited in a queue.
+    /// How long block requests waited in a queue that its device took up meanwhile.
     pub queue_ns: u64,
-    /// How much of it its block requests were with a device.
+    /// How long block requests were with its device that this answered meanwhile.
     pub block_ns: u64,
     /// The cgroup (v2) id of the process.
     pub cgroup: u64,
@@ -236,6 +257,7 @@ const _: () = {
     assert!(size_of::<OperationFigures>() == 8 * (6 + ERRORS + SIZES + PATHS + BUCKETS));
     assert!(size_of::<OperationFigures>() == 1720);
     assert!(size_of::<SlotSetting>() == 16);
+    assert!(size_of::<DirectoryKey>() == 16);
     assert!(size_of::<ThingKey>() == 8);
     assert!(size_of::<ThingRecord>() == 32);
     assert!(size_of::<SlowRecord>() == 408);
@@ -243,12 +265,22 @@ const _: () = {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{SLOT_IGNORED, SLOT_NONE};
     use super::{MountWord, OperationFigures, Path, root_hash};
 
     #[test]
     fn a_word_comes_back_as_it_went() {
-        let word = MountWord { slot: 577, generation: 65_535, tag: 0xdead_beef };
-        assert_eq!(MountWord::unpacked(word.packed()), word);
+        let word = |slot, has_directories| MountWord {
+            slot,
+            has_directories,
+            generation: 65_535,
+            tag: 0xdead_beef,
+        };
+        for word in
+            [word(577, false), word(577, true), word(SLOT_NONE, false), word(SLOT_IGNORED, true)]
+        {
+            assert_eq!(MountWord::unpacked(word.packed()), word);
+        }
         assert_eq!(MountWord::default().packed(), 0);
     }
 

@@ -19,9 +19,9 @@ pub const SLOTS: u16 = FIRST_CLASS + CLASS_SLOTS;
 /// What volumes that are gone have left, added up.
 pub const RETIRED_VOLUMES: u16 = SLOTS - 1;
 /// No slot was free: the mount's operations are `missed{noSlot}`.
-pub const SLOT_NONE: u16 = u16::MAX;
+pub const SLOT_NONE: u16 = 0x3fff;
 /// Left alone for good: a pseudo filesystem, or a mount of the kernel's own.
-pub const SLOT_IGNORED: u16 = u16::MAX - 1;
+pub const SLOT_IGNORED: u16 = 0x3ffe;
 
 /// A place for figures.
 pub type Slot = u16;
@@ -121,7 +121,8 @@ impl SharedClass {
 #[cfg(test)]
 mod tests {
     use super::{
-        CLASS_SLOTS, FIRST_PROVISIONAL, SHARED_CLASSES, SLOT_IGNORED, SLOTS, SharedClass, SlotKind,
+        CLASS_SLOTS, FIRST_CLASS, FIRST_PROVISIONAL, SHARED_CLASSES, SLOT_IGNORED, SLOTS,
+        SharedClass, SlotKind,
     };
 
     #[test]
@@ -138,5 +139,7 @@ mod tests {
         assert_eq!(SlotKind::of(FIRST_PROVISIONAL), SlotKind::Provisional);
         assert_eq!(SlotKind::of(SLOTS - 1), SlotKind::Class(None));
         assert_eq!(SlotKind::of(SLOT_IGNORED), SlotKind::Uncounted);
+        // `SLOT_UNNAMED` of bpf/abi.h.
+        assert_eq!(SharedClass::Unnamed.slot(), FIRST_CLASS + 14);
     }
 }
