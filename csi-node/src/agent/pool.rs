@@ -9,8 +9,8 @@ use terrace_crds::node::NodePool;
 use terrace_crds::pool::PoolState;
 use terrace_crds::{Size, StoragePool};
 use terrace_device_types::{
-    ClusterUid, DeviceView, ImageView, OperationId, PoolFile, PoolFileReading, PoolIntent,
-    PoolPlace, PoolRefusal, PoolUuid, PoolView, Refusal, Signature, Step, Wipe,
+    ClusterUid, DeviceFormat, DeviceView, ImageView, OperationId, PoolFile, PoolFileReading,
+    PoolIntent, PoolPlace, PoolRefusal, PoolUuid, PoolView, Refusal, Signature, Step, Wipe,
 };
 
 use super::pool_plan::{Claim, Place, Refused, World, plan_claims};
@@ -20,7 +20,7 @@ use crate::context::LookError;
 use crate::fault::{self, Edge, Point, PoolWrite};
 use crate::host::Host;
 use crate::journal::record::Subject;
-use crate::journal::{self, Journal, KnownPool};
+use crate::journal::{self, BegunFormat, Journal, KnownPool};
 use crate::operation::OpKind;
 use crate::presence::{self, Absence};
 use crate::queue::schedule::{LockKey, LockMode, Priority};
@@ -61,6 +61,7 @@ pub async fn pass(
         known: &known,
     };
     forget_empty(agent, &cluster, pools, &known).await;
+    forget_formats(agent, pools).await;
     let mut reports = Vec::new();
     for claim in plan_claims(pools, &world) {
         let there = before.iter().find(|pool| pool.name == claim.name);
@@ -77,10 +78,7 @@ async fn forget_empty(
     pools: &[&StoragePool],
     known: &[KnownPool],
 ) {
-    let is_asked_for = |known: &&KnownPool| {
-        pools.iter().any(|pool| pool.metadata.name.as_ref() == Some(&known.name))
-    };
-    for pool in known.iter().filter(|known| !is_asked_for(known)) {
+    for pool in known.iter().filter(|known| !is_asked_for(pools, &known.name)) {
         let (there, mine) = (pool.clone(), cluster.clone());
         let seen = agent.context.look(move |host| presence::images(host, &there, &mine)).await;
         let is_left = match seen {
@@ -98,6 +96,22 @@ async fn forget_empty(
         if let Err(error) = remember(agent, PoolWrite::Forget, forget).await {
             let error = error.chain();
             tracing::error!(error, pool = pool.name, "a pool that is gone is still remembered");
+        }
+    }
+}
+
+fn is_asked_for(pools: &[&StoragePool], name: &str) -> bool {
+    pools.iter().any(|pool| pool.metadata.name.as_deref() == Some(name))
+}
+
+/// Whose StoragePool is gone: the disk may be anybody's from now on.
+async fn forget_formats(agent: &Agent, pools: &[&StoragePool]) {
+    let begun = agent.context.runner.journal.begun_formats().unwrap_or_default();
+    for format in begun.iter().filter(|begun| !is_asked_for(pools, &begun.name)) {
+        let forget = |journal: &Journal| journal.remove_pool(format.pool);
+        if let Err(error) = remember(agent, PoolWrite::Forget, forget).await {
+            let error = error.chain();
+            tracing::error!(error, pool = format.name, "a format that is over is still remembered");
         }
     }
 }
@@ -246,8 +260,10 @@ async fn make(
         pool: name.to_owned(),
         backend: kind,
     };
+    let format = begin_format(agent, &file, place).await?;
+    let device = |format| device.clone().map(|device| (device, format));
     for _ in 0..ROUNDS {
-        if run(agent, &file, &dir, device.clone()).await? == Outcome::Already {
+        if run(agent, &file, &dir, device(format)).await? == Outcome::Already {
             break;
         }
     }
@@ -255,7 +271,7 @@ async fn make(
         uuid,
         name: name.to_owned(),
         dir: dir.clone(),
-        device: device.map(|device| device.id),
+        device: device(format).map(|(device, _)| device.id),
     };
     let put = |journal: &Journal| journal.put_pool(&pool);
     if agent.context.pools.take_in(&pool)
@@ -321,14 +337,41 @@ async fn validate_device(
     Err(Fault::Wiped { device: device.id.clone(), uuid, found: found.to_string() })
 }
 
+/// Notes that the pool's device is blank, before mkfs may touch it; what is on it after a crash is told from a stranger's by that.
+async fn begin_format(
+    agent: &Agent,
+    file: &PoolFile,
+    place: &Place,
+) -> Result<DeviceFormat, Fault> {
+    let Place::Device { device, dir: _ } = place else { return Ok(DeviceFormat::NotBegun) };
+    if agent.context.pools.get(file.pool_uuid).is_some() {
+        return Ok(DeviceFormat::NotBegun);
+    }
+    let (pool, name) = (file.pool_uuid, file.pool.clone());
+    let begun = BegunFormat { pool, name, device: device.id.clone() };
+    let journal = &agent.context.runner.journal;
+    if journal.begun_formats().map_err(runner::Error::from)?.contains(&begun) {
+        return Ok(DeviceFormat::Begun);
+    }
+    let asked = (**device).clone();
+    let probed = agent.context.look(move |host| host.probe_device(asked)).await?;
+    if probed.map_err(runner::Error::Observe)?.signature != Signature::Blank {
+        return Ok(DeviceFormat::NotBegun);
+    }
+    remember(agent, PoolWrite::Format, |journal| journal.begin_format(&begun)).await?;
+    Ok(DeviceFormat::Begun)
+}
+
+type Formatted = (Box<DeviceView>, DeviceFormat);
+
 async fn run(
     agent: &Agent,
     file: &PoolFile,
     dir: &Path,
-    device: Option<Box<DeviceView>>,
+    device: Option<Formatted>,
 ) -> Result<Outcome, runner::Error> {
     let locks =
-        device.iter().map(|device| (LockKey::Device(device.id.clone()), LockMode::Exclusive));
+        device.iter().map(|(device, _)| (LockKey::Device(device.id.clone()), LockMode::Exclusive));
     let pool = (LockKey::Pool(file.pool_uuid.0), LockMode::Exclusive);
     let subject =
         Subject { pool: Some(file.pool_uuid), name: file.pool.clone(), ..Subject::default() };
@@ -364,13 +407,13 @@ fn plan(
     host: &dyn Host,
     file: &PoolFile,
     dir: &Path,
-    device: Option<Box<DeviceView>>,
+    device: Option<Formatted>,
 ) -> Result<Vec<Step>, runner::Error> {
     let view = host.pool(dir).map_err(runner::Error::Observe)?;
     let mounts = host.mounts().map_err(runner::Error::Observe)?.mounts;
     let place = match device {
         None => PoolPlace::Directory,
-        Some(device) => {
+        Some((device, format)) => {
             let mounted = mounts.iter().rev().find(|mount| mount.at == dir);
             let ours = mounted.is_some_and(|mount| mount.stands_on(&device));
             // What is mounted already needs no look at its signature (I8).
@@ -379,7 +422,7 @@ fn plan(
             } else {
                 Box::new(host.probe_device(*device).map_err(runner::Error::Observe)?)
             };
-            PoolPlace::Device { device, wipe: Wipe::Never }
+            PoolPlace::Device { device, wipe: Wipe::Never, format }
         }
     };
     let backend: &dyn Backend = backend(file.backend);
