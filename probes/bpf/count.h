@@ -120,9 +120,10 @@ static noinline int tell(struct side *side, struct ended *ended, u32 slot, u32 g
 	slow->result = ended->result;
 	slow->s_dev = GET(super, s_dev);
 	slow->magic = GET(super, s_magic);
-	slow->mount = side->tag ? side->id : 0;
-	if (!side->tag)
+	if (is_device(side->id))
 		slow->s_dev = side->id;
+	else
+		slow->mount = side->id;
 	slow->slot = slot;
 	slow->generation = generation;
 	slow->operation = side->operation;

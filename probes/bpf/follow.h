@@ -20,6 +20,7 @@ enum hook {
 	HOOK_COPY,
 	HOOK_SPLICE,
 	HOOK_SPLICE_DIRECT,
+	HOOK_SPLICE_TO_PIPE,
 };
 
 static __always_inline struct under_way *own_place(u32 *tid)

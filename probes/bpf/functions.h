@@ -41,9 +41,12 @@ static __always_inline u64 number(u64 *argument)
 
 /* One file, the first argument; `result` is the type of what is returned, after `count` arguments. */
 #define FOLLOW(function, hook, operation, result, count)                                      \
+	FOLLOW_BY(SYSCALL, function, hook, operation, result, count)
+
+#define FOLLOW_BY(way, function, hook, operation, result, count)                              \
 	SEC("fentry/" #function) int fentry_##function(u64 *ctx)                              \
 	{                                                                                     \
-		begin(HOW(hook, SYSCALL, operation, 0), (struct file *)ctx[0], 0,             \
+		begin(HOW(hook, way, operation, 0), (struct file *)ctx[0], 0,             \
 		      address_of(ctx));                                                       \
 		return 0;                                                                     \
 	}                                                                                     \
@@ -54,7 +57,7 @@ static __always_inline u64 number(u64 *argument)
 	}                                                                                     \
 	SEC("kprobe/" #function) int kprobe_##function(struct pt_regs *ctx)                   \
 	{                                                                                     \
-		begin(HOW(hook, SYSCALL, operation, 0), (struct file *)ARGUMENT_0(ctx), 0,    \
+		begin(HOW(hook, way, operation, 0), (struct file *)ARGUMENT_0(ctx), 0,    \
 		      STACK(ctx));                                                            \
 		return 0;                                                                     \
 	}                                                                                     \
@@ -103,6 +106,8 @@ FOLLOW(iterate_dir, HOOK_ITERATE, READDIR, s32, 2)
 FOLLOW_BOTH(vfs_copy_file_range, HOOK_COPY)
 FOLLOW_BOTH(do_splice, HOOK_SPLICE)
 FOLLOW_BOTH(do_splice_direct, HOOK_SPLICE_DIRECT)
+/* sendfile(2) to a pipe; 5.12. */
+FOLLOW_BY(SPLICE, splice_file_to_pipe, HOOK_SPLICE_TO_PIPE, READ, s64, 5)
 
 #define MOVES(how, function)                                                                  \
 	SEC(#how "/" #function) int how##_##function(void *ctx)                               \

@@ -11,6 +11,10 @@ struct qstr {
 	const unsigned char *name;
 } CORE;
 
+struct address_space {
+	struct inode *host;
+} CORE;
+
 struct inode {
 	u16 i_mode;
 	u32 i_rdev;
@@ -54,6 +58,7 @@ struct path {
 struct file {
 	struct path f_path; /* beside __f_path in a union: 6.17 */
 	struct inode *f_inode;
+	struct address_space *f_mapping;
 	unsigned int f_flags;
 } CORE;
 
@@ -131,11 +136,17 @@ struct block_device_operations {
 
 struct gendisk {
 	struct block_device_operations *fops;
+	u64 diskseq; /* 5.15 */
 } CORE;
 
 struct block_device {
 	u32 bd_dev;
 	struct gendisk *bd_disk;
+} CORE;
+
+struct bdev_inode {
+	struct block_device bdev;
+	struct inode vfs_inode;
 } CORE;
 
 struct bvec_iter {

@@ -87,7 +87,7 @@ struct {
 /* Words like those of `mounts` for block devices that were opened as such. */
 struct {
 	UINT(type, MAP_HASH);
-	TYPE(key, u32);
+	TYPE(key, struct thing_key);
 	TYPE(value, u64);
 	UINT(max_entries, 1024);
 } devices SEC(".maps");
@@ -128,7 +128,7 @@ struct {
 /* One end of an operation: where it is counted is looked up when it has ended, so that what is renamed meanwhile is right. */
 struct side {
 	u32 id;
-	u32 tag; /* 0: a device */
+	u32 tag;
 	u64 file;
 	u8 operation;
 	u8 used;

@@ -72,7 +72,7 @@ static __always_inline struct mount *mount_of(struct file *file)
 
 /*
  * Tells a mount from the next one of its id. Since 6.8 a mount has a number that is never used again; before, what it is made
- * of has to do, and user space forgets a mount when it is gone from mountinfo. Never 0: that is a device's.
+ * of has to do, and user space forgets a mount when it is gone from mountinfo. Never 0.
  */
 static __always_inline u32 tag_of(struct mount *mount)
 {
@@ -92,6 +92,31 @@ static __always_inline u32 tag_of(struct mount *mount)
 		tag >>= 32;
 	}
 	return (u32)tag ? (u32)tag : 1;
+}
+
+/*
+ * Tells a block device from the next one of its number: those of loop devices and of what is attached and detached are handed on
+ * at once. Since 5.15 each has a number that is never used again; before, user space asks again and again whose it is. Never 0.
+ */
+static __always_inline u32 tag_of_device(struct file *file)
+{
+	u64 tag = 0;
+
+	if (FIELD_EXISTS(struct gendisk, diskseq)) {
+		struct address_space *pages = GET(file, f_mapping);
+		void *inode = GET(pages, host);
+		struct bdev_inode *both = inode - FIELD_OFFSET(struct bdev_inode, vfs_inode);
+		struct gendisk *disk = GET(both, bdev.bd_disk);
+
+		tag = GET(disk, diskseq);
+	}
+	return (u32)tag ? (u32)tag : 1;
+}
+
+/* Mounts are numbered from 0, and no block device has the major number 0. */
+static __always_inline int is_device(u32 id)
+{
+	return id >= MOUNTS;
 }
 
 static __always_inline void notice(void)
@@ -175,12 +200,12 @@ static noinline int meet_mount(struct mount *mount, u32 id, u32 tag)
 	return 0;
 }
 
-static noinline int meet_device(struct inode *inode, u32 dev)
+/* Each has a word of its own, which user space takes away with it. */
+static noinline int meet_device(struct inode *inode, u32 dev, u32 tag)
 {
-	struct thing_key key = { .id = dev, .tag = 0 };
+	struct thing_key key = { .id = dev, .tag = tag };
 	struct thing seen = {};
 	struct super_block *super = GET(inode, i_sb);
-	u64 *old = map_lookup(&devices, &dev);
 	u64 word;
 
 	seen.magic = GET(super, s_magic);
@@ -189,8 +214,8 @@ static noinline int meet_device(struct inode *inode, u32 dev)
 	seen.seen_ns = ktime_get_ns();
 	if (map_update(&things, &key, &seen, NOEXIST))
 		return 0;
-	word = new_word(old ? *old : 0, 1);
-	map_update(&devices, &dev, &word, ANY);
+	word = new_word(WORD(0, tag - 1, 0), tag);
+	map_update(&devices, &key, &word, ANY);
 	notice();
 	return 0;
 }
@@ -198,10 +223,11 @@ static noinline int meet_device(struct inode *inode, u32 dev)
 /* The word of a mount or device as it is now; SLOT_NONE in it where nothing is counted. */
 static __always_inline u64 word_of(u32 id, u32 tag)
 {
-	u64 *word = tag ? map_lookup(&mounts, &id) : map_lookup(&devices, &id);
+	struct thing_key key = { .id = id, .tag = tag };
+	u64 *word = is_device(id) ? map_lookup(&devices, &key) : map_lookup(&mounts, &id);
 	u64 value = word ? *word : 0;
 
-	if (!value || WORD_TAG(value) != (tag ? tag : 1))
+	if (!value || WORD_TAG(value) != tag)
 		return WORD(SLOT_NONE, WORD_GENERATION(value), 0);
 	return value;
 }
@@ -330,10 +356,9 @@ static noinline int place(struct side *side, struct file *file, u8 operation)
 			meet_mount(mount, id, tag);
 	} else if (kind == S_IFBLK) {
 		id = GET(inode, i_rdev);
-		tag = 0;
-		word = map_lookup(&devices, &id);
-		if (!word || !WORD_TAG(*word))
-			meet_device(inode, id);
+		tag = tag_of_device(file);
+		if (!WORD_TAG(word_of(id, tag)))
+			meet_device(inode, id, tag);
 	} else {
 		return 0;
 	}

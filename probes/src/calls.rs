@@ -25,7 +25,7 @@ type Row = (Hook, &'static [usize], &'static [usize]);
 
 /// (hook, numbers for programs of this architecture, numbers for its 32-bit ones).
 #[cfg(target_arch = "x86_64")]
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     (Hook::Read, &[0, 17], &[3, 180]),
     (Hook::Readv, &[19, 295, 327], &[145, 333, 378]),
     (Hook::Write, &[1, 18], &[4, 181]),
@@ -34,12 +34,13 @@ const ROWS: [Row; 11] = [
     (Hook::SyncRange, &[277], &[314]),
     (Hook::Iterate, &[78, 217], &[141, 220]),
     (Hook::Sendfile, &[40], &[187, 239]),
+    (Hook::SendToPipe, &[40], &[187, 239]),
     (Hook::Splice, &[275], &[313]),
     (Hook::Copy, &[326], &[377]),
     (Hook::Rename, &[82, 264, 316], &[38, 302, 353]),
 ];
 #[cfg(target_arch = "aarch64")]
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     (Hook::Read, &[63, 67], &[3, 180]),
     (Hook::Readv, &[65, 69, 286], &[145, 361, 392]),
     (Hook::Write, &[64, 68], &[4, 181]),
@@ -48,6 +49,7 @@ const ROWS: [Row; 11] = [
     (Hook::SyncRange, &[84], &[341]),
     (Hook::Iterate, &[61], &[141, 217]),
     (Hook::Sendfile, &[71], &[187, 239]),
+    (Hook::SendToPipe, &[71], &[187, 239]),
     (Hook::Splice, &[76], &[340]),
     (Hook::Copy, &[285], &[391]),
     (Hook::Rename, &[38, 276], &[38, 329, 382]),
@@ -68,7 +70,7 @@ fn call(hook: Hook) -> Option<Call> {
         Hook::Write | Hook::Writev => Some(Call::Write),
         Hook::Fsync | Hook::SyncRange => Some(Call::Fsync),
         Hook::Iterate => Some(Call::Readdir),
-        Hook::Sendfile => Some(Call::Sendfile),
+        Hook::Sendfile | Hook::SendToPipe => Some(Call::Sendfile),
         Hook::Splice => Some(Call::Splice),
         Hook::Copy => Some(Call::Copy),
         Hook::Rename => Some(Call::Rename),

@@ -56,7 +56,7 @@ pub(crate) const SHAPES: [Shape; 16] = [
     shape("settings", ARRAY, 4, 16, Fixed(SLOTS as u32)),
     shape("counters", ARRAY, 4, 64, Fixed(1)),
     shape("things", HASH, 8, 32, Fixed(8192)),
-    shape("devices", HASH, 4, 8, Fixed(1024)),
+    shape("devices", HASH, 8, 8, Fixed(1024)),
     shape("below", HASH, 4, 4, Fixed(1024)),
     shape("directories", HASH, 16, 4, Fixed(64)),
     shape("resolved", ARRAY, 4, 8, Fixed(16384)),

@@ -37,7 +37,7 @@ pub(crate) struct Maps {
     settings: Mapped,
     counters: Mapped,
     things: Mutex<Things>,
-    devices: Mutex<HashMap<MapData, u32, u64>>,
+    devices: Mutex<HashMap<MapData, [u32; 2], u64>>,
     below: Mutex<HashMap<MapData, u32, u32>>,
     directories: Mutex<HashMap<MapData, [u64; 2], u32>>,
     spare: Mutex<Queue<MapData, u32>>,
@@ -49,12 +49,19 @@ pub(crate) struct Maps {
 }
 
 /// What a thing is looked up by.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     /// Mount id or device.
     pub(crate) id: u32,
-    /// 0 for a device.
+    /// Tells it from others that have or had this id.
     pub(crate) tag: u32,
+}
+
+impl Key {
+    /// No block device has the major number 0.
+    pub(crate) const fn is_device(self) -> bool {
+        self.id >= MOUNTS
+    }
 }
 
 /// Whether maps were made just now, or were there.
@@ -140,8 +147,7 @@ impl Maps {
         }
         drop(spare);
         for (key, _) in self.things()? {
-            let word = if key.tag == 0 { self.device(key.id) } else { self.mount(key.id) };
-            taken.remove(&u32::from(word.slot));
+            taken.remove(&u32::from(self.word(key).slot));
         }
         Ok(taken.into_iter().filter_map(|slot| Slot::try_from(slot).ok()).collect())
     }
@@ -188,24 +194,38 @@ impl Maps {
         changed.map_or(Changed::No, |_| Changed::Yes)
     }
 
-    /// The word of a block device.
-    pub(crate) fn device(&self, device: u32) -> MountWord {
-        MountWord::unpacked(lock(&self.devices).get(&device, 0).unwrap_or(0))
+    /// The word of a thing, or of what has its id by now.
+    pub(crate) fn word(&self, key: Key) -> MountWord {
+        if !key.is_device() {
+            return self.mount(key.id);
+        }
+        MountWord::unpacked(lock(&self.devices).get(&[key.id, key.tag], 0).unwrap_or(0))
     }
 
-    /// Changes the word of a device if it is still of that generation. Nothing in the kernel changes one that is there.
+    /// The device of a number and generation.
+    fn device(&self, device: u32, generation: u16) -> Result<Option<Key>, LoadError> {
+        let found = self.things()?.into_iter().map(|(key, _)| key);
+        let mut found = found.filter(|key| key.is_device() && key.id == device);
+        Ok(found.find(|key| self.word(*key).generation == generation))
+    }
+
+    /// Changes the word of a device. Nothing in the kernel changes one that is there.
     pub(crate) fn change_device(
         &self,
         device: u32,
         generation: u16,
         to: impl Fn(MountWord) -> MountWord,
     ) -> Result<Changed, LoadError> {
-        let old = self.device(device);
-        if old.generation != generation || old.tag == 0 {
-            return Ok(Changed::No);
-        }
-        let set = lock(&self.devices).insert(device, to(old).packed(), 0);
+        let Some(key) = self.device(device, generation)? else { return Ok(Changed::No) };
+        let word = to(self.word(key)).packed();
+        let set = lock(&self.devices).insert([key.id, key.tag], word, 0);
         set.map(|()| Changed::Yes).map_err(object("change the slot of a device"))
+    }
+
+    /// Forgets that a device was seen.
+    pub(crate) fn forget_device(&self, device: u32, generation: u16) -> Result<Changed, LoadError> {
+        let Some(key) = self.device(device, generation)? else { return Ok(Changed::No) };
+        self.remove_thing(key).map(|()| Changed::Yes)
     }
 
     /// All that was seen.
@@ -216,12 +236,17 @@ impl Maps {
         seen.collect::<Result<_, _>>().map_err(object("read what was seen"))
     }
 
-    /// Forgets that a thing was seen.
-    pub(crate) fn remove_thing(&self, id: u32, tag: u32) -> Result<(), LoadError> {
-        match lock(&self.things).remove(&[id, tag]) {
+    /// Forgets that a thing was seen, and the word of a device with it. Its next use is a first one once the record is gone.
+    pub(crate) fn remove_thing(&self, key: Key) -> Result<(), LoadError> {
+        let removed = |removed| match removed {
             Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
             Err(error) => Err(object("forget what was seen")(error)),
+        };
+        let Key { id, tag } = key;
+        if key.is_device() {
+            removed(lock(&self.devices).remove(&[id, tag]))?;
         }
+        removed(lock(&self.things).remove(&[id, tag]))
     }
 
     /// Descriptors of the maps that are held open.

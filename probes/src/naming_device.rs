@@ -36,8 +36,9 @@ fn parse_line(line: &str) -> Option<(String, Device)> {
     Some((name, Device { major, minor }))
 }
 
-/// Whose a block device is: a raw block volume's where the kubelet has its node in that volume's folder, or csi-node says so. A device
-/// that two volumes claim is nobody's; one that none claims is the host's.
+/// Whose a block device is: a raw block volume's where the kubelet has its node in that volume's folder, or, where it has it in none,
+/// csi-node says so: what that says may be older than what has the number by now. A device that two volumes claim is nobody's; one
+/// that none claims is the host's.
 #[must_use]
 pub fn name_device(
     device: Device,
@@ -55,7 +56,8 @@ pub fn name_device(
         | Place::Elsewhere => None,
     });
     let said = book.map_or(&[][..], |book| book.on_device(device));
-    let claims: BTreeSet<_> = claims.chain(said).collect();
+    let claims: BTreeSet<_> = claims.collect();
+    let claims = if claims.is_empty() { said.iter().collect() } else { claims };
     match (claims.len(), claims.first()) {
         (1, Some(volume)) => Verdict::Volume(VolumeKey::Volume((*volume).clone())),
         (0, _) | (_, None) => Verdict::Class(SharedClass::Host),

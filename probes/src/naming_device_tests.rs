@@ -41,10 +41,17 @@ fn csi_node_knows_a_device_whose_node_bears_no_name() {
 
 #[test]
 fn a_device_two_volumes_claim_is_nobodys() {
+    let other = block("pvc-other", "/loop3").replacen("11 ", "12 ", 1);
+    let world = world(&[block("pvc-raw", "/loop3"), other]);
+    assert_eq!(ask(&world, LOOP3), AMBIGUOUS);
+}
+
+#[test]
+fn i6_a_number_that_was_handed_on_is_not_what_csi_node_last_said_of_it() {
     let mut world = world(&[block("pvc-raw", "/loop3")]);
     let told = VolumeName { device: Some(LOOP3), ..volume("pvc-other", &["a"]) };
     world.book = Some(NameBook::new(Names { volumes: vec![told], ..Names::default() }));
-    assert_eq!(ask(&world, LOOP3), AMBIGUOUS);
+    assert_eq!(ask(&world, LOOP3), is("pvc-raw"));
 }
 
 #[test]

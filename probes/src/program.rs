@@ -26,6 +26,8 @@ pub enum Hook {
     Splice,
     /// sendfile.
     Sendfile,
+    /// sendfile to a pipe, which takes a way of its own since Linux 5.12.
+    SendToPipe,
     /// Page faults in mapped files.
     Fault,
     /// libaio, reads.
@@ -100,7 +102,7 @@ const fn aio(
 pub const URING_SUBMISSIONS: [&str; 2] = ["io_uring_submit_req", "io_uring_submit_sqe"];
 
 /// All of them.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     by_function(Hook::Read, &[Read], Path::Syscall, &["vfs_read"]),
     // `do_iter_read` is gone since 6.8; `vfs_readv` is static and may be inlined.
     by_function(Hook::Readv, &[Read], Path::Syscall, &["vfs_readv", "do_iter_read"]),
@@ -113,6 +115,7 @@ pub const TARGETS: [Target; 16] = [
     by_function(Hook::Copy, &[Read, Write], Path::Splice, &["vfs_copy_file_range"]),
     by_function(Hook::Splice, &[Read, Write], Path::Splice, &["do_splice"]),
     by_function(Hook::Sendfile, &[Read, Write], Path::Splice, &["do_splice_direct"]),
+    by_function(Hook::SendToPipe, &[Read], Path::Splice, &["splice_file_to_pipe"]),
     Target {
         hook: Hook::Fault,
         operations: &[Read],

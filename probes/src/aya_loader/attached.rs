@@ -1,6 +1,8 @@
 //! The probe in the kernel, as everything above sees it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
 
 use aya::Ebpf;
 use terrace_probe_abi::layout::{
@@ -14,7 +16,7 @@ use crate::loader::{
     Attached, BlockFigures, Changed, Counters, FunctionReport, LoadError, Plan, Sighting, Switch,
     Thing,
 };
-use crate::maps::Maps;
+use crate::maps::{Key, Maps, lock};
 use crate::place_directory::DirectoryClass;
 use crate::record::{device_number, kernel_device, parse_slow, parse_thing};
 
@@ -25,6 +27,8 @@ pub struct Loaded {
     functions: Vec<FunctionReport>,
     unobservable: Vec<Path>,
     map_bytes: u64,
+    /// Records of what has gone, as of the last look: they are taken away at the next.
+    stale: Mutex<BTreeSet<Key>>,
     idle: std::os::fd::OwnedFd,
     /// Holds what has no link of its own.
     _ebpf: Option<Ebpf>,
@@ -46,6 +50,7 @@ impl Loaded {
             running,
             functions: report(choices),
             unobservable: unobservable(choices, &plan.operations),
+            stale: Mutex::default(),
             idle: idle.map_err(crate::maps::object("make an event descriptor"))?,
             _ebpf: ebpf.filter(|_| is_held_by_aya),
         })
@@ -65,6 +70,19 @@ impl Loaded {
             }
         }
     }
+}
+
+/// Things whose id is another's by now, or whose word is being written at this moment. Of devices of one number the last is the one
+/// that there is.
+fn stale<T>(things: &[(Key, T)], word: impl Fn(Key) -> MountWord) -> BTreeSet<Key> {
+    let mut last: BTreeMap<u32, u32> = BTreeMap::new();
+    for (key, _) in things.iter().filter(|(key, _)| key.is_device()) {
+        let tag = last.entry(key.id).or_default();
+        *tag = key.tag.max(*tag);
+    }
+    let keys = things.iter().map(|(key, _)| *key);
+    let is_last = |key: Key| last.get(&key.id).is_none_or(|tag| *tag == key.tag);
+    keys.filter(|key| word(*key).tag != key.tag || !is_last(*key)).collect()
 }
 
 impl Attached for Loaded {
@@ -109,18 +127,23 @@ impl Attached for Loaded {
 
     fn sightings(&self) -> Result<Vec<Sighting>, LoadError> {
         let Some(maps) = &self.maps else { return Ok(vec![]) };
-        let seen = maps.things()?.into_iter().filter_map(|(key, record)| {
+        let things = maps.things()?;
+        let stale = stale(&things, |key| maps.word(key));
+        let mut stale_before = lock(&self.stale);
+        for key in stale_before.intersection(&stale) {
+            maps.remove_thing(*key)?;
+        }
+        let seen = things.into_iter().filter(|(key, _)| !stale.contains(key));
+        let seen = seen.map(|(key, record)| {
             let record = parse_thing(record);
-            let word = if key.tag == 0 { maps.device(key.id) } else { maps.mount(key.id) };
-            // Another mount has the id by now, or its word is being written.
-            let is_current = word.tag == key.tag.max(1);
-            let thing = if key.tag == 0 {
+            let word = maps.word(key);
+            let thing = if key.is_device() {
                 let (major, minor) = device_number(key.id);
                 Thing::Device { major, minor }
             } else {
                 Thing::Mount(key.id)
             };
-            is_current.then_some(Sighting {
+            Sighting {
                 thing,
                 generation: word.generation,
                 slot: word.slot,
@@ -129,9 +152,11 @@ impl Attached for Loaded {
                 magic: record.magic,
                 tgid: record.tgid,
                 seen_ns: record.seen_ns,
-            })
+            }
         });
-        Ok(seen.collect())
+        let seen = seen.collect();
+        *stale_before = stale;
+        Ok(seen)
     }
 
     fn slow_events(&mut self, limit: usize) -> Vec<SlowRecord> {
@@ -193,10 +218,10 @@ impl Attached for Loaded {
                 if word.generation != generation || word.tag == 0 {
                     return Ok(Changed::No);
                 }
-                maps.remove_thing(id, word.tag)?;
+                maps.remove_thing(Key { id, tag: word.tag })?;
             }
             Thing::Device { major, minor } => {
-                maps.remove_thing(kernel_device((major, minor)), 0)?;
+                return maps.forget_device(kernel_device((major, minor)), generation);
             }
         }
         self.change(thing, generation, |word| MountWord { tag: 0, has_directories: false, ..word })
@@ -224,5 +249,27 @@ impl Attached for Loaded {
     fn set_device(&self, slot: Slot, device: Option<(u32, u32)>) -> Result<(), LoadError> {
         let Some(maps) = &self.maps else { return Ok(()) };
         maps.set_device(slot, device.map_or(0, kernel_device))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use terrace_probe_abi::layout::{MOUNTS, MountWord};
+
+    use super::stale;
+    use crate::maps::Key;
+
+    #[test]
+    fn of_mounts_the_one_in_the_word_stays_and_of_devices_the_last() {
+        let loop3 = MOUNTS;
+        let keys = [(5, 8), (5, 9), (loop3, 40), (loop3, 41), (6, 1)];
+        let things = keys.map(|(id, tag)| (Key { id, tag }, ()));
+        let word = |Key { id, tag }| match id {
+            5 => MountWord { tag: 9, ..MountWord::default() },
+            6 => MountWord::default(),
+            _ => MountWord { tag, ..MountWord::default() },
+        };
+        let gone: Vec<_> = stale(&things, word).into_iter().map(|key| (key.id, key.tag)).collect();
+        assert_eq!(gone, [(5, 8), (6, 1), (loop3, 40)]);
     }
 }

@@ -156,7 +156,7 @@ pub struct SlotSetting {
 pub struct ThingKey {
     /// Mount id, or device number as the kernel has it (major << 20 | minor).
     pub id: u32,
-    /// The mount's tag; 0 for a device.
+    /// Tells it from others that have or had this id.
     pub tag: u32,
 }
 
