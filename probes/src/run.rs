@@ -103,6 +103,7 @@ async fn turn<A: Attached>(
     let mut windows = ticker(WINDOW);
     let mut pushes = ticker(args.otlp_interval);
     let mut looked = Instant::now();
+    let mut due = None;
     log_outcome(watch.look(), "what was seen has no names yet");
     unready.send_replace(String::new());
     loop {
@@ -111,14 +112,15 @@ async fn turn<A: Attached>(
                 woken.map_err(Error::Wake)?.clear_ready();
                 tokio::time::sleep(GATHER).await;
                 lines.pass_events(&mut watch);
-                if looked.elapsed() >= LOOK {
-                    looked = Instant::now();
-                    log_outcome(watch.look(), "what was seen has no names yet");
-                }
+                due.get_or_insert(looked + LOOK);
+            }
+            () = until(due) => {
+                (looked, due) = (Instant::now(), None);
+                log_outcome(watch.look(), "what was seen has no names yet");
             }
             () = changed(mounts.as_ref()) => watch.host_changed(),
             _ = windows.tick() => {
-                looked = Instant::now();
+                (looked, due) = (Instant::now(), None);
                 lines.pass_events(&mut watch);
                 match watch.window() {
                     Ok(told) => lines.tell(told),
@@ -129,6 +131,14 @@ async fn turn<A: Attached>(
             Some(heard) = lines.heard.recv() => hear(&mut watch, lines, heard),
             Some(answer) = lines.asked.recv() => drop(answer.send(lines.view(&watch))),
         }
+    }
+}
+
+/// Never, where nothing is due.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
