@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 use terrace_probe_abi::layout::{Operation, SharedClass, Tier};
 use terrace_telemetry::LogFormat;
 
+use crate::class::LEAST_CRITICAL_NS;
 use crate::latency::Rule;
 use crate::loader::{Plan, Switch};
 use crate::metrics_view::Group;
@@ -46,6 +47,9 @@ pub struct Args {
     /// From when on an operation is slow, where its volume has no target of its own, such as 10ms.
     #[arg(long, default_value = "10ms", value_parser = parse_duration)]
     pub slow_threshold: Duration,
+    /// Above what an operation is of the class critical, 10ms at least. The condition and its target know no classes.
+    #[arg(long, default_value = "100ms", value_parser = parse_critical)]
+    pub critical_threshold: Duration,
     /// Slow operations that wait for a reader of stdout or a collector; more are dropped and counted.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub event_buffer: u32,
@@ -55,6 +59,10 @@ pub struct Args {
     /// Whether slow operations are written to stdout, one JSON object a line.
     #[arg(long, value_enum, default_value_t = OnOff::On)]
     pub event_lines: OnOff,
+    /// Whether slow operations on what is neither a volume nor critical (ConfigMaps, Secrets, /etc/kubernetes, /var/lib/etcd) are
+    /// told: container roots, the host, its logs.
+    #[arg(long, value_enum, default_value_t = OnOff::Off)]
+    pub host_events: OnOff,
     /// Whether a slow operation's container and Pod are looked up.
     #[arg(long, value_enum, default_value_t = OnOff::On)]
     pub container_correlation: OnOff,
@@ -236,6 +244,13 @@ impl Args {
 fn parse_share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| format!("{text:?} is no share: write a number from 0 to 1, such as 0.1"))
+}
+
+fn parse_critical(text: &str) -> Result<Duration, String> {
+    let least = Duration::from_nanos(LEAST_CRITICAL_NS);
+    let parsed = parse_duration(text)?;
+    let odd = || format!("{text:?} is not even slow: write 10ms or more, such as 100ms");
+    (parsed >= least).then_some(parsed).ok_or_else(odd)
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

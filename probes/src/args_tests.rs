@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser};
 use terrace_probe_abi::layout::{Operation, SharedClass, Tier};
 
 use super::Args;
+use crate::class::Bounds;
 use crate::latency::Rule;
 use crate::loader::{Plan, Switch};
 use crate::metrics_view::Group;
@@ -23,6 +24,11 @@ fn nothing_said_means_what_was_asked_for() {
     assert_eq!((plan.threshold, plan.sampling), (Duration::from_millis(10), 0.1));
     assert_eq!((args.event_buffer, args.rule()), (10_000, Rule::default()));
     assert!(!args.asked_names);
+    let settings = Settings::of(&args);
+    assert_eq!((settings.bounds, settings.host_events), (Bounds::default(), Switch::Off));
+    let set = parse(&["--critical-threshold", "1s", "--host-events", "on"]).unwrap();
+    let set = Settings::of(&set);
+    assert_eq!((set.bounds.critical_ns, set.host_events), (1_000_000_000, Switch::On));
 }
 
 #[test]
@@ -79,6 +85,7 @@ fn nonsense_is_refused_with_a_sentence() {
         ["--sampling", "NaN"],
         ["--slow-threshold", "10"],
         ["--slow-threshold", "0ms"],
+        ["--critical-threshold", "9ms"],
     ] {
         let said = parse(&odd).unwrap_err().to_string();
         assert!(said.contains("such as"), "{said}");

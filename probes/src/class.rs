@@ -7,6 +7,22 @@ use crate::quantile::middle;
 
 const MILLISECOND: u64 = 1_000_000;
 
+/// Where the classes end that can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Above it an operation is critical, in nanoseconds; more than the 10 ms below which it is not even slow.
+    pub critical_ns: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { critical_ns: 100 * MILLISECOND }
+    }
+}
+
+/// The least that may be set.
+pub const LEAST_CRITICAL_NS: u64 = 10 * MILLISECOND;
+
 /// How long an operation took. An operation belongs to the class of its bucket's middle: next to a bound it may be told one
 /// class off, by at most 6.25 % of its duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +31,7 @@ pub enum LatencyClass {
     Fast,
     /// At most 10 ms.
     Normal,
-    /// At most 100 ms.
+    /// At most 100 ms, or what was set.
     Slow,
     /// Above.
     Critical,
@@ -27,18 +43,18 @@ impl LatencyClass {
 
     /// The class of a duration.
     #[must_use]
-    pub fn of(ns: u64) -> Self {
-        let fits = |class: &Self| class.bound_ns().is_none_or(|bound| ns <= bound);
+    pub fn of(ns: u64, bounds: Bounds) -> Self {
+        let fits = |class: &Self| class.bound_ns(bounds).is_none_or(|bound| ns <= bound);
         Self::ALL.into_iter().find(fits).unwrap_or(Self::Critical)
     }
 
     /// The longest that still belongs to it; the last has none.
     #[must_use]
-    pub fn bound_ns(self) -> Option<u64> {
+    pub fn bound_ns(self, bounds: Bounds) -> Option<u64> {
         match self {
             Self::Fast => Some(MILLISECOND),
             Self::Normal => Some(10 * MILLISECOND),
-            Self::Slow => Some(100 * MILLISECOND),
+            Self::Slow => Some(bounds.critical_ns),
             Self::Critical => None,
         }
     }
@@ -57,10 +73,10 @@ impl LatencyClass {
 
 /// Operations by [`LatencyClass`], in the order of [`LatencyClass::ALL`].
 #[must_use]
-pub fn latency_classes(buckets: &[u64; BUCKETS]) -> [u64; 4] {
+pub fn latency_classes(buckets: &[u64; BUCKETS], bounds: Bounds) -> [u64; 4] {
     LatencyClass::ALL.map(|class| {
         let ours = buckets.iter().enumerate();
-        let ours = ours.filter(|(index, _)| LatencyClass::of(middle(*index)) == class);
+        let ours = ours.filter(|(index, _)| LatencyClass::of(middle(*index), bounds) == class);
         ours.fold(0_u64, |sum, (_, count)| sum.saturating_add(*count))
     })
 }
@@ -109,7 +125,9 @@ pub fn size_class(bytes: u64) -> SizeClass {
 mod tests {
     use terrace_probe_abi::layout::{BUCKETS, bucket_of};
 
-    use super::{LatencyClass, MILLISECOND, latency_classes, size_class, size_label};
+    use super::{Bounds, LatencyClass, MILLISECOND, latency_classes, size_class, size_label};
+
+    const ASKED: Bounds = Bounds { critical_ns: 100 * MILLISECOND };
 
     #[test]
     fn bounds_belong_to_the_class_below() {
@@ -121,7 +139,7 @@ mod tests {
             100 * MILLISECOND,
             101 * MILLISECOND,
         ];
-        let named = classes.map(|ns| LatencyClass::of(ns).as_str());
+        let named = classes.map(|ns| LatencyClass::of(ns, ASKED).as_str());
         assert_eq!(named, ["fast", "fast", "normal", "normal", "slow", "critical"]);
         let sizes =
             [0, 4096, 4097, 65536, 1 << 20, (1 << 20) + 1].map(|size| size_label(size_class(size)));
@@ -134,7 +152,9 @@ mod tests {
         for (ms, times) in [(9, 3), (11, 4), (120, 1)] {
             buckets[bucket_of(ms * MILLISECOND)] += times;
         }
-        assert_eq!(latency_classes(&buckets), [0, 3, 4, 1]);
+        assert_eq!(latency_classes(&buckets, ASKED), [0, 3, 4, 1]);
+        let set = Bounds { critical_ns: 10 * MILLISECOND };
+        assert_eq!(latency_classes(&buckets, set), [0, 3, 0, 5], "what was set");
     }
 
     #[test]
@@ -143,11 +163,12 @@ mod tests {
         while ns < 1 << 35 {
             let mut buckets = [0; BUCKETS];
             buckets[bucket_of(ns)] = 1;
-            let told = latency_classes(&buckets);
+            let told = latency_classes(&buckets, ASKED);
             assert_eq!(told.iter().sum::<u64>(), 1, "{ns}");
-            let bounds = LatencyClass::ALL.iter().filter_map(|class| class.bound_ns());
+            let bounds = LatencyClass::ALL.iter().filter_map(|class| class.bound_ns(ASKED));
             let is_near = bounds.clone().any(|bound| ns.abs_diff(bound) * 16 <= ns.max(bound));
-            let right = LatencyClass::ALL.iter().position(|class| *class == LatencyClass::of(ns));
+            let right =
+                LatencyClass::ALL.iter().position(|class| *class == LatencyClass::of(ns, ASKED));
             assert!(is_near || told[right.unwrap()] == 1, "{ns}: {told:?}");
             ns += ns / 37;
         }

@@ -99,7 +99,7 @@ mod tests {
     use terrace_probe_abi::layout::{OperationFigures, bucket_of};
 
     use super::{SCHEMA, classic, exponential, spans, total};
-    use crate::class::latency_classes;
+    use crate::class::{Bounds, latency_classes};
     use crate::quantile::Quantile;
 
     fn figures(durations: &[u64]) -> OperationFigures {
@@ -166,7 +166,7 @@ mod tests {
         let up_to = |bound: f64| -> u64 {
             classic.iter().filter(|(high, _)| *high <= bound).map(|(_, count)| count).sum()
         };
-        let [fast, normal, slow, critical] = latency_classes(&figures.buckets);
+        let [fast, normal, slow, critical] = latency_classes(&figures.buckets, Bounds::default());
         assert_eq!(
             (up_to(0.001), up_to(0.01), up_to(0.1)),
             (fast, fast + normal, fast + normal + slow)

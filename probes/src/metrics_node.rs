@@ -24,10 +24,10 @@ pub fn families(view: &View) -> Vec<Family> {
         ),
         family(
             "terrace_latency_class_operations",
-            "Operations by how long they took: fast up to 1 ms, normal up to 10 ms, slow up to 100 ms, critical above",
+            "Operations by how long they took: fast up to 1 ms, normal up to 10 ms, slow up to 100 ms or what was set, critical above",
             Unit::None,
             each(&groups, |figures, operation| {
-                let counts = latency_classes(&figures[operation.index()].buckets);
+                let counts = latency_classes(&figures[operation.index()].buckets, view.bounds);
                 let named = LatencyClass::ALL.iter().zip(counts);
                 named
                     .map(|(class, count)| {

@@ -5,6 +5,7 @@ use terrace_probe_abi::layout::{Missed, Tier};
 use crate::metrics::{Family, Labels, Unit, Value};
 use crate::metrics_histogram::seconds;
 use crate::metrics_view::{Own, View};
+use crate::naming::Unnamed;
 
 /// The families.
 #[must_use]
@@ -62,6 +63,12 @@ pub fn families(view: &View) -> Vec<Family> {
             "Volumes that have a slot of their own",
             Unit::None,
             one(Value::Gauge(own.slots_used as f64)),
+        ),
+        family(
+            "terrace_probe_unnamed_things",
+            "Mounts and devices in use whose operations are nobody's, by reason",
+            Unit::None,
+            unnamed(own),
         ),
         family(
             "terrace_probe_connected",
@@ -133,6 +140,15 @@ fn missed(own: &Own) -> Vec<(Labels, Value)> {
         (labels, Value::Counter(own.counters.missed(*reason)))
     });
     rows.collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "mounts of a node")]
+fn unnamed(own: &Own) -> Vec<(Labels, Value)> {
+    let rows = Unnamed::ALL.iter().zip(own.unnamed);
+    rows.map(|(reason, count)| {
+        (vec![("reason", reason.as_str().to_owned())], Value::Gauge(count as f64))
+    })
+    .collect()
 }
 
 fn unobservable(own: &Own) -> Vec<(Labels, Value)> {

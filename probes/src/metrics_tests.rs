@@ -7,6 +7,7 @@ use prost::Message;
 use terrace_probe_abi::layout::{Figures, OperationFigures, SharedClass, bucket_of};
 
 use super::{Value, families};
+use crate::class::Bounds;
 use crate::loader::{BlockFigures, Switch};
 use crate::metrics_page::{Format, encode};
 use crate::metrics_view::{Group, Own, View, VolumeView};
@@ -39,6 +40,7 @@ pub(crate) fn view(volumes: usize, asked_names: Switch) -> View {
         groups: vec![class(SharedClass::CriticalEtcd), class(SharedClass::ConfigMap)],
         own: Own::default(),
         asked_names,
+        bounds: Bounds::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use terrace_probe_abi::layout::{Figures, OperationFigures, SharedClass};
 
+use crate::class::Bounds;
 use crate::loader::{BlockFigures, Counters, FunctionReport, Switch};
 
 /// A moment.
@@ -15,6 +16,8 @@ pub struct View {
     pub own: Own,
     /// Whether the names that were asked for are there too.
     pub asked_names: Switch,
+    /// Where classes of latency end.
+    pub bounds: Bounds,
 }
 
 /// A volume.
@@ -130,6 +133,8 @@ pub struct Own {
     pub slow_overflowed: u64,
     /// Slots that volumes have.
     pub slots_used: u64,
+    /// Mounts and devices in use that are nobody's, by [`Unnamed`](crate::naming::Unnamed).
+    pub unnamed: [u64; 3],
     /// Whether csi-node listens.
     pub is_connected: bool,
     /// Memory that is resident, in bytes.

@@ -100,7 +100,13 @@ async fn a_collector_gets_metrics_and_events() {
     let buffer = Arc::new(Buffer::new(10));
     let record = crate::slow::tests::record();
     let container = Container { pod_uid: Some("u".into()), id: Some("c".into()) };
-    buffer.push(&Arc::new(event(&record, Where::default(), container, 0)));
+    buffer.push(&Arc::new(event(
+        &record,
+        Where::default(),
+        container,
+        0,
+        crate::class::Bounds::default(),
+    )));
     let sender = tokio::spawn(collector.send_events(buffer));
     let came = tokio::time::timeout(Duration::from_secs(10), logs_came.recv()).await;
     sender.abort();

@@ -65,11 +65,11 @@ impl<A: Attached> Watch<A> {
     fn find_place(&mut self, sighting: &Sighting, host: &Host) {
         let Thing::Mount(id) = sighting.thing else { return };
         if let Some(mount) = find_sighted(host.mounts(), id, sighting) {
-            return self.place(sighting, mount);
+            return self.note_place(sighting, mount);
         }
         let own = self.proc.mounts_of(sighting.tgid);
         if let Some(mount) = own.as_ref().and_then(|own| find_sighted(own, id, sighting)) {
-            self.place(sighting, mount);
+            self.note_place(sighting, mount);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::args::{Args, VolumeType};
+use crate::class::Bounds;
 use crate::latency::Rule;
 use crate::loader::Switch;
 use crate::metrics_view::Group;
@@ -25,6 +26,10 @@ pub struct Settings {
     pub volume_types: Vec<VolumeType>,
     /// Whether the names that were asked for are there too.
     pub asked_names: Switch,
+    /// Where classes of latency end.
+    pub bounds: Bounds,
+    /// Whether slow operations are told that were on nothing of a Pod's and on no critical path.
+    pub host_events: Switch,
     /// Whether a slow operation's container is looked up.
     pub correlation: Switch,
 }
@@ -41,6 +46,8 @@ impl Settings {
             sampling: args.sampling,
             volume_types: args.volume_types.clone(),
             asked_names: if args.asked_names { Switch::On } else { Switch::Off },
+            bounds: Bounds { critical_ns: crate::own::whole_ns(args.critical_threshold) },
+            host_events: args.host_events.into(),
             correlation: args.container_correlation.into(),
         }
     }

@@ -1,13 +1,14 @@
 //! What is told: to csi-node when it connects or asks, and of slow operations.
 
-use terrace_probe_abi::layout::{Operation, Path, SlotKind, SlowRecord};
+use terrace_probe_abi::layout::{Operation, Path, Slot, SlotKind, SlowRecord};
 use terrace_probe_abi::wire::{FunctionTier, Hello, HistogramOf, OperationBuckets, ToNode};
 
-use super::Watch;
+use super::{Place, Watch};
 use crate::cgroup::Container;
-use crate::loader::{Attached, Switch, Thing};
+use crate::loader::{Attached, LoadError, Switch, Thing};
+use crate::metrics_alias::is_volume;
 use crate::metrics_node::path_name;
-use crate::metrics_view::Group;
+use crate::metrics_view::{Group, is_critical};
 use crate::names::VolumeKey;
 use crate::own;
 use crate::slow::{SlowEvent, Where, event};
@@ -66,13 +67,69 @@ impl<A: Attached> Watch<A> {
 
     /// Slow operations since the last call; as many calls as there are, until one brings none.
     pub fn slow(&mut self) -> Vec<SlowEvent> {
-        let records = self.attached.slow_events(BATCH);
-        let offset = own::clock_offset_ns();
-        self.slow_told += records.len() as u64;
-        records
-            .iter()
-            .map(|record| event(record, self.place_of(record), self.container_of(record), offset))
-            .collect()
+        loop {
+            let records = self.attached.slow_events(BATCH);
+            // What was seen just now may be the host's.
+            let is_new = |record: &SlowRecord| {
+                SlotKind::of(record.slot) == SlotKind::Provisional
+                    && self.counted_now(record).is_none()
+            };
+            if self.settings.host_events == Switch::Off && records.iter().any(is_new) {
+                log_nameless(self.look());
+            }
+            let offset = own::clock_offset_ns();
+            let told: Vec<_> = records.iter().filter(|record| self.is_told(record)).collect();
+            self.slow_told += told.len() as u64;
+            if told.is_empty() && !records.is_empty() {
+                continue;
+            }
+            let bounds = self.settings.bounds;
+            let told = told.into_iter().map(|record| {
+                let (place, container) = (self.place_of(record), self.container_of(record));
+                event(record, place, container, offset, bounds)
+            });
+            return told.collect();
+        }
+    }
+
+    /// Volumes, what else a Pod names, and critical paths; with the switch on all else too. What still waits for its name is a volume.
+    fn is_told(&self, record: &SlowRecord) -> bool {
+        let is_of_pods = |class| is_volume(class) || is_critical(class);
+        match (self.settings.host_events, self.group_of(record)) {
+            (Switch::On, _) | (Switch::Off, Some(Group::Volume | Group::Waiting)) => true,
+            (Switch::Off, Some(Group::Class(class))) => is_of_pods(class),
+            (Switch::Off, None) => false,
+        }
+    }
+
+    /// `None`: of what is gone and never had a name.
+    fn group_of(&self, record: &SlowRecord) -> Option<Group> {
+        match SlotKind::of(self.slot_of(record)) {
+            SlotKind::Volume => Some(Group::Volume),
+            SlotKind::Class(class) => class.map(Group::Class),
+            SlotKind::Provisional => self.counted_now(record).is_some().then_some(Group::Waiting),
+            SlotKind::Uncounted => None,
+        }
+    }
+
+    /// Where it is counted. It may have been told before its mount had a name: where that is counted by now says whose it is. A class is
+    /// a name, and of a folder on the mount, perhaps.
+    fn slot_of(&self, record: &SlowRecord) -> Slot {
+        match SlotKind::of(record.slot) {
+            SlotKind::Class(_) => record.slot,
+            SlotKind::Volume | SlotKind::Provisional | SlotKind::Uncounted => {
+                self.counted_now(record).unwrap_or(record.slot)
+            }
+        }
+    }
+
+    fn counted_now(&self, record: &SlowRecord) -> Option<Slot> {
+        self.slots.counted_now(thing_of(record), record.generation)
+    }
+
+    fn place(&self, record: &SlowRecord) -> Option<&Place> {
+        let place = self.places.get(&thing_of(record));
+        place.filter(|place| place.generation == record.generation)
     }
 
     fn container_of(&self, record: &SlowRecord) -> Container {
@@ -83,23 +140,12 @@ impl<A: Attached> Watch<A> {
     }
 
     fn place_of(&self, record: &SlowRecord) -> Where {
-        let thing = match record.mount {
-            0 => Thing::Device { major: record.s_dev >> 20, minor: record.s_dev & 0xf_ffff },
-            id => Thing::Mount(id),
-        };
-        let place = self.places.get(&thing).filter(|place| place.generation == record.generation);
+        let place = self.place(record);
         let mut found = Where {
             mount_point: place.map(|place| place.at.clone()).filter(|at| !at.is_empty()),
             ..Where::default()
         };
-        // It may have been told before its mount had a name: where it is counted by now says whose it is. A class is a name, and of
-        // a folder on the mount, perhaps.
-        let slot = match SlotKind::of(record.slot) {
-            SlotKind::Class(_) => record.slot,
-            SlotKind::Volume | SlotKind::Provisional | SlotKind::Uncounted => {
-                self.slots.counted(thing).filter(|_| place.is_some()).unwrap_or(record.slot)
-            }
-        };
+        let slot = self.slot_of(record);
         match SlotKind::of(slot) {
             SlotKind::Volume => {
                 found.volume_type = Some(Group::Volume.as_str());
@@ -116,5 +162,18 @@ impl<A: Attached> Watch<A> {
             SlotKind::Provisional | SlotKind::Class(None) | SlotKind::Uncounted => {}
         }
         found
+    }
+}
+
+fn thing_of(record: &SlowRecord) -> Thing {
+    match record.mount {
+        0 => Thing::Device { major: record.s_dev >> 20, minor: record.s_dev & 0xf_ffff },
+        id => Thing::Mount(id),
+    }
+}
+
+fn log_nameless(outcome: Result<(), LoadError>) {
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "a slow operation's mount gets no name");
     }
 }

@@ -6,6 +6,7 @@ use super::Watch;
 use crate::loader::Attached;
 use crate::metrics_view::{Group, Own, View, VolumeView};
 use crate::names::VolumeKey;
+use crate::naming::Unnamed;
 use crate::own;
 
 impl<A: Attached> Watch<A> {
@@ -28,7 +29,8 @@ impl<A: Attached> Watch<A> {
             let figures = self.attached.figures(class.slot());
             figures.iter().any(has_happened).then_some((Group::Class(*class), figures))
         }));
-        Box::new(View { volumes, groups, own: self.own(), asked_names: self.settings.asked_names })
+        let (asked_names, bounds) = (self.settings.asked_names, self.settings.bounds);
+        Box::new(View { volumes, groups, own: self.own(), asked_names, bounds })
     }
 
     fn volume_view(&self, slot: Slot, key: &VolumeKey) -> Option<VolumeView> {
@@ -67,6 +69,8 @@ impl<A: Attached> Watch<A> {
             slow_told: self.slow_told,
             slow_overflowed: 0,
             slots_used: self.slots.owners().count() as u64,
+            unnamed: Unnamed::ALL
+                .map(|why| self.unnamed.values().filter(|one| **one == why).count() as u64),
             is_connected: false,
             resident_bytes: own::resident_bytes(),
             cpu_ns: own::cpu_ns(),

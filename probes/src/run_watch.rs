@@ -30,8 +30,11 @@ mod tell;
 #[path = "run_view.rs"]
 mod view;
 
-/// Between two looks through all namespaces for what is gone.
+/// Between two looks through all namespaces for what is gone, at least.
 const SWEEP: Duration = Duration::from_secs(30);
+/// How many such looks follow each sign that something may be gone: mounts of the host's changed, or one was seen that is new. What a
+/// container still held at the first is gone at the second. Without a sign there is none: an idle node is left alone.
+const SWEEPS: u8 = 2;
 
 /// Where a thing lies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +63,9 @@ pub struct Watch<A> {
     directories: Option<Vec<DirectoryClass>>,
     volumes: BTreeMap<Slot, Volume>,
     slow_told: u64,
+    unnamed: BTreeMap<Thing, Unnamed>,
     swept: Option<Instant>,
+    sweeps_due: u8,
     looked: Instant,
     is_host_changed: bool,
 }
@@ -82,7 +87,9 @@ impl<A: Attached> Watch<A> {
             directories: None,
             volumes: BTreeMap::new(),
             slow_told: 0,
+            unnamed: BTreeMap::new(),
             swept: None,
+            sweeps_due: SWEEPS,
             looked: Instant::now(),
             is_host_changed: true,
             attached,
@@ -101,6 +108,7 @@ impl<A: Attached> Watch<A> {
     /// The host's mounts are not what they were.
     pub fn host_changed(&mut self) {
         self.is_host_changed = true;
+        self.sweeps_due = SWEEPS;
     }
 
     /// csi-node said whose volumes these are.
@@ -135,7 +143,11 @@ impl<A: Attached> Watch<A> {
     /// As the kernel says.
     pub fn look(&mut self) -> Result<(), LoadError> {
         let sightings = self.attached.sightings()?;
+        let known = self.slots.things();
         let judged = self.slots.observe(&sightings);
+        if self.slots.things() != known {
+            self.sweeps_due = SWEEPS;
+        }
         let is_news = self.is_host_changed || !judged.is_empty() || self.host.is_none();
         if is_news {
             self.read_host();
@@ -184,7 +196,7 @@ impl<A: Attached> Watch<A> {
             Thing::Mount(id) => id,
         };
         if let Some(mount) = find_sighted(host.mounts(), id, sighting) {
-            self.place(sighting, mount);
+            self.note_place(sighting, mount);
             return name_mount(mount, Seen::OnHost, host, self.book.as_ref());
         }
         let own = self
@@ -199,11 +211,11 @@ impl<A: Attached> Watch<A> {
         let Some(mount) = seen.iter().find_map(|mounts| find_sighted(mounts, id, sighting)) else {
             return Verdict::Nobody(Unnamed::Gone);
         };
-        self.place(sighting, mount);
+        self.note_place(sighting, mount);
         name_mount(mount, Seen::Within, host, self.book.as_ref())
     }
 
-    fn place(&mut self, sighting: &Sighting, mount: &Mount) {
+    fn note_place(&mut self, sighting: &Sighting, mount: &Mount) {
         let place = Place {
             generation: sighting.generation,
             at: String::from_utf8_lossy(&mount.at).into_owned(),
@@ -228,6 +240,13 @@ impl<A: Attached> Watch<A> {
             return self.carry_out(&steps);
         }
         let steps = self.slots.decide(thing, generation, verdict);
+        let is_nobodys = self.slots.counted(thing) == Some(SharedClass::Unnamed.slot());
+        match verdict {
+            Verdict::Nobody(why) if is_nobodys => drop(self.unnamed.insert(thing, *why)),
+            Verdict::Nobody(_) | Verdict::Volume(_) | Verdict::Class(_) | Verdict::Later(_) => {
+                self.unnamed.remove(&thing);
+            }
+        }
         self.carry_out(&steps)
     }
 
@@ -240,7 +259,10 @@ impl<A: Attached> Watch<A> {
                     self.attached.set_device(*slot, None)?;
                     self.volumes.remove(slot);
                 }
-                Step::Forget { thing, generation: _ } => drop(self.places.remove(thing)),
+                Step::Forget { thing, generation: _ } => {
+                    self.places.remove(thing);
+                    self.unnamed.remove(thing);
+                }
                 Step::Clear { .. }
                 | Step::Count { .. }
                 | Step::Fold { .. }
@@ -298,7 +320,9 @@ impl<A: Attached> Watch<A> {
         self.look()?;
         let length = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
         let told = self.read_volumes(length)?;
-        if self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP) {
+        let is_time = self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP);
+        if self.sweeps_due > 0 && is_time {
+            self.sweeps_due -= 1;
             self.swept = Some(Instant::now());
             let ids = HostProc::ids(&self.proc.every());
             if !ids.is_empty() {

@@ -394,3 +394,5 @@ const _: OperationFigures = OperationFigures::ZERO;
 
 #[path = "run_directories_tests.rs"]
 mod directories;
+#[path = "run_need_tests.rs"]
+mod need;

@@ -90,6 +90,7 @@ pub struct Slots {
     settling: Vec<Settling>,
     suspects: BTreeSet<Slot>,
     given_out: u64,
+    observed: u64,
 }
 
 impl Slots {
@@ -105,6 +106,7 @@ impl Slots {
             settling: Vec::new(),
             suspects: BTreeSet::new(),
             given_out: 0,
+            observed: 0,
         }
     }
 
@@ -139,6 +141,7 @@ impl Slots {
             let known = self.things.get(&sighting.thing);
             if known.is_none_or(|known| known.generation != sighting.generation) {
                 self.drop_thing(sighting.thing);
+                self.observed += 1;
                 self.things.insert(sighting.thing, first_known(sighting));
             }
         }
@@ -349,6 +352,19 @@ impl Slots {
         self.things.get(&thing).map(|known| known.counted)
     }
 
+    /// Likewise, if it is still the one of that generation.
+    #[must_use]
+    pub fn counted_now(&self, thing: Thing, generation: u16) -> Option<Slot> {
+        let known = self.things.get(&thing).filter(|known| known.generation == generation);
+        known.map(|known| known.counted)
+    }
+
+    /// How many new ones were observed so far: another number than before means another thing.
+    #[must_use]
+    pub fn things(&self) -> u64 {
+        self.observed
+    }
+
     /// How many slots for volumes are free.
     #[must_use]
     pub fn free(&self) -> usize {
@@ -360,10 +376,12 @@ fn is_volumes(slot: Slot) -> bool {
     SlotKind::of(slot) == SlotKind::Volume
 }
 
-/// What is known of a thing when it is first seen. What an earlier process put in a class stays there.
+/// What is known of a thing when it is first seen. What an earlier process put in a class stays there; why it had no name for one is
+/// asked anew.
 fn first_known(sighting: &Sighting) -> Known {
     let Sighting { generation, slot: counted, .. } = *sighting;
     let decided = match SlotKind::of(counted) {
+        SlotKind::Class(Some(SharedClass::Unnamed)) => None,
         SlotKind::Class(class) => class.map(Decided::Class),
         SlotKind::Volume | SlotKind::Provisional | SlotKind::Uncounted => None,
     };

@@ -6,7 +6,7 @@ use serde::Serialize;
 use terrace_probe_abi::layout::{NAME_BYTES, Operation, SlowRecord};
 
 use crate::cgroup::Container;
-use crate::class::LatencyClass;
+use crate::class::{Bounds, LatencyClass};
 
 /// What is known of where an operation went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct SlowEvent {
     pub errno: Option<i64>,
     /// How long it took, in nanoseconds.
     pub duration_ns: u64,
-    /// fast, normal, slow, critical: by fixed bounds, whatever the volume's own target.
+    /// fast, normal, slow, critical: by the same bounds, whatever the volume's own target.
     pub latency_class: &'static str,
     /// At or above its volume's target: always, for what is told.
     pub slow: bool,
@@ -106,6 +106,7 @@ pub fn event(
     place: Where,
     container: Container,
     clock_offset_ns: u64,
+    bounds: Bounds,
 ) -> SlowEvent {
     let Where { mount_point, volume_type, persistent_volume, namespace, claim } = place;
     let Container { pod_uid, id: container_id } = container;
@@ -121,7 +122,7 @@ pub fn event(
         size: u64::try_from(record.result).unwrap_or(0),
         errno: (record.result < 0).then(|| record.result.saturating_neg()),
         duration_ns: record.duration_ns,
-        latency_class: LatencyClass::of(record.duration_ns).as_str(),
+        latency_class: LatencyClass::of(record.duration_ns, bounds).as_str(),
         slow: true,
         blocked: record.blocked != 0,
         device: format!("{}:{}", record.s_dev >> 20, record.s_dev & 0xf_ffff),

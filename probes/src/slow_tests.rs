@@ -5,6 +5,7 @@ use terrace_probe_abi::layout::{NAME_BYTES, NAMES, SlowRecord};
 
 use super::{Where, event};
 use crate::cgroup::Container;
+use crate::class::Bounds;
 
 pub(crate) fn record() -> SlowRecord {
     let mut names = [[0; NAME_BYTES]; NAMES];
@@ -40,7 +41,7 @@ pub(crate) fn record() -> SlowRecord {
 }
 
 fn spelled(record: &SlowRecord, place: Where, container: Container) -> Value {
-    serde_json::to_value(event(record, place, container, 1_000_000)).unwrap()
+    serde_json::to_value(event(record, place, container, 1_000_000, Bounds::default())).unwrap()
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 use terrace_probe::args::Args;
+use terrace_probe::class::Bounds;
 use terrace_probe::loader::Switch;
 use terrace_probe::metrics::{Family, Unit};
 use terrace_probe::metrics_view::{Own, View};
@@ -26,6 +27,7 @@ fn families() -> Vec<Family> {
         groups: Vec::new(),
         own: Own::default(),
         asked_names: Switch::On,
+        bounds: Bounds::default(),
     };
     let mut all = metrics_volume::families(&view);
     all.extend(metrics_node::families(&view));
