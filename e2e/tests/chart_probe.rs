@@ -10,7 +10,7 @@ const RULES: &str = "monitoring.coreos.com/v1/PrometheusRule";
 const PODS: &str = "monitoring.coreos.com/v1/PodMonitor";
 
 /// A switch or number of the values, and the flag it becomes.
-const FLAGS: [(&str, &str); 24] = [
+const FLAGS: [(&str, &str); 27] = [
     ("probe.operations.readdir=false", "--operations=read,write,fsync"),
     ("probe.operations.read=false", "--operations=write,fsync,readdir"),
     ("probe.operations.write=false", "--operations=read,fsync,readdir"),
@@ -24,10 +24,12 @@ const FLAGS: [(&str, &str); 24] = [
         "--volume-types=configmap,secret,hostpath,emptydir,projected,downwardapi",
     ),
     ("probe.sampling=1", "--sampling=1"),
+    ("probe.sampling=0.5", "--sampling=0.5"),
     ("probe.tier=raw-tracepoint", "--tier=raw-tracepoint"),
     ("probe.blockTimes=false", "--block-times=off"),
     ("probe.pins=false", "--pins=none"),
     ("probe.latency.target=2ms", "--slow-threshold=2ms"),
+    ("probe.latency.critical=250ms", "--critical-threshold=250ms"),
     ("probe.latency.enterWindows=3", "--enter-windows=3"),
     ("probe.latency.leaveWindows=9", "--leave-windows=9"),
     ("probe.latency.leavePercent=50", "--leave-percent=50"),
@@ -35,6 +37,7 @@ const FLAGS: [(&str, &str); 24] = [
     ("probe.slowEvents.lines=false", "--event-lines=off"),
     ("probe.slowEvents.buffer=100000", "--event-buffer=100000"),
     ("probe.slowEvents.perSecond=5", "--events-per-second=5"),
+    ("probe.slowEvents.host=true", "--host-events=on"),
     ("probe.slowEvents.containers=false", "--container-correlation=off"),
     ("probe.askedNames=true", "--asked-names"),
     ("probe.otlpInterval=1m", "--otlp-interval=1m"),

@@ -77,6 +77,7 @@
 - --tier={{ $probe.tier }}
 - --block-times={{ ternary "on" "off" $probe.blockTimes }}
 - --slow-threshold={{ $probe.latency.target }}
+- --critical-threshold={{ $probe.latency.critical }}
 - --enter-windows={{ int $probe.latency.enterWindows }}
 - --leave-windows={{ int $probe.latency.leaveWindows }}
 - --leave-percent={{ int $probe.latency.leavePercent }}
@@ -84,6 +85,7 @@
 - --event-lines={{ ternary "on" "off" $probe.slowEvents.lines }}
 - --event-buffer={{ int $probe.slowEvents.buffer }}
 - --events-per-second={{ int $probe.slowEvents.perSecond }}
+- --host-events={{ ternary "on" "off" $probe.slowEvents.host }}
 - --container-correlation={{ ternary "on" "off" $probe.slowEvents.containers }}
 {{- if $probe.askedNames }}
 - --asked-names
