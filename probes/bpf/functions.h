@@ -21,15 +21,6 @@
 #define STACK(ctx) ((ctx)->sp)
 #endif
 
-/* A pointer as a number: the verifier lets nobody count with the pointers it follows. */
-static __always_inline u64 address_of(void *pointer)
-{
-	u64 address = 0;
-
-	probe_read_kernel(&address, sizeof(address), &pointer);
-	return address;
-}
-
 /* An argument of a function as a number. */
 static __always_inline u64 number(u64 *argument)
 {

@@ -223,7 +223,9 @@ fn explain(error: &dyn std::error::Error) -> String {
     let (outer, inner) = (error.to_string(), innermost.to_string());
     let mut lines = outer.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default().to_owned();
-    let last = lines.rfind(|line| !line.starts_with("processed "));
+    let is_count =
+        |line: &str| ["processed ", "stack depth "].iter().any(|one| line.starts_with(one));
+    let last = lines.rfind(|line| !is_count(line));
     let said = last.map_or_else(|| first.clone(), |last| format!("{first} ... {last}"));
     if outer == inner || said.contains(&inner) { said } else { format!("{said}: {inner}") }
 }
