@@ -79,6 +79,7 @@ fn in_guest(program: &Path, environment: &[&str], words: &[&str]) -> Result<()> 
     let own = env::current_exe().context("find xtask")?;
     let how = ["guest", "run", "--memory", "3072", "--seconds", SECONDS];
     let mut guest = command(own, how);
-    guest.args(["--load", "loop", "--load", "xfs", "--load", "ext4", "--", "env"]);
+    guest
+        .args(["--load", "loop", "--load", "zram", "--load", "xfs", "--load", "ext4", "--", "env"]);
     run(guest.args(environment).arg(program).args(words))
 }

@@ -63,6 +63,30 @@ fn a_slow_operation_says_how_long_its_device_took() {
     assert!(told[1..].iter().all(|slow| (slow.queue_ns, slow.block_ns) == (0, 0)), "from memory");
 }
 
+#[test]
+fn a_device_that_takes_no_requests_is_timed_all_the_same() {
+    let mut probe = attach(&Plan { slow_per_second: 1_000_000, ..plan() });
+    let ground = Ground::without_requests();
+    let path = ground.root().join("file");
+    open(&path).write_at(&vec![7; BYTES], 0).unwrap();
+    open(&path).sync_all().unwrap();
+    name(&probe, ground.root(), 97);
+    probe.set_threshold(97, 1);
+    probe.set_device(97, Some(device(ground.root()))).unwrap();
+    let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path).unwrap();
+    let mut buffer = Box::new(Aligned([0; BYTES]));
+    (0..TIMES).for_each(|_| assert_eq!(direct.read_at(&mut buffer.0, 0).unwrap(), BYTES));
+    let told = slow_reads(&mut probe, 97);
+    assert_eq!(told.len() as u64, TIMES);
+    for slow in &told {
+        assert!(slow.block_ns > 0 && slow.block_ns <= slow.duration_ns + 2048, "{slow:?}");
+        assert_eq!(slow.queue_ns, 0, "it has no queue");
+    }
+    let times = probe.block_figures(97);
+    assert_eq!((times.device.count(), times.device.bytes), (TIMES, TIMES * BYTES as u64));
+    assert_eq!(times.queue.count(), 0);
+}
+
 /// A write that a device below it holds up, since what that lies on takes no writes for a while.
 #[test]
 fn a_device_that_is_slow_is_what_is_told_to_be_slow() {

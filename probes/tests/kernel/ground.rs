@@ -12,6 +12,7 @@ use terrace_probe_abi::layout::{Figures, Slot};
 pub(crate) struct Ground {
     folder: TempDir,
     mounts: Vec<PathBuf>,
+    zram: Option<String>,
 }
 
 impl Ground {
@@ -28,8 +29,21 @@ impl Ground {
         let size = if kind == "xfs" { 320 } else { 48 };
         File::create(&image).unwrap().set_len(size << 20).unwrap();
         run(&format!("mkfs.{kind}"), &["-q", &text(&image)]);
-        let mut ground = Self { folder, mounts: vec![] };
+        let mut ground = Self { folder, mounts: vec![], zram: None };
         ground.mount(&["-o", "loop"], &image, "mount");
+        ground
+    }
+
+    /// ext4 on a device that takes no requests, as device-mapper's: compressed memory.
+    pub(crate) fn without_requests() -> Self {
+        let number = fs::read_to_string("/sys/class/zram-control/hot_add").unwrap();
+        let number = number.trim().to_owned();
+        let folder = tempfile::tempdir().unwrap();
+        let mut ground = Self { folder, mounts: vec![], zram: Some(number.clone()) };
+        fs::write(format!("/sys/block/zram{number}/disksize"), "64M").unwrap();
+        let device = PathBuf::from(format!("/dev/zram{number}"));
+        run("mkfs.ext4", &["-q", &text(&device)]);
+        ground.mount(&[], &device, "mount");
         ground
     }
 
@@ -78,6 +92,10 @@ impl Drop for Ground {
     fn drop(&mut self) {
         for mount in self.mounts.drain(..).rev() {
             let _ = Command::new("umount").arg("--lazy").arg(mount).status();
+        }
+        if let Some(number) = &self.zram {
+            let _ = fs::write(format!("/sys/block/zram{number}/reset"), "1");
+            let _ = fs::write("/sys/class/zram-control/hot_remove", number);
         }
     }
 }
