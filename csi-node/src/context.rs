@@ -1,7 +1,7 @@
 //! What the kubelet's calls and the agent share: the runner, the pools, who we are, and a way to tell the
 //! agent that a volume changed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +81,21 @@ impl Context {
             Ok(answer) => answer,
             Err(_) => Err(LookError::Hangs { after_s: LOOK_DEADLINE.as_secs() }),
         }
+    }
+
+    /// As [`inventory::mounted`].
+    ///
+    /// # Errors
+    /// If the host does not answer.
+    pub async fn mounted(
+        &self,
+        cluster: &ClusterUid,
+        name: &str,
+        path: &Path,
+    ) -> Result<Option<Located>, LookError> {
+        let (pools, cluster) = (self.pools.clone(), cluster.clone());
+        let (name, path) = (name.to_owned(), path.to_owned());
+        self.look(move |host| inventory::mounted(host, &pools, &cluster, &name, &path)).await
     }
 
     /// Finds a volume's host object.

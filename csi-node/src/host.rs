@@ -26,6 +26,17 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
         probe: Probe,
     ) -> Result<View, DeviceError>;
 
+    /// The image of a volume, if what is mounted at `path` is its own; cheap however many volumes there are.
+    ///
+    /// # Errors
+    /// As [`Host::volume`].
+    fn mounted(
+        &self,
+        pool_dir: &Path,
+        volume: VolumeUuid,
+        path: &Path,
+    ) -> Result<Option<ImageView>, DeviceError>;
+
     /// The mounts alone, for a path whose volume is gone.
     ///
     /// # Errors
@@ -108,6 +119,15 @@ impl Host for RealHost {
     ) -> Result<View, DeviceError> {
         let deadline = Deadline::after(LOOK);
         terrace_devices::observe_volume(&self.host, pool_dir, volume, source, probe, deadline)
+    }
+
+    fn mounted(
+        &self,
+        pool_dir: &Path,
+        volume: VolumeUuid,
+        path: &Path,
+    ) -> Result<Option<ImageView>, DeviceError> {
+        terrace_devices::observe_mounted(&self.host, pool_dir, volume, path)
     }
 
     fn mounts(&self) -> Result<View, DeviceError> {

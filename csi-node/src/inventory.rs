@@ -1,13 +1,15 @@
 //! What host objects there are, and which one a name or UUID means. Looks every time: the host is the
 //! truth, and a look at a pool directory is a few system calls. Chooses by tag only (I4).
 
+use std::path::Path;
+
 use terrace_device_types::{
     ClusterUid, HostObject, HostState, ImageView, Tag, TagReading, VolumeUuid,
 };
 
 use crate::host::Host;
 use crate::journal::KnownPool;
-use crate::pools::Pools;
+use crate::pools::{Home, Pools};
 use crate::presence::{self, Absence};
 
 /// A host object with its tag, and where it lies.
@@ -130,6 +132,27 @@ fn sort_in(listing: &mut Listing, pool: &KnownPool, images: Vec<ImageView>, clus
     }
 }
 
+/// The volume of that name, where it was last, if what is mounted at `path` is its own: asked for once a minute of each
+/// volume, it must not look at all others. `None`: only [`find`] can tell.
+pub fn mounted(
+    host: &dyn Host,
+    pools: &Pools,
+    cluster: &ClusterUid,
+    name: &str,
+    path: &Path,
+) -> Option<Located> {
+    let Home { pool, volume } = pools.home(name)?;
+    let pool = pools.get(pool)?;
+    let image = host.mounted(&pool.dir, volume, path).ok()??;
+    let TagReading::Read(tag) = &image.tag else { return None };
+    let is_it = tag.object == HostObject::Volume
+        && tag.name == name
+        && tag.volume == volume
+        && tag.cluster == *cluster;
+    let tag = is_it.then(|| tag.clone())?;
+    Some(Located { pool, image, tag })
+}
+
 /// The one volume that `wanted` means; a snapshot of that name is never meant. Its own pool is looked at first, and the
 /// others only if it is not there: a pool that hangs costs the volumes of no other one.
 ///
@@ -141,13 +164,14 @@ pub fn find(
     cluster: &ClusterUid,
     wanted: &Wanted<'_>,
 ) -> Result<Located, Error> {
-    let home = pools.home(wanted.name);
+    let home = pools.home(wanted.name).map(|home| home.pool);
     let is_own =
         |pool: &KnownPool| home == Some(pool.uuid) || wanted.pool == Some(pool.name.as_str());
     let own = pools.all().into_iter().filter(is_own).collect();
     let found = choose(list_in(host, own, cluster), wanted);
     let located = found.or_else(|_| choose(list(host, pools, cluster), wanted))?;
-    pools.set_home(wanted.name, located.pool.uuid);
+    let home = Home { pool: located.pool.uuid, volume: located.tag.volume };
+    pools.set_home(wanted.name, home);
     Ok(located)
 }
 

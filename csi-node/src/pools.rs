@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use terrace_device_types::{ClusterUid, PoolFile, PoolFileReading, PoolUuid};
+use terrace_device_types::{ClusterUid, PoolFile, PoolFileReading, PoolUuid, VolumeUuid};
 
 use crate::host::Host;
 use crate::journal::{self, Journal, KnownPool};
@@ -15,7 +15,16 @@ use crate::journal::{self, Journal, KnownPool};
 pub struct Pools {
     known: Arc<RwLock<BTreeMap<PoolUuid, KnownPool>>>,
     /// Where each volume was assigned or found last, by name.
-    homes: Arc<RwLock<BTreeMap<String, PoolUuid>>>,
+    homes: Arc<RwLock<BTreeMap<String, Home>>>,
+}
+
+/// Where to look for a volume first: a hint that spares the other pools and images a look, never a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The pool.
+    pub pool: PoolUuid,
+    /// Its UUID.
+    pub volume: VolumeUuid,
 }
 
 impl Pools {
@@ -31,17 +40,17 @@ impl Pools {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(&uuid).cloned()
     }
 
-    /// The pool to look for a volume in first: a hint that spares the other pools a look, never a proof.
+    /// Where to look for a volume first.
     #[must_use]
-    pub fn home(&self, volume: &str) -> Option<PoolUuid> {
+    pub fn home(&self, volume: &str) -> Option<Home> {
         self.homes.read().unwrap_or_else(PoisonError::into_inner).get(volume).copied()
     }
 
     /// Remembers where a volume was assigned or found.
-    pub fn set_home(&self, volume: &str, pool: PoolUuid) {
-        if self.home(volume) != Some(pool) {
+    pub fn set_home(&self, volume: &str, home: Home) {
+        if self.home(volume) != Some(home) {
             let mut homes = self.homes.write().unwrap_or_else(PoisonError::into_inner);
-            homes.insert(volume.to_owned(), pool);
+            homes.insert(volume.to_owned(), home);
         }
     }
 

@@ -103,7 +103,7 @@ fn bound_loops(host: &Host) -> Result<Vec<String>, DeviceError> {
 }
 
 /// `None`: detached meanwhile, or another's.
-fn observe_loop(
+pub(crate) fn observe_loop(
     host: &Host,
     name: &str,
     device: &Path,

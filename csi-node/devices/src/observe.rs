@@ -1,5 +1,6 @@
 //! One look at a volume: its image, tag, loop device, mounts, filesystem, and whether it is open. Changes nothing.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -14,7 +15,7 @@ use terrace_device_types::{
 use crate::growth::filesystem_span;
 use crate::host::{Host, observe_boot};
 use crate::image::is_open_only_here;
-use crate::looped::{find_loop, is_unclaimed, split_dev};
+use crate::looped::{find_loop, is_unclaimed, observe_loop, split_dev};
 use crate::mountinfo::observe_mounts;
 use crate::pool::{absent, observe_pool};
 use crate::signature::probe_signature;
@@ -129,6 +130,28 @@ pub fn observe_unpublish(host: &Host) -> Result<View, DeviceError> {
     Ok(View { pool, volume, source: None, kernel, boot, mounts })
 }
 
+/// The image of a volume, if what is mounted at `path` is its filesystem, or a bind of its device. One image, one device and
+/// the mounts are looked at, however much else there is. `None`: that cannot be told from these, or it is not so.
+///
+/// # Errors
+/// When `/proc`, the image or its device can't be read.
+pub fn observe_mounted(
+    host: &Host,
+    pool_dir: &Path,
+    volume: VolumeUuid,
+    path: &Path,
+) -> Result<Option<ImageView>, DeviceError> {
+    let image = observe_image(&pool_dir.join(image_name(HostObject::Volume, volume)))?;
+    let mounts = observe_mounts(host)?;
+    let mount = mounts.iter().rev().find(|mount| mount.at == path);
+    let (Some(image), Some(mount)) = (image, mount) else { return Ok(None) };
+    let is_mounted = match &image.form {
+        Form::Subvolume(of) => subvolume::mounts_of(&image.path, of, &mounts)?.contains(&mount.id),
+        Form::Image => is_on_loop(host, mount, image.id)?,
+    };
+    Ok(is_mounted.then_some(image))
+}
+
 /// Every host object of a pool: `t-…`, `s-…` and `q-…`, sorted by path, each with what its tag says; and what a crash left of one that was only begun, as soon
 /// as it has its tag.
 ///
@@ -217,6 +240,29 @@ fn mounts_of(attached: &LoopView, mounts: &[MountPoint]) -> Vec<u64> {
     };
     let ours = mounts.iter().filter(|mount| is_filesystem(mount) || is_node(mount));
     ours.map(|mount| mount.id).collect()
+}
+
+/// As [`mounts_of`], from the mount's side: its device is the loop device on that image.
+fn is_on_loop(host: &Host, mount: &MountPoint, image: FileId) -> Result<bool, DeviceError> {
+    let of_btrfs = || (mount.fs == "btrfs").then(|| Path::new(&mount.source).file_name());
+    // A bind of a device has the device's name as its root.
+    let names = [of_btrfs().flatten(), mount.root.file_name(), loop_of(host, mount).as_deref()]
+        .map(|name| name.map(OsStr::to_owned));
+    for name in names.into_iter().flatten() {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("loop")) else { continue };
+        let found = observe_loop(host, name, &host.dev.join(name), image)?;
+        if found.is_some_and(|held| !mounts_of(&held.view, std::slice::from_ref(mount)).is_empty()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The device that a filesystem is on, by its number.
+fn loop_of(host: &Host, mount: &MountPoint) -> Option<OsString> {
+    let number = format!("{}:{}", mount.dev_t.major, mount.dev_t.minor);
+    let device = fs::read_link(host.sys.join("dev/block").join(number)).ok()?;
+    device.file_name().map(OsStr::to_owned)
 }
 
 /// A mounted volume is in use, and needs no second look.

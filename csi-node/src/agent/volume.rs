@@ -24,6 +24,7 @@ use crate::fault::ApiWrite;
 use crate::host::{Host, Probe};
 use crate::journal::KnownPool;
 use crate::operation::OpKind;
+use crate::pools::Home;
 use crate::presence;
 use crate::runner::{self, Outcome};
 
@@ -64,7 +65,8 @@ async fn pass(volume: &StorageVolume, agent: &Agent) -> Result<Action, Error> {
         Ok(valid) => valid,
         Err(invalid) => return report_invalid(agent, volume, &invalid),
     };
-    agent.context.pools.set_home(&valid.name, valid.pool);
+    let home = Home { pool: valid.pool, volume: valid.uuid };
+    agent.context.pools.set_home(&valid.name, home);
     match &valid.fate {
         Fate::Deleted(stamp) => {
             deletion::pass(agent, Owner::Volume(volume, &valid), stamp.as_ref()).await

@@ -84,7 +84,7 @@ fn that_a_format_began_is_remembered_until_the_pool_is() {
     let (pool, name, device) = (PoolUuid(Uuid::from_u128(9)), "fast".to_owned(), "loop:/d");
     let begun = BegunFormat { pool, name: name.clone(), device: device.to_owned() };
     journal.begin_format(&begun).expect("written");
-    assert_eq!(journal.begun_formats().expect("read"), [begun.clone()]);
+    assert_eq!(journal.begun_formats().expect("read"), std::slice::from_ref(&begun));
     let known = KnownPool { uuid: pool, name, dir: "/p".into(), device: Some(device.into()) };
     journal.put_pool(&known).expect("written");
     assert_eq!(journal.begun_formats().expect("read"), []);

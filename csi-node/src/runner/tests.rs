@@ -42,6 +42,9 @@ impl Host for Hanging {
     ) -> Result<View, DeviceError> {
         none()
     }
+    fn mounted(&self, _: &Path, _: VolumeUuid, _: &Path) -> Result<Option<ImageView>, DeviceError> {
+        none()
+    }
     fn mounts(&self) -> Result<View, DeviceError> {
         none()
     }

@@ -47,6 +47,15 @@ impl Host for Hung {
         self.wait_in(dir);
         self.real.volume(dir, volume, source, probe)
     }
+    fn mounted(
+        &self,
+        dir: &Path,
+        volume: VolumeUuid,
+        path: &Path,
+    ) -> Result<Option<ImageView>, DeviceError> {
+        self.wait_in(dir);
+        self.real.mounted(dir, volume, path)
+    }
     fn mounts(&self) -> Result<View, DeviceError> {
         self.real.mounts()
     }

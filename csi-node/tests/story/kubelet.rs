@@ -9,7 +9,7 @@ use terrace_device_types::{Bytes, Intent, Leftover, VolumeMode};
 use terrace_node::operation::OpKind;
 use tonic::Code;
 
-use crate::bench::{Bench, EXT4, XFS, mounted, raw};
+use crate::bench::{BTRFS, Bench, EXT4, XFS, mounted, raw};
 
 const RW: Mode = Mode::SingleNodeWriter;
 
@@ -273,6 +273,46 @@ async fn stats_are_of_the_volume_and_only_at_its_paths() {
     let unknown = NodeGetVolumeStatsRequest { volume_id: "no".into(), ..stats("/".into()) };
     let unknown = running.node.node_get_volume_stats(unknown).await.expect_err("unknown");
     assert_eq!(unknown.code(), Code::NotFound);
+}
+
+/// What is asked once a minute of each volume must cost one volume's look: with its pool's mark out of the way, a look at
+/// the pool fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn stats_of_a_mounted_volume_look_at_nothing_else() {
+    for (bench, mode) in [
+        (Bench::new(), EXT4),
+        (Bench::new(), BTRFS),
+        (Bench::on_btrfs(), BTRFS),
+        (Bench::new(), VolumeMode::Block),
+    ] {
+        let mut running = bench.start().await;
+        bench.create(&running, "vol", mode).await;
+        let capability = || match mode {
+            VolumeMode::Block => raw(RW),
+            VolumeMode::Filesystem { fs } => mounted(RW, fs.as_str(), &[]),
+        };
+        let staged = running.node.node_stage_volume(bench.stage("vol", capability())).await;
+        staged.expect("staged");
+        let published = bench.publish("vol", "pod", capability());
+        running.node.node_publish_volume(published).await.expect("published");
+        let (mark, away) = (bench.pool.dir.join("terrace-pool.json"), bench.pool.dir.join("away"));
+        std::fs::rename(&mark, &away).expect("moved");
+        let stats = |path: String| NodeGetVolumeStatsRequest {
+            volume_id: "vol".into(),
+            volume_path: path,
+            ..Default::default()
+        };
+        let path = bench.target("pod").to_str().expect("UTF-8").to_owned();
+        let usage = running.node.node_get_volume_stats(stats(path)).await.expect("stats");
+        assert!(usage.into_inner().usage[0].total > 0, "{mode:?}");
+        // Another's path is not answered for: all are looked at, in vain.
+        let other = running.node.node_get_volume_stats(stats("/".into())).await;
+        assert!(other.is_err(), "{mode:?}");
+        std::fs::rename(&away, &mark).expect("moved back");
+        let away = bench.unpublish("vol", "pod");
+        running.node.node_unpublish_volume(away).await.expect("taken away");
+        running.node.node_unstage_volume(bench.unstage("vol")).await.expect("unstaged");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
