@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
-use terrace_device_types::{Class, PoolUuid};
+use terrace_device_types::{Bytes, Class, PoolUuid};
 
 use crate::queue::schedule::OpId;
 use record::{Record, Subject};
@@ -28,6 +28,8 @@ pub struct BegunFormat {
     pub name: String,
     /// The disk, by its lasting id.
     pub device: String,
+    /// Its size.
+    pub size: Bytes,
 }
 
 /// Why the journal did not do what it was asked. The cause is redb's own, boxed for its size.

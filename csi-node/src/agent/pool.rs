@@ -13,6 +13,7 @@ use terrace_device_types::{
     PoolIntent, PoolPlace, PoolRefusal, PoolUuid, PoolView, Refusal, Signature, Step, Wipe,
 };
 
+use super::pool_format;
 use super::pool_plan::{Claim, Place, Refused, World, plan_claims};
 use super::room::{Room, plan_room};
 use super::{Agent, PoolFacts};
@@ -20,7 +21,7 @@ use crate::context::LookError;
 use crate::fault::{self, Edge, Point, PoolWrite};
 use crate::host::Host;
 use crate::journal::record::Subject;
-use crate::journal::{self, BegunFormat, Journal, KnownPool};
+use crate::journal::{self, Journal, KnownPool};
 use crate::operation::OpKind;
 use crate::presence::{self, Absence};
 use crate::queue::schedule::{LockKey, LockMode, Priority};
@@ -61,9 +62,10 @@ pub async fn pass(
         known: &known,
     };
     forget_empty(agent, &cluster, pools, &known).await;
-    forget_formats(agent, pools).await;
     let mut reports = Vec::new();
-    for claim in plan_claims(pools, &world) {
+    let claims = plan_claims(pools, &world);
+    pool_format::forget_unclaimed(agent, &claims).await;
+    for claim in claims {
         let there = before.iter().find(|pool| pool.name == claim.name);
         reports.push(one(agent, claim, &cluster, &known, there).await);
     }
@@ -78,7 +80,10 @@ async fn forget_empty(
     pools: &[&StoragePool],
     known: &[KnownPool],
 ) {
-    for pool in known.iter().filter(|known| !is_asked_for(pools, &known.name)) {
+    let is_asked_for = |known: &&KnownPool| {
+        pools.iter().any(|pool| pool.metadata.name.as_ref() == Some(&known.name))
+    };
+    for pool in known.iter().filter(|known| !is_asked_for(known)) {
         let (there, mine) = (pool.clone(), cluster.clone());
         let seen = agent.context.look(move |host| presence::images(host, &there, &mine)).await;
         let is_left = match seen {
@@ -100,24 +105,8 @@ async fn forget_empty(
     }
 }
 
-fn is_asked_for(pools: &[&StoragePool], name: &str) -> bool {
-    pools.iter().any(|pool| pool.metadata.name.as_deref() == Some(name))
-}
-
-/// Whose StoragePool is gone: the disk may be anybody's from now on.
-async fn forget_formats(agent: &Agent, pools: &[&StoragePool]) {
-    let begun = agent.context.runner.journal.begun_formats().unwrap_or_default();
-    for format in begun.iter().filter(|begun| !is_asked_for(pools, &begun.name)) {
-        let forget = |journal: &Journal| journal.remove_pool(format.pool);
-        if let Err(error) = remember(agent, PoolWrite::Forget, forget).await {
-            let error = error.chain();
-            tracing::error!(error, pool = format.name, "a format that is over is still remembered");
-        }
-    }
-}
-
 /// One write to the journal about pools, between its fault points.
-async fn remember(
+pub(super) async fn remember(
     agent: &Agent,
     what: PoolWrite,
     write: impl FnOnce(&Journal) -> Result<(), journal::Error> + Send,
@@ -139,7 +128,7 @@ fn is_unused(agent: &Agent, uuid: PoolUuid) -> bool {
 
 /// Why a pool is not in service.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+pub(super) enum Fault {
     /// It gets nothing here.
     #[error(transparent)]
     Claim(#[from] Refused),
@@ -260,18 +249,23 @@ async fn make(
         pool: name.to_owned(),
         backend: kind,
     };
-    let format = begin_format(agent, &file, place).await?;
-    let device = |format| device.clone().map(|device| (device, format));
+    let format = pool_format::begin(agent, &file, place).await?;
+    let formatted = device.clone().map(|device| (device, format));
     for _ in 0..ROUNDS {
-        if run(agent, &file, &dir, device(format)).await? == Outcome::Already {
-            break;
+        match run(agent, &file, &dir, formatted.clone()).await {
+            Ok(Outcome::Already) => break,
+            Ok(_) => {}
+            Err(error) => {
+                pool_format::failed(agent, &file, place, &error).await;
+                return Err(error.into());
+            }
         }
     }
     let pool = KnownPool {
         uuid,
         name: name.to_owned(),
         dir: dir.clone(),
-        device: device(format).map(|(device, _)| device.id),
+        device: device.map(|device| device.id),
     };
     let put = |journal: &Journal| journal.put_pool(&pool);
     if agent.context.pools.take_in(&pool)
@@ -335,31 +329,6 @@ async fn validate_device(
         return Ok(uuid);
     }
     Err(Fault::Wiped { device: device.id.clone(), uuid, found: found.to_string() })
-}
-
-/// Notes that the pool's device is blank, before mkfs may touch it; what is on it after a crash is told from a stranger's by that.
-async fn begin_format(
-    agent: &Agent,
-    file: &PoolFile,
-    place: &Place,
-) -> Result<DeviceFormat, Fault> {
-    let Place::Device { device, dir: _ } = place else { return Ok(DeviceFormat::NotBegun) };
-    if agent.context.pools.get(file.pool_uuid).is_some() {
-        return Ok(DeviceFormat::NotBegun);
-    }
-    let (pool, name) = (file.pool_uuid, file.pool.clone());
-    let begun = BegunFormat { pool, name, device: device.id.clone() };
-    let journal = &agent.context.runner.journal;
-    if journal.begun_formats().map_err(runner::Error::from)?.contains(&begun) {
-        return Ok(DeviceFormat::Begun);
-    }
-    let asked = (**device).clone();
-    let probed = agent.context.look(move |host| host.probe_device(asked)).await?;
-    if probed.map_err(runner::Error::Observe)?.signature != Signature::Blank {
-        return Ok(DeviceFormat::NotBegun);
-    }
-    remember(agent, PoolWrite::Format, |journal| journal.begin_format(&begun)).await?;
-    Ok(DeviceFormat::Begun)
 }
 
 type Formatted = (Box<DeviceView>, DeviceFormat);

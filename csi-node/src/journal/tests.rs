@@ -82,7 +82,8 @@ fn that_a_format_began_is_remembered_until_the_pool_is() {
     let dir = tempfile::tempdir().expect("temp dir");
     let (journal, _) = open(&dir.path().join("journal.redb"));
     let (pool, name, device) = (PoolUuid(Uuid::from_u128(9)), "fast".to_owned(), "loop:/d");
-    let begun = BegunFormat { pool, name: name.clone(), device: device.to_owned() };
+    let (size, kept) = (terrace_device_types::Bytes(1 << 30), device.to_owned());
+    let begun = BegunFormat { pool, name: name.clone(), device: kept, size };
     journal.begin_format(&begun).expect("written");
     assert_eq!(journal.begun_formats().expect("read"), std::slice::from_ref(&begun));
     let known = KnownPool { uuid: pool, name, dir: "/p".into(), device: Some(device.into()) };
