@@ -5,6 +5,7 @@ pub mod api;
 mod copy;
 pub mod deletion;
 pub mod desired;
+pub mod disks;
 pub mod events;
 pub mod evidence;
 pub mod health;

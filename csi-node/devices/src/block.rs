@@ -27,29 +27,50 @@ struct Surroundings {
 /// # Errors
 /// When /sys or /proc can't be read.
 pub fn observe_devices(host: &Host) -> Result<Vec<DeviceView>, DeviceError> {
-    let around = Surroundings {
+    let around = observe_surroundings(host)?;
+    let mut devices = Vec::new();
+    for name in sorted_names(&host.sys.join("block"))? {
+        devices.extend(observe_disk_and_partitions(host, &around, &name)?);
+    }
+    Ok(devices)
+}
+
+fn observe_surroundings(host: &Host) -> Result<Surroundings, DeviceError> {
+    Ok(Surroundings {
         mounts: observe_mounts(host)?,
         swaps: observe_swaps(host)?.iter().map(|swap| node_of(host, swap)).collect(),
         by_id: observe_by_id(host),
-    };
-    let block = host.sys.join("block");
-    let mut devices = Vec::new();
-    for name in sorted_names(&block)? {
-        if NOT_DISKS.iter().any(|prefix| name.starts_with(prefix)) {
-            continue;
-        }
-        let dir = block.join(&name);
-        let partitions: Vec<String> = sorted_names(&dir)?
-            .into_iter()
-            .filter(|entry| dir.join(entry).join("partition").exists())
-            .collect();
-        devices.extend(observe_disk(host, &around, &name, &partitions));
-        for partition in partitions {
-            let node = Node { dir: dir.join(&partition), disk: dir.clone(), name: partition };
-            devices.extend(observe_node(host, &around, &node, DeviceKind::Partition, Vec::new()));
-        }
+    })
+}
+
+fn observe_disk_and_partitions(
+    host: &Host,
+    around: &Surroundings,
+    name: &str,
+) -> Result<Vec<DeviceView>, DeviceError> {
+    if NOT_DISKS.iter().any(|prefix| name.starts_with(prefix)) {
+        return Ok(Vec::new());
+    }
+    let dir = host.sys.join("block").join(name);
+    let partitions: Vec<String> = sorted_names(&dir)?
+        .into_iter()
+        .filter(|entry| dir.join(entry).join("partition").exists())
+        .collect();
+    let mut devices: Vec<DeviceView> =
+        observe_disk(host, around, name, &partitions).into_iter().collect();
+    for partition in partitions {
+        let node = Node { dir: dir.join(&partition), disk: dir.clone(), name: partition };
+        devices.extend(observe_node(host, around, &node, DeviceKind::Partition, Vec::new()));
     }
     Ok(devices)
+}
+
+/// The disk that a device is, or is a partition of.
+fn disk_of(host: &Host, device: &DeviceView) -> Option<String> {
+    let number = format!("{}:{}", device.dev_t.major, device.dev_t.minor);
+    let dir = fs::canonicalize(host.sys.join("dev/block").join(number)).ok()?;
+    let disk = if dir.join("partition").exists() { dir.parent()? } else { &dir };
+    Some(disk.file_name()?.to_string_lossy().into_owned())
 }
 
 /// The same device with its signature and with the word of `O_EXCL`.
@@ -61,7 +82,11 @@ pub fn probe_device(
     device: DeviceView,
     deadline: Deadline,
 ) -> Result<DeviceView, DeviceError> {
-    let now = observe_devices(host)?.into_iter().find(|found| found.dev_t == device.dev_t);
+    let around = observe_surroundings(host)?;
+    let disk = disk_of(host, &device);
+    let all = disk.map(|disk| observe_disk_and_partitions(host, &around, &disk));
+    let all = all.transpose()?.unwrap_or_default();
+    let now = all.into_iter().find(|found| found.dev_t == device.dev_t);
     let Some(mut found) =
         now.filter(|found| found.path == device.path && found.size == device.size)
     else {

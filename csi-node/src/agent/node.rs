@@ -2,7 +2,6 @@
 //! when a StoragePool or a volume changed, when a disk came or went, and now and then to look at figures.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +9,13 @@ use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use kube::runtime::reflector::Store;
 use terrace_crds::{StorageNodeStatus, StoragePool};
-use terrace_device_types::{DeviceView, Signature};
 use tokio::sync::watch;
 
+use super::disks::Disks;
 use super::node_status::{Facts, plan_node_status};
 use super::pool::{self, Allowed};
 use super::{Agent, report, stock};
-use crate::host::{Facilities, Host};
+use crate::host::Facilities;
 
 /// Changes that come together are taken together.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -28,9 +27,7 @@ const EVERY: Duration = Duration::from_secs(60);
 /// What stays between passes.
 struct State {
     facilities: Facilities,
-    /// Each as /sys shows it, and as a look at it showed.
-    devices: Vec<(DeviceView, DeviceView)>,
-    fingerprint: Vec<String>,
+    disks: Disks,
     labels: BTreeMap<String, String>,
     written: Option<StorageNodeStatus>,
     journal_aside: Option<String>,
@@ -71,8 +68,7 @@ pub async fn run(
     let Ok(facilities) = facilities else { return Ok(()) };
     let mut state = State {
         facilities,
-        devices: Vec::new(),
-        fingerprint: Vec::new(),
+        disks: Disks::default(),
         labels: BTreeMap::new(),
         written: None,
         journal_aside,
@@ -124,11 +120,10 @@ async fn pass(
         state.written = Some(StorageNodeStatus::default());
     }
     state.labels = agent.api.labels(&agent.node).await?;
-    look_at_devices(agent, state).await?;
+    let devices = state.disks.look(&agent.context).await?;
     let there = state.written.clone().unwrap_or_default();
     let pools = store.state();
     let pools: Vec<&StoragePool> = pools.iter().map(|pool| &**pool).collect();
-    let devices: Vec<DeviceView> = state.devices.iter().map(|(_, probed)| probed.clone()).collect();
     let reports = pool::pass(agent, &pools, &state.labels, allowed, &devices, &there.pools).await;
     let Some(cluster) = agent.context.cluster() else { return Ok(()) };
     let stock = stock::take(agent).await?;
@@ -175,66 +170,6 @@ fn ready_pools(status: &StorageNodeStatus) -> Vec<String> {
     use terrace_crds::pool::PoolState;
     let ready = status.pools.iter().filter(|pool| pool.state == PoolState::Ready);
     ready.map(|pool| pool.name.clone()).collect()
-}
-
-/// Looks at the disks; what is on them is asked of blkid only when a disk came, went or changed (I8).
-async fn look_at_devices(agent: &Agent, state: &mut State) -> Result<(), super::volume::Error> {
-    let fingerprint = fingerprint(Path::new("/sys/class/block"));
-    let before = std::mem::take(&mut state.devices);
-    let fresh = if fingerprint == state.fingerprint { Fresh::No } else { Fresh::Yes };
-    let kubelets = format!("loop:{}/", agent.context.kubelet_dir.display());
-    let found = agent.context.look(move |host| look(host, before, fresh, &kubelets)).await?;
-    state.devices = found.map_err(super::volume::Error::Observe)?;
-    state.fingerprint = fingerprint;
-    Ok(())
-}
-
-/// Whether a disk came, went or changed since the last look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fresh {
-    /// One did.
-    Yes,
-    /// None did.
-    No,
-}
-
-fn look(
-    host: &dyn Host,
-    before: Vec<(DeviceView, DeviceView)>,
-    fresh: Fresh,
-    kubelets: &str,
-) -> Result<Vec<(DeviceView, DeviceView)>, terrace_devices::DeviceError> {
-    let found = host.devices()?;
-    // The kubelet puts a loop device of its own on every raw volume it hands out; that is no disk.
-    let disks = found.into_iter().filter(|device| !device.id.starts_with(kubelets));
-    let probed = disks.map(|device| {
-        let same = before.iter().find(|(old, _)| *old == device);
-        let same = same.filter(|_| fresh == Fresh::No);
-        let probed = same.map(|(_, probed)| probed.clone()).unwrap_or_else(|| {
-            host.probe_device(device.clone()).unwrap_or_else(|error| {
-                let error = report::chain(&error);
-                tracing::warn!(device = device.id, error, "a device cannot be probed");
-                DeviceView { signature: Signature::NotProbed, ..device.clone() }
-            })
-        });
-        (device, probed)
-    });
-    Ok(probed.collect())
-}
-
-/// What changes when a disk comes, goes, grows or is another one under the old name. Loop devices come and
-/// go with our own volumes and are left out.
-fn fingerprint(block: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(block).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let line = |name: String| {
-        let read = |file: &str| std::fs::read_to_string(block.join(&name).join(file));
-        let fact = |file: &str| read(file).unwrap_or_default().trim().to_owned();
-        format!("{name} {} {} {}", fact("dev"), fact("size"), fact("diskseq"))
-    };
-    let mut lines: Vec<String> = names.filter(|name| !name.starts_with("loop")).map(line).collect();
-    lines.sort();
-    lines
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime};
 use csi_proto_rs::csi::v1::NodeGetVolumeStatsRequest;
 use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
 use terrace_device_types::{
-    DeviceView, ImageView, PoolUuid, PoolView, Step, StepDone, View, VolumeUuid,
+    DeviceView, ImageView, PoolUuid, PoolView, Signature, Step, StepDone, View, VolumeUuid,
 };
 use terrace_devices::DeviceError;
-use terrace_node::context::Context;
+use terrace_node::agent::disks::Disks;
+use terrace_node::context::{Context, LOOK_DEADLINE};
 use terrace_node::csi::{publish, stage, stats};
 use terrace_node::host::{Facilities, Host, Probe, RealHost, Usage};
 use terrace_node::journal::KnownPool;
@@ -18,8 +19,9 @@ use terrace_node::journal::KnownPool;
 use crate::agent::{agent, pass, volume};
 use crate::api::FakeApi;
 use crate::bench::{Bench, EXT4, mounted};
+use crate::pools::Disk;
 
-/// The real host, but for one pool directory: who looks at it waits until the test is over.
+/// The real host, but for one pool directory, or the file of one disk: who looks at it waits until the test is over.
 #[derive(Debug)]
 struct Hung {
     real: RealHost,
@@ -71,6 +73,7 @@ impl Host for Hung {
         self.real.devices()
     }
     fn probe_device(&self, device: DeviceView) -> Result<DeviceView, DeviceError> {
+        self.wait_in(device.id.strip_prefix("loop:").unwrap_or_default().as_ref());
         self.real.probe_device(device)
     }
     fn usage(&self, path: &Path) -> Result<Usage, DeviceError> {
@@ -140,5 +143,27 @@ async fn a_node_that_started_anew_learns_from_the_assignment_which_pool_to_look_
     let end = add_hung_pool(&bench, &mut running.context);
     pass(&agent(&running, &fake), &fake, &volume(&bench, "16Mi")).await;
     stage::unstage(&running.context, bench.unstage("vol")).await.expect("unstaged");
+    drop(end);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_is_asked_once_and_hides_no_other() {
+    let bench = Bench::new();
+    let mut running = bench.start().await;
+    let (hung, other) = (Disk::new(&bench, "a-hung"), Disk::new(&bench, "b-other"));
+    let (end, ended) = channel();
+    let dir = hung.file.clone();
+    running.context.runner.host =
+        Arc::new(Hung { real: RealHost::new(), dir, end: Mutex::new(ended) });
+    let mut disks = Disks::default();
+    let signatures = |all: &[DeviceView]| {
+        let of = |disk: &Disk| all.iter().find(|seen| seen.id == disk.id()).expect("listed");
+        [of(&hung).signature.clone(), of(&other).signature.clone()]
+    };
+    let first = disks.look(&running.context).await.expect("the others answer");
+    assert_eq!(signatures(&first), [Signature::NotProbed, Signature::Blank]);
+    let again = disks.look(&running.context);
+    let again = tokio::time::timeout(LOOK_DEADLINE / 2, again).await.expect("not asked again");
+    assert_eq!(signatures(&again.expect("listed")), signatures(&first));
     drop(end);
 }

@@ -70,13 +70,13 @@ fn watched(agent: &Agent, volumes: Vec<StorageVolume>) -> (impl Sized, impl Size
 }
 
 /// A disk of 400 MiB: a loop device that is no volume of ours.
-struct Disk {
+pub(crate) struct Disk {
     device: String,
-    file: PathBuf,
+    pub(crate) file: PathBuf,
 }
 
 impl Disk {
-    fn new(bench: &Bench, name: &str) -> Self {
+    pub(crate) fn new(bench: &Bench, name: &str) -> Self {
         let file = bench.path(name);
         let made = std::fs::File::create(&file).and_then(|file| file.set_len(400 << 20));
         made.expect("a file");
@@ -85,7 +85,7 @@ impl Disk {
         Self { device: device.trim().to_owned(), file }
     }
 
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         format!("loop:{}", self.file.display())
     }
 
