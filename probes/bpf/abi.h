@@ -30,6 +30,8 @@ enum missed { NO_SLOT = 0, COMPAT = 1, COLLISION = 2, UNMATCHED = 3, RECURSION =
 #define SLOTS (FIRST_CLASS + CLASS_SLOTS)
 /* What can't be said to be anybody's (SharedClass::Unnamed). */
 #define SLOT_UNNAMED (FIRST_CLASS + 14)
+/* Bytes in which user space notes whose a slot is. */
+#define OWNER_BYTES 512
 #define SLOT_NONE 0x3fff
 #define SLOT_IGNORED 0x3ffe
 

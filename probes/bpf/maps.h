@@ -100,6 +100,19 @@ struct {
 	UINT(max_entries, 1024);
 } below SEC(".maps");
 
+/* Whose a slot for volumes is, for a process that starts over: nothing here reads it. */
+struct owner {
+	u8 text[OWNER_BYTES];
+};
+
+struct {
+	UINT(type, MAP_ARRAY);
+	TYPE(key, u32);
+	TYPE(value, struct owner);
+	UINT(max_entries, VOLUME_SLOTS);
+	UINT(map_flags, MMAPABLE);
+} owners SEC(".maps");
+
 /* Folders that are no mounts and have a class of their own, with its slot. */
 struct {
 	UINT(type, MAP_HASH);

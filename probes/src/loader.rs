@@ -239,6 +239,12 @@ pub trait Attached {
     /// As the kernel says.
     fn forget(&self, thing: Thing, generation: u16) -> Result<Changed, LoadError>;
 
+    /// Notes whose a volume's slot is, for a process that starts over; nobody's: empty.
+    fn remember(&self, volume: Slot, owner: &[u8]);
+
+    /// What was noted, where the maps outlived whoever did.
+    fn remembered(&self) -> Vec<(Slot, Vec<u8>)>;
+
     /// Moves all figures of a provisional slot to another and gives it back. Word by word: what the kernel counts meanwhile is in
     /// one of them, and nothing is in both, even if this process is killed half-way.
     ///

@@ -1,6 +1,8 @@
 //! The shapes of the maps, as `bpf/maps.h` has them: what a pinned one must have to be taken over.
 
-use terrace_probe_abi::layout::{MOUNTS, OPERATIONS, OperationFigures, PROVISIONAL_SLOTS, SLOTS};
+use terrace_probe_abi::layout::{
+    MOUNTS, OPERATIONS, OperationFigures, PROVISIONAL_SLOTS, SLOTS, VOLUME_SLOTS,
+};
 
 /// What a map must be to be taken over from a pin.
 pub(crate) struct Shape {
@@ -49,7 +51,7 @@ const fn shape(name: &'static str, kind: u32, key: u32, value: u32, entries: Ent
 use Entries::{AtLoad, Fixed, PerStripe};
 
 /// All maps, as `bpf/maps.h` has them.
-pub(crate) const SHAPES: [Shape; 16] = [
+pub(crate) const SHAPES: [Shape; 17] = [
     shape("figures", ARRAY, 4, FIGURES, PerStripe(SLOTS as u32 * OPERATIONS as u32)),
     shape("block_figures", ARRAY, 4, FIGURES, Fixed(SLOTS as u32 * 2)),
     shape("mounts", ARRAY, 4, 8, Fixed(MOUNTS)),
@@ -58,6 +60,7 @@ pub(crate) const SHAPES: [Shape; 16] = [
     shape("things", HASH, 8, 32, Fixed(8192)),
     shape("devices", HASH, 8, 8, Fixed(1024)),
     shape("below", HASH, 4, 4, Fixed(1024)),
+    shape("owners", ARRAY, 4, 512, Fixed(VOLUME_SLOTS as u32)),
     shape("directories", HASH, 16, 4, Fixed(64)),
     shape("resolved", ARRAY, 4, 8, Fixed(16384)),
     shape("spare", QUEUE, 0, 4, Fixed(PROVISIONAL_SLOTS as u32)),

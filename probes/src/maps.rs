@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use aya::maps::{HashMap, Map, MapData, Queue, RingBuf};
 use terrace_probe_abi::layout::{
     DirectoryKey, FIRST_PROVISIONAL, MISSED, MOUNTS, MountWord, OPERATIONS, OperationFigures,
-    PROVISIONAL_SLOTS, SLOTS, Slot,
+    PROVISIONAL_SLOTS, SLOTS, Slot, VOLUME_SLOTS,
 };
 
 use crate::loader::{Changed, LoadError};
@@ -17,6 +17,8 @@ use crate::mapped::{Mapped, Windows};
 
 #[path = "maps_figures.rs"]
 mod figures;
+#[path = "maps_owners.rs"]
+mod owners;
 
 /// Words of the figures of one operation.
 const WORDS: usize = size_of::<OperationFigures>() / size_of::<u64>();
@@ -33,6 +35,7 @@ type Things = HashMap<MapData, [u32; 2], [u64; 4]>;
 pub(crate) struct Maps {
     figures: Windows,
     block: Windows,
+    owners: Windows,
     mounts: Mapped,
     settings: Mapped,
     counters: Mapped,
@@ -98,6 +101,7 @@ impl Maps {
         };
         let figures = windows("figures", slots * OPERATIONS * stripes, WORDS)?;
         let block = windows("block_figures", slots * 2, WORDS)?;
+        let owners = windows("owners", usize::from(VOLUME_SLOTS), owners::WORDS)?;
         let mut mapped = |name, values, words_each| {
             let data = array(take(name)?)?;
             let mapped =
@@ -108,6 +112,7 @@ impl Maps {
         let mut maps = Self {
             figures,
             block,
+            owners,
             mounts: mapped("mounts", MOUNTS as usize, 1)?,
             settings: mapped("settings", slots, SETTING)?,
             counters: mapped("counters", 1, COUNTERS)?,

@@ -1,8 +1,11 @@
-//! What the loop leaves: sweeps without need, slow operations nobody asked for; and what it says of what has no name.
+//! What the loop leaves: sweeps without need, slow operations nobody asked for; and what it says of what has no name or is over.
+
+use std::time::Duration;
 
 use terrace_probe_abi::layout::{FIRST_PROVISIONAL, Operation, SharedClass};
+use terrace_probe_abi::wire::ToNode;
 
-use super::{Fake, names, page, proc_with, settings};
+use super::{Fake, names, page, proc_with, settings, writes};
 use crate::host_proc::HostProc;
 use crate::run_watch::Watch;
 
@@ -81,6 +84,27 @@ fn what_is_neither_a_volumes_nor_critical_is_told_only_if_asked_for() {
 }
 
 #[test]
+fn a_volume_that_nobody_mounts_while_the_probe_starts_over_goes_on() {
+    let (proc, gone, kernel) = (proc_with(true), proc_with(false), Fake::new());
+    let mut watch = Watch::new(kernel.clone(), settings(proc.path(), &[])).unwrap();
+    watch.names(names());
+    kernel.sees(501, FIRST_PROVISIONAL);
+    kernel.does(501, Operation::Write, 10, 1_000_000);
+    windows(&mut watch, 1);
+    watch.proc = HostProc::new(gone.path());
+    watch.host_changed();
+    windows(&mut watch, 1);
+    assert!(kernel.0.borrow().sightings.is_empty());
+    drop(watch);
+    let mut again = Watch::new(kernel.clone(), settings(proc.path(), &[])).unwrap();
+    again.names(names());
+    kernel.sees(501, FIRST_PROVISIONAL);
+    kernel.does(501, Operation::Write, 5, 1_000_000);
+    windows(&mut again, 2);
+    assert_eq!(writes(&again), Some(15), "{}", page(&again));
+}
+
+#[test]
 fn why_something_has_no_name_is_told_until_it_is_gone() {
     let (proc, kernel) = (proc_with(true), Fake::new());
     kernel.sees(777, FIRST_PROVISIONAL);
@@ -97,4 +121,20 @@ fn why_something_has_no_name_is_told_until_it_is_gone() {
     assert!(is_told(&again, 1), "a probe that starts over knows it too");
     windows(&mut again, 1);
     assert!(is_told(&again, 0) && kernel.0.borrow().sightings.is_empty());
+}
+
+#[test]
+fn a_window_lasts_as_long_as_it_did() {
+    let (proc, kernel) = (proc_with(true), Fake::new());
+    let mut watch = Watch::new(kernel.clone(), settings(proc.path(), &[])).unwrap();
+    watch.names(names());
+    kernel.sees(501, FIRST_PROVISIONAL);
+    watch.look().unwrap();
+    kernel.does(501, Operation::Read, 1000, 2_000);
+    watch.looked -= Duration::from_secs(10);
+    let said = watch.window().unwrap();
+    let Some(ToNode::Figures(figures)) = said.last() else { panic!("{said:?}") };
+    let read = figures.volumes[0].operations.read.unwrap();
+    assert!((read.ops_per_second - 100.0).abs() < 2.0, "{read:?}");
+    assert_eq!(figures.volumes[0].window_seconds, 10);
 }

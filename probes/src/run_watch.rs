@@ -97,7 +97,12 @@ impl<A: Attached> Watch<A> {
         };
         let sightings = watch.attached.sightings()?;
         let orphans = watch.attached.orphans()?;
-        let steps = watch.slots.restore(&sightings, &orphans, &[]);
+        // What cannot be read is what a later version noted: then naming says it anew.
+        let remembered = watch.attached.remembered().into_iter();
+        let remembered: Vec<(Slot, VolumeKey)> = remembered
+            .filter_map(|(slot, text)| Some((slot, serde_json::from_slice(&text).ok()?)))
+            .collect();
+        let steps = watch.slots.restore(&sightings, &orphans, &remembered);
         watch.carry_out(&steps)?;
         for class in SharedClass::ALL {
             watch.attached.set_threshold(class.slot(), own::whole_ns(watch.settings.threshold));
@@ -255,6 +260,7 @@ impl<A: Attached> Watch<A> {
         for step in steps {
             match step {
                 Step::Clear { slot } if SlotKind::of(*slot) == SlotKind::Volume => {
+                    self.attached.remember(*slot, &[]);
                     self.attached.retire(*slot, RETIRED_VOLUMES);
                     self.attached.set_device(*slot, None)?;
                     self.volumes.remove(slot);
@@ -288,6 +294,7 @@ impl<A: Attached> Watch<A> {
             let found = self.attached.figures(slot);
             self.attached.take_longest(slot);
             self.volumes.insert(slot, Volume::new(since, target, found, now));
+            self.attached.remember(slot, &serde_json::to_vec(&key).unwrap_or_default());
             self.attached.set_threshold(slot, target);
             let device = self.device_of(slot);
             let own = device.filter(|device| device.major != 0 && self.is_alone(slot, *device));

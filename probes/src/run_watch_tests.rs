@@ -6,7 +6,6 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path as FsPath;
 use std::rc::Rc;
-use std::time::Duration;
 
 use clap::Parser;
 use terrace_probe_abi::layout::{
@@ -37,6 +36,7 @@ struct Kernel {
     functions: Vec<FunctionReport>,
     directories: Vec<DirectoryClass>,
     marked: Vec<(Thing, Switch)>,
+    owners: BTreeMap<Slot, Vec<u8>>,
     wake: fs::File,
 }
 
@@ -58,6 +58,7 @@ impl Fake {
             functions: vec![report],
             directories: Vec::new(),
             marked: Vec::new(),
+            owners: BTreeMap::new(),
             wake: fs::File::open("/dev/null").unwrap(),
         })))
     }
@@ -147,6 +148,12 @@ impl Attached for Fake {
     fn set_has_directories(&self, thing: Thing, _: u16, has: Switch) -> Result<Changed, LoadError> {
         self.0.borrow_mut().marked.push((thing, has));
         Ok(Changed::Yes)
+    }
+    fn remember(&self, volume: Slot, owner: &[u8]) {
+        self.0.borrow_mut().owners.insert(volume, owner.to_vec());
+    }
+    fn remembered(&self) -> Vec<(Slot, Vec<u8>)> {
+        self.0.borrow().owners.clone().into_iter().collect()
     }
     fn forget(&self, thing: Thing, _: u16) -> Result<Changed, LoadError> {
         self.0.borrow_mut().sightings.retain(|seen| seen.thing != thing);
@@ -372,22 +379,6 @@ fn what_volumes_counted_that_are_gone_stays_in_the_sum() {
     assert!(kernel.0.borrow().sightings.is_empty(), "the mount is forgotten");
     assert_eq!((watch.slots.free(), watch.volumes.len()), (512, 0), "its slot is free");
     assert!(of_all(&watch) && writes(&watch).is_none(), "{}", page(&watch));
-}
-
-#[test]
-fn a_window_lasts_as_long_as_it_did() {
-    let (proc, kernel) = (proc_with(true), Fake::new());
-    let mut watch = Watch::new(kernel.clone(), settings(proc.path(), &[])).unwrap();
-    watch.names(names());
-    kernel.sees(501, FIRST_PROVISIONAL);
-    watch.look().unwrap();
-    kernel.does(501, Operation::Read, 1000, 2_000);
-    watch.looked -= Duration::from_secs(10);
-    let said = watch.window().unwrap();
-    let Some(ToNode::Figures(figures)) = said.last() else { panic!("{said:?}") };
-    let read = figures.volumes[0].operations.read.unwrap();
-    assert!((read.ops_per_second - 100.0).abs() < 2.0, "{read:?}");
-    assert_eq!(figures.volumes[0].window_seconds, 10);
 }
 
 const _: OperationFigures = OperationFigures::ZERO;

@@ -86,6 +86,12 @@ impl Attached for Unattached {
         Ok(Changed::No)
     }
 
+    fn remember(&self, _: Slot, _: &[u8]) {}
+
+    fn remembered(&self) -> Vec<(Slot, Vec<u8>)> {
+        Vec::new()
+    }
+
     fn forget(&self, _: Thing, _: u16) -> Result<Changed, LoadError> {
         Ok(Changed::No)
     }

@@ -209,6 +209,16 @@ impl Attached for Loaded {
         self.change(thing, generation, |word| MountWord { has_directories, ..word })
     }
 
+    fn remember(&self, volume: Slot, owner: &[u8]) {
+        if let Some(maps) = &self.maps {
+            maps.remember(volume, owner);
+        }
+    }
+
+    fn remembered(&self) -> Vec<(Slot, Vec<u8>)> {
+        self.maps.as_ref().map_or_else(Vec::new, Maps::remembered)
+    }
+
     fn forget(&self, thing: Thing, generation: u16) -> Result<Changed, LoadError> {
         let Some(maps) = &self.maps else { return Ok(Changed::No) };
         // First what was seen: whoever finds the word empty then may write it anew.
