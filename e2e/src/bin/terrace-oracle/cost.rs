@@ -21,6 +21,13 @@ const PORTIONS: u32 = 21;
 const PAGE: usize = 4096;
 /// How long the probe may take to tell whose volume it is.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the probe is left alone.
+const IDLE: Duration = Duration::from_secs(20);
+/// A second of /proc's processor times.
+const TICKS: u64 = 100;
+
+/// What a volume has in the kernel for each processor.
+type Figures4 = terrace_probe_abi::layout::Figures;
 
 /// Arguments of `hack/bench probe`.
 #[derive(Args)]
@@ -59,19 +66,22 @@ impl Cost {
         let field = Field::lay_out(root, 1)?;
         field.mount_all()?;
         let files = Files {
-            volume: written(&field.first()?.join("cost"))?,
+            volume: written(&field.point(0)?.join("cost"))?,
             other: written(&root.join("cost"))?,
         };
-        let words = [format!("--tier={tier}"), "--pins=".to_owned()];
+        let words = [format!("--tier={tier}"), "--pins=none".to_owned()];
         let start = || Socket::start(&program, root, &field.ground().kubelet, &words);
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for pair in 0..pairs {
             let probed = || -> Result<Figures> {
                 let mut probe = start()?;
                 named(&mut probe, &field, &files)?;
+                let (start, before) = (Instant::now(), spent(probe.pid())?);
                 let figures = measure(&files, calls)?;
                 if pair + 1 == pairs {
-                    println!("{}\n{}", probe.title(), process(probe.pid())?);
+                    let spent = spent(probe.pid())? - before;
+                    let loaded = spent.as_secs_f64() / start.elapsed().as_secs_f64();
+                    println!("{}\n{}", probe.title(), process(&probe, loaded)?);
                 }
                 Ok(figures)
             };
@@ -153,16 +163,33 @@ fn print(without: &[Figures], with: &[Figures]) {
     println!("{} pairs; each figure is a median", with.len());
 }
 
-/// What the process has cost the machine so far.
-fn process(pid: u32) -> Result<String> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let resident = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+/// Processor time of a process so far.
+fn spent(pid: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let after = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
-    let ticks: Vec<u64> =
-        after.split(' ').skip(11).take(2).filter_map(|one| one.parse().ok()).collect();
+    let ticks: u64 =
+        after.split(' ').skip(11).take(2).filter_map(|one| one.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 1000 / TICKS))
+}
+
+/// What the process and its maps cost the machine: `loaded` of its processor while others read, then while this program does nothing.
+fn process(probe: &Socket, loaded: f64) -> Result<String> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", probe.pid()))?;
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let (resident, files) = (kib("VmRSS:").unwrap_or(0), kib("RssShmem:").unwrap_or(0));
+    let before = spent(probe.pid())?;
+    std::thread::sleep(IDLE);
+    let idle = (spent(probe.pid())? - before).as_secs_f64() / IDLE.as_secs_f64();
+    let maps = probe.page()?.figure("terrace_probe_map_bytes").unwrap_or(0.0);
+    let slot = size_of::<Figures4>() as f64 / 1024.0;
     Ok(format!(
-        "probe: {resident}, processor {:.2} s since its start",
-        ticks.iter().sum::<u64>() as f64 / 100.0
+        "probe: {resident} KiB resident ({files} of them shared), processor {:.2} % loaded, {:.2} % idle for {IDLE:?}; maps {:.1} MiB in \
+         the kernel, {slot:.1} KiB of them a volume and processor",
+        loaded * 100.0,
+        idle * 100.0,
+        maps / 1_048_576.0
     ))
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use terrace_probe_abi::wire::Names;
@@ -59,6 +60,8 @@ pub(crate) struct Phase {
     pub(crate) way: Way,
     /// Operations a volume; each does a few more, no two neighbours as many.
     pub(crate) count: u64,
+    /// How long a mount stays at least that is made anew.
+    pub(crate) life: Duration,
     /// Volumes whose number leaves this remainder, of [`CHURNED`]; none: all stay as they are.
     pub(crate) churn: Option<usize>,
 }
@@ -82,9 +85,9 @@ impl Field {
         &self.ground
     }
 
-    /// The folder at which the node has the first volume.
-    pub(crate) fn first(&self) -> Result<std::path::PathBuf> {
-        let lot = held(self.lots.first().context("no volume")?);
+    /// The folder at which the node has a volume.
+    pub(crate) fn point(&self, number: usize) -> Result<std::path::PathBuf> {
+        let lot = held(self.lots.get(number).context("no such volume")?);
         Ok(self.ground.published(&lot.volume))
     }
 
@@ -151,8 +154,10 @@ impl Field {
         let count = phase.count + number as u64 % 7;
         let churned = phase.churn == Some(number % CHURNED);
         let portions = if churned { PORTIONS.min(count) } else { 1 };
+        let mut born = Instant::now();
         for portion in 0..portions {
             if portion > 0 {
+                std::thread::sleep(phase.life.saturating_sub(born.elapsed()));
                 self.end(&mut lot)?;
                 // Every other time it is the same Pod that comes back.
                 if portion % 2 == 1 {
@@ -163,6 +168,7 @@ impl Field {
                 drop(lot);
                 changed()?;
                 lot = held(self.lots.get(number).context("a volume is gone")?);
+                born = Instant::now();
             }
             let upto = |portion: u64| count * portion / portions;
             let order = Order {

@@ -296,6 +296,27 @@ impl Drop for Aio {
     }
 }
 
+/// How this thread shares the processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheduling {
+    /// As others do.
+    Shared,
+    /// It is taken away only for what the kernel itself has to do.
+    UntilItSleeps,
+}
+
+/// From now on.
+pub(crate) fn set_scheduling(how: Scheduling) -> io::Result<()> {
+    let (policy, sched_priority) = match how {
+        Scheduling::Shared => (libc::SCHED_OTHER, 0),
+        Scheduling::UntilItSleeps => (libc::SCHED_FIFO, 1),
+    };
+    let priority = libc::sched_param { sched_priority };
+    // SAFETY: the kernel reads the priority and nothing else.
+    answer(libc::c_long::from(unsafe { libc::sched_setscheduler(0, policy, &raw const priority) }))
+        .map(drop)
+}
+
 fn fd_of(file: &File) -> u32 {
     let fd: RawFd = file.as_raw_fd();
     fd.unsigned_abs()

@@ -2,6 +2,7 @@
 //! done. Called by `hack/oracle`. It takes part in nothing: volumes and Pods are its own, in a mount namespace of its own.
 
 mod cost;
+mod errors;
 mod field;
 mod kernel;
 mod labour;
@@ -22,6 +23,7 @@ mod within;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -54,6 +56,8 @@ enum Inner {
     Inside(pod::Inside),
     /// What the probe costs an operation: the same calls with and without it, in turns.
     Cost(cost::Cost),
+    /// Operations that fail, by errno: each counted for its volume and as that error.
+    Errors(errors::Errors),
 }
 
 #[derive(Args)]
@@ -67,6 +71,9 @@ struct Ask {
     /// How often all ways are gone.
     #[arg(long, default_value_t = 2)]
     rounds: u64,
+    /// How long a mount lives at least that is one of the churn's; what is gone sooner may go unnamed.
+    #[arg(long, default_value_t = 500, value_name = "MILLISECONDS")]
+    life: u64,
     /// What goes on besides operations.
     #[arg(long, value_enum, default_value = "all")]
     churn: Churn,
@@ -96,7 +103,8 @@ fn main() -> ExitCode {
     let Cli { inner, ask } = Cli::parse();
     let worked = match (inner, std::env::var_os(ROOT)) {
         (Some(Inner::Inside(inside)), _) => inside.live().map(|()| ExitCode::SUCCESS),
-        (Some(Inner::Cost(_)) | None, None) => supervise(),
+        (Some(Inner::Cost(_) | Inner::Errors(_)) | None, None) => supervise(),
+        (Some(Inner::Errors(errors)), Some(root)) => errors.run(Path::new(&root)),
         (Some(Inner::Cost(cost)), Some(root)) => cost.run(Path::new(&root)),
         (None, Some(root)) => ask.run(Path::new(&root)),
     };
@@ -127,8 +135,8 @@ fn supervise() -> Result<ExitCode> {
 
 impl Ask {
     fn run(self, root: &Path) -> Result<ExitCode> {
-        let Self { operations, volumes, rounds, churn, naive, kernel_only, probe, tier, way } =
-            self;
+        let Self { operations, volumes, rounds, life, churn, naive, kernel_only, .. } = self;
+        let Self { probe, tier, way, .. } = self;
         let ways: Vec<Way> =
             Way::ALL.iter().copied().filter(|one| one.name().contains(&way)).collect();
         ensure!(!ways.is_empty(), "no way is called {way}");
@@ -144,8 +152,10 @@ impl Ask {
                 Box::new(Socket::start(&program, root, kubelet, &words)?)
             }
         };
-        let rows = trial::run(&field, counting, Extent { operations, rounds, churn }, &ways)?;
-        let well = report::print(&rows);
+        let life = Duration::from_millis(life);
+        let extent = Extent { operations, rounds, life, churn };
+        let (rows, verdict) = trial::run(&field, counting, extent, &ways)?;
+        let well = report::print(&rows, verdict);
         println!("{} times a volume was mounted anew", field.remounts());
         Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

@@ -40,16 +40,42 @@ impl Page {
         self.sum("terrace_volume_io_bytes_total{", &[&claim, direction])
     }
 
+    /// Failed operations of a claim, by error.
+    pub(crate) fn errors(&self, claim: &str) -> BTreeMap<String, u64> {
+        let claim = format!("persistentvolumeclaim=\"{claim}\"");
+        self.by_label("terrace_volume_operation_errors_total{", &claim, "error")
+    }
+
     /// Operations it knows of and did not count, by reason.
     pub(crate) fn missed(&self) -> BTreeMap<String, u64> {
-        let name = "terrace_probe_missed_total{";
+        let mut found = self.by_label("terrace_probe_missed_total{", "", "reason");
+        found.insert("unnamed".to_owned(), self.unnamed());
+        found
+    }
+
+    /// Operations on mounts that went before anybody could say whose they were: counted, and for nobody.
+    fn unnamed(&self) -> u64 {
+        let name = "terrace_operation_duration_seconds_count{";
+        self.sum(name, &["\"unnamed\""]).unwrap_or(0)
+    }
+
+    /// Sums of the series that have a label, by what it says.
+    fn by_label(&self, name: &str, having: &str, label: &str) -> BTreeMap<String, u64> {
+        let label = format!("{label}=\"");
         let mut found = BTreeMap::new();
         for (series, value) in self.series.range(name.to_owned()..) {
             let Some(labels) = series.strip_prefix(name) else { break };
-            let reason = labels.split("reason=\"").nth(1).and_then(|rest| rest.split('"').next());
-            *found.entry(reason.unwrap_or_default().to_owned()).or_default() += *value as u64;
+            let said = labels.split(&label).nth(1).and_then(|rest| rest.split('"').next());
+            if let Some(said) = said.filter(|_| labels.contains(having)) {
+                *found.entry(said.to_owned()).or_default() += *value as u64;
+            }
         }
         found
+    }
+
+    /// A figure of the node without labels.
+    pub(crate) fn figure(&self, name: &str) -> Option<f64> {
+        self.series.get(name).copied()
     }
 
     fn sum(&self, name: &str, labels: &[&str]) -> Option<u64> {
@@ -81,6 +107,7 @@ mod tests {
         );
         assert_eq!(page.bytes("claim-0001", Operation::Read), Some(4096));
         assert_eq!(page.bytes("claim-0001", Operation::Write), None);
-        assert_eq!(page.missed(), [("compat".to_owned(), 3), ("no_slot".to_owned(), 0)].into());
+        let missed = [("compat", 3), ("no_slot", 0), ("unnamed", 0)];
+        assert_eq!(page.missed(), missed.map(|(why, count)| (why.to_owned(), count)).into());
     }
 }

@@ -24,6 +24,11 @@ use crate::tally::{Tallies, Tally};
 /// How long it may take to load, choose its tiers and say hello; emulated processors are slow.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What lines of slow operations, which are many, have.
+const EVENT: &str = "\"slowOperation\"";
+/// Questions at once: what it has no room to answer at once, the probe does not answer.
+const AT_ONCE: usize = 16;
+
 /// What the probe said on all its connections.
 #[derive(Default)]
 struct Heard {
@@ -116,7 +121,7 @@ impl Socket {
 
     fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.contains(EVENT)).collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
@@ -125,16 +130,31 @@ impl Socket {
         self.process.id()
     }
 
+    /// Its metrics.
+    pub(crate) fn page(&self) -> Result<Page> {
+        Page::get(self.page)
+    }
+
     fn histograms(&mut self) -> Result<BTreeMap<String, HistogramOf>> {
+        let heard = self.ear.held();
+        let all: Vec<String> = heard.names.volumes.iter().map(|one| one.pv_name.clone()).collect();
+        drop(heard);
+        let mut found = BTreeMap::new();
+        for some in all.chunks(AT_ONCE) {
+            found.append(&mut self.histograms_of(some)?);
+        }
+        Ok(found)
+    }
+
+    fn histograms_of(&mut self, asked: &[String]) -> Result<BTreeMap<String, HistogramOf>> {
         let mut heard = self.ear.held();
-        let asked: Vec<String> =
-            heard.names.volumes.iter().map(|one| one.pv_name.clone()).collect();
         heard.histograms.clear();
         heard.open = asked.len();
         let mut writer = heard.writer.as_ref().context("no probe is connected")?.try_clone()?;
         drop(heard);
         for pv_name in asked {
-            let asked = writer.write_all(&to_line(&ToProbe::Histogram { pv_name })?);
+            let question = ToProbe::Histogram { pv_name: pv_name.clone() };
+            let asked = writer.write_all(&to_line(&question)?);
             asked.with_context(|| format!("ask the probe, which said\n{}", self.last_words()))?;
         }
         let end = Instant::now() + PATIENCE;
@@ -188,7 +208,7 @@ impl Counting for Socket {
             heard.names.volumes.iter().map(pair).collect()
         };
         let histograms = self.histograms()?;
-        let page = Page::get(self.page)?;
+        let page = self.page()?;
         let mut tallies = Tallies::new();
         for (name, histogram) in histograms {
             let Some(number) = name.strip_prefix("pv-").and_then(|text| text.parse().ok()) else {

@@ -59,6 +59,16 @@ impl Sub for &Tally {
 /// By volume and operation.
 pub(crate) type Tallies = BTreeMap<usize, [Tally; OPERATIONS]>;
 
+/// Adds what was done in a phase to what was done before.
+pub(crate) fn add_all(to: &mut Tallies, from: &Tallies) {
+    for (number, tallies) in from {
+        let sums = to.entry(*number).or_default();
+        for (sum, tally) in sums.iter_mut().zip(tallies) {
+            sum.add(tally);
+        }
+    }
+}
+
 /// What grew between two looks.
 pub(crate) fn grown(later: &Tallies, earlier: &Tallies) -> Tallies {
     let zero = <[Tally; OPERATIONS]>::default();
@@ -106,28 +116,65 @@ impl Verdict {
     }
 }
 
+/// One operation of one volume whose count, or bytes, are not as they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub(crate) number: usize,
+    pub(crate) operation: Operation,
+    pub(crate) done: u64,
+    pub(crate) counted: u64,
+    /// Done and counted.
+    pub(crate) bytes: Option<(u64, u64)>,
+}
+
 /// Compares volume by volume, operation by operation.
-pub(crate) fn judge(expected: &Tallies, counted: &Tallies) -> Verdict {
+fn compare(expected: &Tallies, counted: &Tallies) -> Vec<Wrong> {
     let zero = <[Tally; OPERATIONS]>::default();
-    let mut verdict = Verdict::default();
-    let numbers =
-        expected.keys().chain(counted.keys().filter(|number| !expected.contains_key(number)));
-    for number in numbers {
-        let (done, seen) =
-            (expected.get(number).unwrap_or(&zero), counted.get(number).unwrap_or(&zero));
-        for operation in Operation::ALL {
+    let others = counted.keys().filter(|number| !expected.contains_key(number));
+    let numbers = expected.keys().chain(others);
+    let of_volume = numbers.flat_map(|number| {
+        let done = expected.get(number).unwrap_or(&zero);
+        let seen = counted.get(number).unwrap_or(&zero);
+        Operation::ALL.iter().map(move |operation| {
             let (done, seen) = (&done[operation.index()], &seen[operation.index()]);
-            let (here, there) = (done.count(), seen.count());
-            verdict.expected += here;
-            verdict.counted += there;
-            verdict.missing += here.saturating_sub(there);
-            verdict.misattributed += there.saturating_sub(here);
-            let tells = matches!(operation, Operation::Read | Operation::Write);
-            let differs = done.bytes.zip(seen.bytes).is_some_and(|(one, two)| one != two);
-            if tells && differs && here == there {
-                verdict.misattributed += 1;
+            Wrong {
+                number: *number,
+                operation: *operation,
+                done: done.count(),
+                counted: seen.count(),
+                bytes: done.bytes.zip(seen.bytes),
             }
-        }
+        })
+    });
+    of_volume.collect()
+}
+
+impl Wrong {
+    /// Too many, or as many with another's bytes.
+    fn is_misattributed(&self) -> bool {
+        let tells = matches!(self.operation, Operation::Read | Operation::Write);
+        let differs = self.bytes.is_some_and(|(one, two)| one != two);
+        self.counted > self.done || tells && differs && self.counted == self.done
+    }
+}
+
+/// What was counted for those that did not do it.
+pub(crate) fn misattributed(expected: &Tallies, counted: &Tallies) -> Vec<Wrong> {
+    let mut all = compare(expected, counted);
+    all.retain(Wrong::is_misattributed);
+    all
+}
+
+/// All of it added up.
+pub(crate) fn judge(expected: &Tallies, counted: &Tallies) -> Verdict {
+    let mut verdict = Verdict::default();
+    for wrong in compare(expected, counted) {
+        let Wrong { done, counted, .. } = wrong;
+        verdict.expected += done;
+        verdict.counted += counted;
+        verdict.missing += done.saturating_sub(counted);
+        verdict.misattributed += counted.saturating_sub(done);
+        verdict.misattributed += u64::from(wrong.is_misattributed() && counted == done);
     }
     verdict
 }

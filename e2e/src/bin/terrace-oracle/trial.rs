@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use crate::field::{CHURNED, Done, Field, Phase};
 use crate::probe::{Counting, Look};
 use crate::report::Row;
-use crate::tally::{Tallies, Verdict, fell, grown, judge};
+use crate::tally::{Tallies, Verdict, Wrong, add_all, fell, grown, judge, misattributed};
+use crate::volume::Kind;
 use crate::way::Way;
 
 /// How long counts may lag behind.
@@ -17,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const STILL: u32 = 80;
 /// So many where the probe says it cannot see the way.
 const STILL_UNSEEN: u32 = 5;
+/// So many after the last phase: until then all that was ever seen has its name, or none any more.
+const LAST_STILL: u32 = 150;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How much is done.
@@ -26,6 +29,8 @@ pub(crate) struct Extent {
     pub(crate) operations: u64,
     /// How often all ways are gone.
     pub(crate) rounds: u64,
+    /// How long what is mounted anew stays at least.
+    pub(crate) life: Duration,
     /// In every phase some volumes are mounted anew, and the probe is killed now and then.
     pub(crate) churn: Churn,
 }
@@ -45,12 +50,15 @@ pub(crate) enum Churn {
 const KILL_EVERY: usize = 7;
 
 /// Runs it; rows in the order of the ways.
+///
+/// What is named late is counted late: a phase may show as missing what the next one shows as too many. The verdict on all
+/// phases together, after nothing moves any more, is the one that counts.
 pub(crate) fn run(
     field: &Field,
     mut probe: Box<dyn Counting>,
     extent: Extent,
     ways: &[Way],
-) -> Result<Vec<Row>> {
+) -> Result<(Vec<Row>, Verdict)> {
     probe.tell(field.names()?)?;
     field.mount_all()?;
     probe.tell(field.names()?)?;
@@ -60,21 +68,36 @@ pub(crate) fn run(
     let weight: u64 = ways.iter().map(|way| way.share() * field.width(*way)).sum();
     let mut rows: Vec<Row> = ways.iter().map(|way| Row::of(*way)).collect();
     let mut number = 0;
+    let first = with(&probe, |probe| probe.look())?;
+    let mut all = Tallies::new();
+    let rows_in_all = ways.len() as u64 * extent.rounds;
     for round in 0..extent.rounds {
         for row in &mut rows {
             let churn =
                 (extent.churn != Churn::None).then_some((number + round as usize) % CHURNED);
             let share = extent.operations * row.way.share() / weight.max(1) / extent.rounds.max(1);
-            let phase = Phase { way: row.way, count: share.max(1), churn };
+            let phase = Phase { way: row.way, count: share.max(1), churn, life: extent.life };
             let killed = extent.churn == Churn::All && number % KILL_EVERY == KILL_EVERY - 1;
             let fate = if killed { Fate::IsKilled } else { Fate::Lives };
             row.unobservable = unobservable.contains(&row.way.path());
-            measure(field, &probe, phase, fate, row)?;
+            let start = Instant::now();
+            let done = measure(field, &probe, phase, fate, row)?;
+            add_all(&mut all, &done);
             number += 1;
+            let (took, many) = (start.elapsed().as_secs_f64(), rows_in_all);
+            eprintln!("{number} of {many}: {} {fate:?}, {took:.1} s", row.way.name());
         }
     }
+    let (last, verdict) = settle(&probe, &all, &first, LAST_STILL)?;
+    for wrong in misattributed(&all, &grown(&last.tallies, &first.tallies)) {
+        let Wrong { number, operation, done, counted, bytes } = wrong;
+        let kind = Kind::of(number);
+        println!(
+            "wrong: volume {number}, {kind:?}, {operation:?}: {done} done, {counted} counted, bytes {bytes:?}"
+        );
+    }
     field.unmount_all()?;
-    Ok(rows)
+    Ok((rows, verdict))
 }
 
 /// What becomes of the probe in a phase.
@@ -87,7 +110,13 @@ enum Fate {
 
 type Shared = Mutex<Box<dyn Counting>>;
 
-fn measure(field: &Field, probe: &Shared, phase: Phase, fate: Fate, row: &mut Row) -> Result<()> {
+fn measure(
+    field: &Field,
+    probe: &Shared,
+    phase: Phase,
+    fate: Fate,
+    row: &mut Row,
+) -> Result<Tallies> {
     let before = with(probe, |probe| probe.look())?;
     let changed = || with(probe, |probe| probe.tell(field.names()?));
     let done = std::thread::scope(|scope| -> Result<Done> {
@@ -117,7 +146,7 @@ fn measure(field: &Field, probe: &Shared, phase: Phase, fate: Fate, row: &mut Ro
     }
     row.verdict.add(verdict);
     row.durations.extend(durations);
-    Ok(())
+    Ok(expected)
 }
 
 /// Looks until all is counted, or nothing changes any more.

@@ -163,8 +163,10 @@ impl Volume {
         format!("{:064x}", self.number + 1)
     }
 
+    /// Called as Terrace calls images of volumes: a node of it on this machine leaves them alone, where it would read what is on any
+    /// other loop device, and be counted.
     fn image(&self, ground: &Ground) -> PathBuf {
-        ground.images.join(self.name())
+        ground.images.join(format!("t-{}", self.name()))
     }
 
     /// NodeStage and NodePublish.
@@ -295,7 +297,8 @@ fn make_file(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Runs a tool to its end; what it complained of is the error.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let ended = command.stdin(Stdio::null()).output()?;
     if !ended.status.success() {
         bail!("{command:?}: {}", String::from_utf8_lossy(&ended.stderr).trim());
