@@ -29,8 +29,8 @@ pub(crate) struct Test {
     story: Option<String>,
 }
 
-/// Integration tests of e2e that need no cluster, by the beginning of their names: simulations, and power cuts on this host.
-const WITHOUT_CLUSTER: [&str; 2] = ["sim", "power"];
+/// Integration tests of e2e that need no cluster, by the beginning of their names: simulations, power cuts and the oracle on this host.
+const WITHOUT_CLUSTER: [&str; 3] = ["sim", "power", "oracle"];
 
 /// So many tests share the cluster at a time; `.config/nextest.toml` says which of them run alone.
 const THREADS: &str = "3";
