@@ -15,7 +15,6 @@ pub mod objects;
 pub mod orphans;
 mod owner;
 pub mod pool;
-mod pool_format;
 pub mod pool_plan;
 pub mod probe;
 pub mod report;

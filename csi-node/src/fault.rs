@@ -43,8 +43,6 @@ pub type Fault = terrace_faults::Fault<Point>;
 words! {
     /// What the journal is told about pools.
     PoolWrite {
-        /// That its blank disk is about to be formatted.
-        Format => "format",
         /// Where it lies.
         Put => "put",
         /// That it is none any more.

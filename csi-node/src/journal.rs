@@ -9,28 +9,13 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
-use terrace_device_types::{Bytes, Class, PoolUuid};
+use terrace_device_types::{Class, PoolUuid};
 
 use crate::queue::schedule::OpId;
 use record::{Record, Subject};
 
 const OPERATIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("operations");
 const POOLS: TableDefinition<&str, &[u8]> = TableDefinition::new("pools");
-const FORMATS: TableDefinition<&str, &[u8]> = TableDefinition::new("formats");
-
-/// A disk that was found blank, and is to become a pool: until the pool is remembered, what mkfs left there is ours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct BegunFormat {
-    /// The UUID that the pool is to have.
-    pub pool: PoolUuid,
-    /// Name of the StoragePool.
-    pub name: String,
-    /// The disk, by its lasting id.
-    pub device: String,
-    /// Its size.
-    pub size: Bytes,
-}
 
 /// Why the journal did not do what it was asked. The cause is redb's own, boxed for its size.
 #[derive(Debug, thiserror::Error)]
@@ -204,37 +189,15 @@ impl Journal {
         self.values(OPERATIONS)
     }
 
-    /// Remembers where a pool lies; that its format began is over with that.
+    /// Remembers where a pool lies.
     ///
     /// # Errors
     /// [`Error::Write`], [`Error::Encode`].
     pub fn put_pool(&self, pool: &KnownPool) -> Result<(), Error> {
-        let key = pool.uuid.to_string();
-        let json = serde_json::to_vec(pool).map_err(Error::Encode)?;
-        self.write(|transaction| {
-            transaction.open_table(POOLS)?.insert(key.as_str(), json.as_slice())?;
-            transaction.open_table(FORMATS)?.remove(key.as_str())?;
-            Ok(())
-        })
+        self.insert(POOLS, &pool.uuid.to_string(), pool)
     }
 
-    /// Remembers that a blank disk is about to be formatted for a pool.
-    ///
-    /// # Errors
-    /// [`Error::Write`], [`Error::Encode`].
-    pub fn begin_format(&self, begun: &BegunFormat) -> Result<(), Error> {
-        self.insert(FORMATS, &begun.pool.to_string(), begun)
-    }
-
-    /// Every disk whose format began and whose pool is not remembered yet.
-    ///
-    /// # Errors
-    /// [`Error::Read`].
-    pub fn begun_formats(&self) -> Result<Vec<BegunFormat>, Error> {
-        self.values(FORMATS)
-    }
-
-    /// Forgets a pool, or that its format began; its directory and volumes stay as they are.
+    /// Forgets a pool; its directory and volumes stay as they are.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -242,7 +205,6 @@ impl Journal {
         let key = uuid.to_string();
         self.write(|transaction| {
             transaction.open_table(POOLS)?.remove(key.as_str())?;
-            transaction.open_table(FORMATS)?.remove(key.as_str())?;
             Ok(())
         })
     }
@@ -319,7 +281,7 @@ fn read_whole(path: &Path) -> Result<Database, Unreadable> {
         // Checksums of the whole file: it is a few pages.
         database.check_integrity()?;
         let transaction = database.begin_read()?;
-        for table in [OPERATIONS, POOLS, FORMATS] {
+        for table in [OPERATIONS, POOLS] {
             for entry in transaction.open_table(table)?.iter()? {
                 entry?;
             }
@@ -351,7 +313,6 @@ fn begin(path: &Path) -> Result<Database, redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(OPERATIONS)?;
     transaction.open_table(POOLS)?;
-    transaction.open_table(FORMATS)?;
     transaction.commit()?;
     Ok(database)
 }

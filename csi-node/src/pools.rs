@@ -59,19 +59,19 @@ impl Pools {
         self.homes.write().unwrap_or_else(PoisonError::into_inner).remove(volume);
     }
 
-    /// Takes a pool in. Whether the journal is still to be told.
-    #[must_use]
-    pub fn take_in(&self, pool: &KnownPool) -> bool {
+    /// Takes a pool in; the journal is still to be told.
+    pub fn take_in(&self, pool: &KnownPool) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(pool.uuid, pool.clone()).as_ref() != Some(pool)
+        known.insert(pool.uuid, pool.clone());
     }
 
-    /// Takes a pool in, and into the journal if that does not know it so.
+    /// Takes a pool in, and into the journal.
     ///
     /// # Errors
     /// If the journal cannot be written; the pool is served all the same.
     pub fn put(&self, pool: KnownPool, journal: &Journal) -> Result<(), journal::Error> {
-        if self.take_in(&pool) { journal.put_pool(&pool) } else { Ok(()) }
+        self.take_in(&pool);
+        journal.put_pool(&pool)
     }
 
     /// Forgets a pool; its folder stays as it is.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use terrace_device_types::{
-    DeviceFormat, DeviceRef, DeviceView, FormatGuard, FsType, MountPoint, PoolFile,
-    PoolFileReading, PoolPlace, PoolRefusal, PoolView, Refusal, Signature, Step, Wipe,
+    DeviceRef, DeviceView, FormatGuard, FsType, MountPoint, PoolFile, PoolFileReading, PoolPlace,
+    PoolRefusal, PoolView, Refusal, Signature, Step, Wipe,
 };
 
 /// What a backend wants of the filesystem that its pools lie on.
@@ -31,14 +31,14 @@ pub(crate) fn plan_make(
             Ok(vec![Step::MakePoolDirectory { dir: view.dir.clone() }])
         }
         PoolPlace::Directory => plan_mark(ground, file, view),
-        PoolPlace::Device { device, wipe, format } => {
+        PoolPlace::Device { device, wipe } => {
             match mounts.iter().rev().find(|mount| mount.at == view.dir) {
                 Some(mount) if mount.stands_on(device) => plan_mark(ground, file, view),
                 Some(mount) => {
                     let (dir, source_device) = (view.dir.clone(), mount.source.clone());
                     Err(PoolRefusal::MountedByAnother { dir, source_device }.into())
                 }
-                None => plan_device(ground, file, (device, *format), wipe, view),
+                None => plan_device(ground, file, device, wipe, view),
             }
         }
     }
@@ -92,7 +92,7 @@ fn validate_empty(view: &PoolView) -> Result<(), Refusal> {
 fn plan_device(
     ground: Ground,
     file: &PoolFile,
-    (device, format): (&DeviceView, DeviceFormat),
+    device: &DeviceView,
     wipe: &Wipe,
     view: &PoolView,
 ) -> Result<Vec<Step>, Refusal> {
@@ -103,11 +103,7 @@ fn plan_device(
     let options = ["nodev", "nosuid", "noexec"].map(str::to_owned).to_vec();
     let mount =
         Step::MountFilesystem { device: disk.clone(), fs, uuid, target: dir.clone(), options };
-    let pool = file.pool_uuid;
-    let guard = match format {
-        DeviceFormat::NotBegun => FormatGuard::Blank { pool },
-        DeviceFormat::Begun => FormatGuard::Begun { pool },
-    };
+    let guard = FormatGuard::Blank { pool: file.pool_uuid };
     let mut all =
         vec![Step::MakeFilesystem { device: disk.clone(), fs, uuid, guard }, mount.clone()];
     all.extend((ground.furnish)(&dir));
@@ -124,7 +120,6 @@ fn plan_device(
         (found, _) if *found == (Signature::Filesystem { fs, uuid }) => steps.push(mount),
         (Signature::Blank, _) => steps.extend(all),
         (found, _) if *found == (Signature::Unfinished { fs, uuid }) => steps.extend(all),
-        (Signature::Unrecognized, _) if format == DeviceFormat::Begun => steps.extend(all),
         (found, Wipe::IfFound { found: permitted }) if found.to_string() == *permitted => {
             steps.push(Step::WipeSignatures { device: disk, found: permitted.clone() });
             steps.extend(all);

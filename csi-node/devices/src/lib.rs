@@ -50,9 +50,7 @@ pub use facility::{Capability, Facilities, observe_facilities};
 pub use freeze::end_freezes;
 pub use host::{Host, observe_boot};
 pub use mountinfo::observe_mounts;
-pub use observe::{
-    Probe, observe_images, observe_mounted, observe_unpublish, observe_volume,
-};
+pub use observe::{Probe, observe_images, observe_mounted, observe_unpublish, observe_volume};
 pub use pool::observe_pool;
 pub use taken::observe_taken;
 pub use usage::{Usage, block_size, observe_usage};

@@ -67,7 +67,6 @@ fn expect_formattable(
             *found == Signature::Unrecognized
         }
         FormatGuard::Blank { pool: _ } => false,
-        FormatGuard::Begun { pool: _ } => *found == Signature::Unrecognized,
     };
     if *found == Signature::Blank || found == unfinished || half_made {
         Ok(())

@@ -251,7 +251,8 @@ fn is_on_loop(host: &Host, mount: &MountPoint, image: FileId) -> Result<bool, De
     for name in names.into_iter().flatten() {
         let Some(name) = name.to_str().filter(|name| name.starts_with("loop")) else { continue };
         let found = observe_loop(host, name, &host.dev.join(name), image)?;
-        if found.is_some_and(|held| !mounts_of(&held.view, std::slice::from_ref(mount)).is_empty()) {
+        if found.is_some_and(|held| !mounts_of(&held.view, std::slice::from_ref(mount)).is_empty())
+        {
             return Ok(true);
         }
     }

@@ -15,7 +15,7 @@ pub(crate) struct Superblock {
     pub(crate) fs: FsType,
     pub(crate) uuid: FsUuid,
     pub(crate) spans: Bytes,
-    /// xfs: mkfs did not come to its end.
+    /// xfs, btrfs: mkfs did not come to its end.
     pub(crate) unfinished: bool,
 }
 
@@ -72,13 +72,16 @@ fn parse_ext4(sb: &[u8]) -> Option<Superblock> {
     Some(Superblock { fs: FsType::Ext4, uuid: uuid(sb, 0x68)?, spans, unfinished: false })
 }
 
-/// `struct btrfs_super_block`, little endian.
+/// `struct btrfs_super_block`, little endian. mkfs.btrfs writes another magic first (`BTRFS_MAGIC_TEMPORARY`), and the true one when it
+/// is done; before either, the disk's ends are zeros.
 fn parse_btrfs(sb: &[u8]) -> Option<Superblock> {
-    if array(sb, 64)? != *b"_BHRfS_M" {
-        return None;
-    }
+    let unfinished = match &array(sb, 64)? {
+        b"_BHRfS_M" => false,
+        b"!BHRfS_M" => true,
+        _ => return None,
+    };
     let spans = Bytes(u64::from_le_bytes(array(sb, 112)?));
-    Some(Superblock { fs: FsType::Btrfs, uuid: uuid(sb, 32)?, spans, unfinished: false })
+    Some(Superblock { fs: FsType::Btrfs, uuid: uuid(sb, 32)?, spans, unfinished })
 }
 
 #[cfg(test)]

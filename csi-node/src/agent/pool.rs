@@ -9,11 +9,10 @@ use terrace_crds::node::NodePool;
 use terrace_crds::pool::PoolState;
 use terrace_crds::{Size, StoragePool};
 use terrace_device_types::{
-    ClusterUid, DeviceFormat, DeviceView, ImageView, OperationId, PoolFile, PoolFileReading,
-    PoolIntent, PoolPlace, PoolRefusal, PoolUuid, PoolView, Refusal, Signature, Step, Wipe,
+    ClusterUid, DeviceView, ImageView, OperationId, PoolFile, PoolFileReading, PoolIntent,
+    PoolPlace, PoolRefusal, PoolUuid, PoolView, Refusal, Signature, Step, Wipe,
 };
 
-use super::pool_format;
 use super::pool_plan::{Claim, Place, Refused, World, plan_claims};
 use super::room::{Room, plan_room};
 use super::{Agent, PoolFacts};
@@ -63,9 +62,7 @@ pub async fn pass(
     };
     forget_empty(agent, &cluster, pools, &known).await;
     let mut reports = Vec::new();
-    let claims = plan_claims(pools, &world);
-    pool_format::forget_unclaimed(agent, &claims).await;
-    for claim in claims {
+    for claim in plan_claims(pools, &world) {
         let there = before.iter().find(|pool| pool.name == claim.name);
         reports.push(one(agent, claim, &cluster, &known, there).await);
     }
@@ -106,7 +103,7 @@ async fn forget_empty(
 }
 
 /// One write to the journal about pools, between its fault points.
-pub(super) async fn remember(
+async fn remember(
     agent: &Agent,
     what: PoolWrite,
     write: impl FnOnce(&Journal) -> Result<(), journal::Error> + Send,
@@ -128,7 +125,7 @@ fn is_unused(agent: &Agent, uuid: PoolUuid) -> bool {
 
 /// Why a pool is not in service.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+enum Fault {
     /// It gets nothing here.
     #[error(transparent)]
     Claim(#[from] Refused),
@@ -249,16 +246,9 @@ async fn make(
         pool: name.to_owned(),
         backend: kind,
     };
-    let format = pool_format::begin(agent, &file, place).await?;
-    let formatted = device.clone().map(|device| (device, format));
     for _ in 0..ROUNDS {
-        match run(agent, &file, &dir, formatted.clone()).await {
-            Ok(Outcome::Already) => break,
-            Ok(_) => {}
-            Err(error) => {
-                pool_format::failed(agent, &file, place, &error).await;
-                return Err(error.into());
-            }
+        if run(agent, &file, &dir, device.clone()).await? == Outcome::Already {
+            break;
         }
     }
     let pool = KnownPool {
@@ -268,9 +258,10 @@ async fn make(
         device: device.map(|device| device.id),
     };
     let put = |journal: &Journal| journal.put_pool(&pool);
-    if agent.context.pools.take_in(&pool)
-        && let Err(error) = remember(agent, PoolWrite::Put, put).await
-    {
+    agent.context.pools.take_in(&pool);
+    // Asked of the journal itself: a write that failed is made up for by the next pass.
+    let is_known = agent.context.runner.journal.pools().is_ok_and(|known| known.contains(&pool));
+    if !is_known && let Err(error) = remember(agent, PoolWrite::Put, put).await {
         tracing::error!(error = error.chain(), pool = name, "a pool is served but not remembered");
     }
     let look = agent.context.look(move |host| Ok((host.pool(&dir)?, host.images(&dir)?))).await?;
@@ -331,16 +322,14 @@ async fn validate_device(
     Err(Fault::Wiped { device: device.id.clone(), uuid, found: found.to_string() })
 }
 
-type Formatted = (Box<DeviceView>, DeviceFormat);
-
 async fn run(
     agent: &Agent,
     file: &PoolFile,
     dir: &Path,
-    device: Option<Formatted>,
+    device: Option<Box<DeviceView>>,
 ) -> Result<Outcome, runner::Error> {
     let locks =
-        device.iter().map(|(device, _)| (LockKey::Device(device.id.clone()), LockMode::Exclusive));
+        device.iter().map(|device| (LockKey::Device(device.id.clone()), LockMode::Exclusive));
     let pool = (LockKey::Pool(file.pool_uuid.0), LockMode::Exclusive);
     let subject =
         Subject { pool: Some(file.pool_uuid), name: file.pool.clone(), ..Subject::default() };
@@ -376,13 +365,13 @@ fn plan(
     host: &dyn Host,
     file: &PoolFile,
     dir: &Path,
-    device: Option<Formatted>,
+    device: Option<Box<DeviceView>>,
 ) -> Result<Vec<Step>, runner::Error> {
     let view = host.pool(dir).map_err(runner::Error::Observe)?;
     let mounts = host.mounts().map_err(runner::Error::Observe)?.mounts;
     let place = match device {
         None => PoolPlace::Directory,
-        Some((device, format)) => {
+        Some(device) => {
             let mounted = mounts.iter().rev().find(|mount| mount.at == dir);
             let ours = mounted.is_some_and(|mount| mount.stands_on(&device));
             // What is mounted already needs no look at its signature (I8).
@@ -391,7 +380,7 @@ fn plan(
             } else {
                 Box::new(host.probe_device(*device).map_err(runner::Error::Observe)?)
             };
-            PoolPlace::Device { device, wipe: Wipe::Never, format }
+            PoolPlace::Device { device, wipe: Wipe::Never }
         }
     };
     let backend: &dyn Backend = backend(file.backend);

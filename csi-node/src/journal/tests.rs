@@ -9,7 +9,7 @@ use terrace_device_types::{
 use uuid::Uuid;
 
 use super::record::{Record, Resume, Subject, Undo};
-use super::{BegunFormat, Found, Journal, KnownPool};
+use super::{Found, Journal, KnownPool};
 use crate::operation::OpKind;
 use crate::queue::schedule::OpId;
 
@@ -75,23 +75,6 @@ fn pools_are_known_after_a_restart() {
     assert_eq!(journal.pools().expect("read"), [pool]);
     journal.remove_pool(uuid).expect("written");
     assert_eq!(journal.pools().expect("read"), []);
-}
-
-#[test]
-fn that_a_format_began_is_remembered_until_the_pool_is() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let (journal, _) = open(&dir.path().join("journal.redb"));
-    let (pool, name, device) = (PoolUuid(Uuid::from_u128(9)), "fast".to_owned(), "loop:/d");
-    let (size, kept) = (terrace_device_types::Bytes(1 << 30), device.to_owned());
-    let begun = BegunFormat { pool, name: name.clone(), device: kept, size };
-    journal.begin_format(&begun).expect("written");
-    assert_eq!(journal.begun_formats().expect("read"), std::slice::from_ref(&begun));
-    let known = KnownPool { uuid: pool, name, dir: "/p".into(), device: Some(device.into()) };
-    journal.put_pool(&known).expect("written");
-    assert_eq!(journal.begun_formats().expect("read"), []);
-    journal.begin_format(&begun).expect("written");
-    journal.remove_pool(pool).expect("written");
-    assert_eq!(journal.begun_formats().expect("read"), []);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use kube::runtime::reflector;
 use kube::runtime::watcher::Event;
@@ -10,13 +9,10 @@ use serde_json::{Value, json};
 use terrace_crds::node::NodePool;
 use terrace_crds::pool::PoolState;
 use terrace_crds::{StoragePool, StorageVolume};
-use terrace_device_types::StepKind;
 use terrace_node::agent::Agent;
 use terrace_node::agent::pool::{self, Allowed};
-use terrace_node::fault::{Edge, Point, StopAt};
 use terrace_node::host::{Host, RealHost};
 use terrace_node::inventory::{self, Scope, Wanted};
-use terrace_node::operation::OpKind;
 
 use crate::agent::agent;
 use crate::api::FakeApi;
@@ -285,71 +281,38 @@ async fn a_btrfs_pool_on_another_filesystem_is_refused_with_what_to_do() {
     assert!(said.contains("on xfs") && said.contains("use spec.file"), "{said}");
 }
 
-/// As mkfs leaves a disk before its superblock.
-fn scribble(disk: &Disk) {
+/// As mkfs.btrfs leaves a disk from its first superblock until its last write.
+fn undo_last_write_of_mkfs(disk: &Disk) {
     let file = std::fs::File::options().write(true).open(&disk.file).expect("the file");
-    std::os::unix::fs::FileExt::write_all_at(&file, &[0xA5; 4096], 512 * 1024).expect("written");
+    let magic = (64 << 10) + 64;
+    std::os::unix::fs::FileExt::write_all_at(&file, b"!BHRfS_M", magic).expect("written");
     Command::new("blockdev").args(["--flushbufs", &disk.device]).status().expect("blockdev");
 }
 
-/// A pass that dies at that point; tells whether it came so far, and whether mkfs was next.
-async fn pass_that_dies(bench: &Bench, number: usize, wanted: &StoragePool) -> (bool, bool) {
-    let mut running = bench.start().await;
-    let faults = Arc::new(StopAt::nth(number));
-    running.context.runner.faults = Arc::clone(&faults) as _;
-    pass(bench, &running, &[wanted]).await;
-    running.stop().await;
-    let passed = faults.passed();
-    let before = Point::Step(OpKind::PreparePool, StepKind::MakeFilesystem, Edge::Before);
-    (passed.len() == number + 1, passed.last() == Some(&before))
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn i3_a_disk_becomes_a_pool_wherever_the_process_died_and_whatever_mkfs_left() {
-    let mut killed = 0;
-    for number in 0.. {
-        let bench = Bench::new();
-        let disk_one = Disk::new(&bench, "disk");
-        let wanted = disk_of("btrfs", "disks", &disk_one.id());
-        let (died, in_mkfs) = pass_that_dies(&bench, number, &wanted).await;
-        if in_mkfs {
-            killed += 1;
-            scribble(&disk_one);
-        }
+async fn a_btrfs_whose_mkfs_was_killed_is_made_anew_if_it_was_to_be_this_pools() {
+    let bench = Bench::new();
+    let disk_one = Disk::new(&bench, "disk");
+    let wanted = disk_of("btrfs", "disks", &disk_one.id());
+    // No journal knows the pool: it was never in service.
+    let anew = async || {
         let running = bench.start().await;
         let found = pass(&bench, &running, &[&wanted]).await;
-        assert_eq!(found[0].state, PoolState::Ready, "died at point {number}: {found:?}");
-        assert_eq!(running.context.runner.journal.begun_formats().expect("read"), []);
         running.stop().await;
-        if !died {
-            break;
+        std::fs::remove_file(bench.path("journal.redb")).expect("removed");
+        let dir = found[0].uuid.as_ref().map(|uuid| bench.path("mnt").join(uuid));
+        if let Some(dir) = dir.filter(|dir| dir.exists()) {
+            assert!(Command::new("umount").arg(&dir).status().expect("umount").success());
         }
-    }
-    assert_eq!(killed, 1, "mkfs is one step");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn i1_a_disk_that_somebody_had_since_its_format_was_to_begin_is_not_formatted() {
-    let mut at = 0;
-    let (bench, disk_one, wanted) = loop {
-        let bench = Bench::new();
-        let disk_one = Disk::new(&bench, "disk");
-        let wanted = disk("disks", &disk_one.id());
-        match pass_that_dies(&bench, at, &wanted).await {
-            (true, true) => break (bench, disk_one, wanted),
-            (true, false) => at += 1,
-            (false, _) => panic!("it never came to mkfs"),
-        }
+        found
     };
-    disk_one.run("mkfs.ext4", &["-q"]);
-    let running = bench.start().await;
-    let refused = pass(&bench, &running, &[&wanted]).await;
-    assert_eq!(refused[0].state, PoolState::Refused, "{refused:?}");
-    // They take their filesystem away, and leave what has no signature.
-    disk_one.run("wipefs", &["-q", "-a"]);
-    scribble(&disk_one);
-    let still = pass(&bench, &running, &[&wanted]).await;
-    let message = still[0].message.clone().expect("said");
-    assert!(message.contains("holds data (unrecognized data)"), "{message}");
-    running.stop().await;
+    assert_eq!(anew().await[0].state, PoolState::Ready);
+    undo_last_write_of_mkfs(&disk_one);
+    let again = anew().await;
+    assert_eq!(again[0].state, PoolState::Ready, "{again:?}");
+    disk_one.run("mkfs.btrfs", &["-q", "-f"]);
+    undo_last_write_of_mkfs(&disk_one);
+    let refused = anew().await;
+    let message = refused[0].message.clone().expect("said");
+    assert!(message.contains("holds data (unfinished btrfs"), "{message}");
 }

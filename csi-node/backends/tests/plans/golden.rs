@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use terrace_backends::{Backend, FileBackend};
 use terrace_device_types::{
-    Access, Allocation, Bytes, Claimed, DeletionProof, DeletionStamp, DevT, DeviceFormat,
-    DeviceKind, DeviceUse, DeviceView, Erase, FsType, FsUuid, HostState, Intent, Latch, PoolFile,
-    PoolFileError, PoolFileReading, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Signature,
-    StageState, Step, TagError, TagReading, View, VolumeMode, Wipe,
+    Access, Allocation, Bytes, Claimed, DeletionProof, DeletionStamp, DevT, DeviceKind, DeviceUse,
+    DeviceView, Erase, FsType, FsUuid, HostState, Intent, Latch, PoolFile, PoolFileError,
+    PoolFileReading, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Signature, StageState,
+    Step, TagError, TagReading, View, VolumeMode, Wipe,
 };
 
 use crate::world::{Content, World, cluster, pool_file, volume};
@@ -307,21 +307,13 @@ fn making_pools() {
         let why = PoolFileError::Malformed { why: "expected value at line 1".into() };
         world.pool.file = PoolFileReading::Unreadable(why);
     });
-    let on = |device: DeviceView, wipe: Wipe, format: DeviceFormat| PoolPlace::Device {
-        device: Box::new(device),
-        wipe,
-        format,
-    };
-    let place = |device: DeviceView, wipe: Wipe| on(device, wipe, DeviceFormat::NotBegun);
+    let place =
+        |device: DeviceView, wipe: Wipe| PoolPlace::Device { device: Box::new(device), wipe };
     let uuid = pool_file().pool_uuid.filesystem_uuid();
     let ours = Signature::Filesystem { fs: FsType::Xfs, uuid };
     let data = Signature::Other { kind: "LVM2_member".into(), uuid: Some("x-1".into()) };
     let found = || Wipe::IfFound { found: "LVM2_member x-1".into() };
     check_pool("pool-disk-blank", place(disk(Signature::Blank), Wipe::Never), |_| {});
-    let begun = |signature| on(disk(signature), Wipe::Never, DeviceFormat::Begun);
-    check_pool("pool-disk-begun", begun(Signature::Blank), |_| {});
-    check_pool("pool-disk-half-made", begun(Signature::Unrecognized), |_| {});
-    check_pool("pool-disk-begun-with-data", begun(data.clone()), |_| {});
     check_pool("pool-disk-ours", place(disk(ours), Wipe::Never), |_| {});
     check_pool("pool-disk-with-data", place(disk(data.clone()), Wipe::Never), |_| {});
     check_pool("pool-disk-with-data-permitted", place(disk(data.clone()), found()), |_| {});

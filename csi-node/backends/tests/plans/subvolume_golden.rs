@@ -2,10 +2,9 @@
 
 use terrace_backends::{Backend, BtrfsBackend};
 use terrace_device_types::{
-    Access, BackendKind, Bytes, Claimed, DeletionProof, DeletionStamp, DevT, DeviceFormat,
-    DeviceKind, DeviceView, Erase, FsType, HostObject, HostState, Intent, PoolFile,
-    PoolFileReading, PoolIntent, PoolPlace, PvReading, QuotaView, Sharing, Signature, StageState,
-    VolumeMode, Wipe,
+    Access, BackendKind, Bytes, Claimed, DeletionProof, DeletionStamp, DevT, DeviceKind,
+    DeviceView, Erase, FsType, HostObject, HostState, Intent, PoolFile, PoolFileReading,
+    PoolIntent, PoolPlace, PvReading, QuotaView, Sharing, Signature, StageState, VolumeMode, Wipe,
 };
 
 use crate::golden::{EXT4, STAGING, check, create, stage};
@@ -196,16 +195,10 @@ fn making_btrfs_pools() {
     tell("directory-of-a-file-pool", dir(), |world| {
         world.pool.file = PoolFileReading::Read(pool_file());
     });
-    let on = |signature, format| PoolPlace::Device {
-        device: Box::new(disk(signature)),
-        wipe: Wipe::Never,
-        format,
-    };
-    let place = |signature| on(signature, DeviceFormat::NotBegun);
+    let place =
+        |signature| PoolPlace::Device { device: Box::new(disk(signature)), wipe: Wipe::Never };
     let uuid = pool_file().pool_uuid.filesystem_uuid();
     tell("disk-blank", place(Signature::Blank), |_| {});
-    tell("disk-half-made", on(Signature::Unrecognized, DeviceFormat::Begun), |_| {});
-    tell("disk-nameless", place(Signature::Unrecognized), |_| {});
     tell("disk-ours", place(Signature::Filesystem { fs: FsType::Btrfs, uuid }), |_| {});
     tell("disk-of-a-file-pool", place(Signature::Filesystem { fs: FsType::Xfs, uuid }), |_| {});
 }

@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use terrace_device_types::{
-    DeviceFormat, DeviceView, PoolFile, PoolFileReading, PoolPlace, PoolRefusal, PoolUuid, Refusal,
-    Signature, Wipe,
+    DeviceView, PoolFileReading, PoolPlace, PoolRefusal, Refusal, Signature, Wipe,
 };
 use terrace_devices::{DeviceError, Host, observe_devices, observe_pool, probe_device};
 
@@ -30,13 +29,7 @@ fn unmount(path: &Path) {
 }
 
 fn place(device: &DeviceView, wipe: Wipe) -> PoolPlace {
-    PoolPlace::Device { device: Box::new(device.clone()), wipe, format: DeviceFormat::NotBegun }
-}
-
-/// What is on the disk was written since the node found it blank.
-fn begun(device: &DeviceView) -> PoolPlace {
-    let (device, format) = (Box::new(device.clone()), DeviceFormat::Begun);
-    PoolPlace::Device { device, wipe: Wipe::Never, format }
+    PoolPlace::Device { device: Box::new(device.clone()), wipe }
 }
 
 fn refusal(result: Result<usize, Failed>) -> PoolRefusal {
@@ -94,27 +87,6 @@ fn i4_a_disk_with_data_nobody_can_name_is_not_blank() {
         refusal(rig.make_pool(&place(&device, Wipe::Never))),
         PoolRefusal::DeviceHoldsData { .. }
     ));
-}
-
-#[test]
-fn a_mkfs_that_was_killed_is_done_again_and_what_has_a_signature_is_not_its_work() {
-    let rig = Rig::bare();
-    let device = disk(&rig, |file| {
-        let file = fs::File::options().write(true).open(file).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&file, &[0xA5; 4096], 512 * 1024).unwrap();
-    });
-    assert_eq!(device.signature, Signature::Unrecognized);
-    let file = PoolFile { pool_uuid: PoolUuid(volume().0), ..pool_file() };
-    rig.make_pool_of(file.clone(), &begun(&device)).unwrap();
-    let view = observe_pool(&Host::real(), &rig.pool).unwrap();
-    assert_eq!(view.file, PoolFileReading::Read(file));
-
-    unmount(&rig.pool);
-    run("mkfs.ext4", &["-q", "-F", device.path.to_str().unwrap()]);
-    let device = probe_device(&Host::real(), device, deadline()).unwrap();
-    let why = refusal(rig.make_pool(&begun(&device)));
-    let PoolRefusal::DeviceHoldsData { found, .. } = &why else { panic!("{why}") };
-    assert!(found.starts_with("ext4 "), "{found}");
 }
 
 #[test]

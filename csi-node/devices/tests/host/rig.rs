@@ -108,12 +108,7 @@ impl Rig {
 
     /// Observes and plans until nothing is left.
     pub(crate) fn make_pool(&self, place: &PoolPlace) -> Result<usize, Failed> {
-        self.make_pool_of(self.pool_file(), place)
-    }
-
-    /// As [`Self::make_pool`], of a UUID that no other test mounts a filesystem of.
-    pub(crate) fn make_pool_of(&self, file: PoolFile, place: &PoolPlace) -> Result<usize, Failed> {
-        let intent = PoolIntent::Make { file, place: place.clone() };
+        let intent = PoolIntent::Make { file: self.pool_file(), place: place.clone() };
         for passes in 0..4 {
             let view = observe_pool(&Host::real(), &self.pool).map_err(Failed::Device)?;
             let mounts = terrace_devices::observe_mounts(&Host::real()).map_err(Failed::Device)?;

@@ -23,7 +23,7 @@ pub enum Signature {
         /// Its UUID.
         uuid: FsUuid,
     },
-    /// A filesystem of ours whose mkfs did not come to its end (xfs: `sb_inprogress`).
+    /// A filesystem of ours whose mkfs did not come to its end (xfs: `sb_inprogress`; btrfs: its temporary magic).
     Unfinished {
         /// Which.
         fs: FsType,

@@ -178,19 +178,7 @@ pub enum PoolPlace {
         device: Box<DeviceView>,
         /// Permission to wipe what is on it.
         wipe: Wipe,
-        /// Whether the node began to format it before.
-        format: DeviceFormat,
     },
-}
-
-/// What the node's journal says of a pool's device that is not in service yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceFormat {
-    /// Nothing: what is on it is somebody's.
-    NotBegun,
-    /// It was found blank, and mkfs was to begin: data that nobody can name is half-made work of our own. Whoever wrote such
-    /// data of theirs to the device since, with the StoragePool still naming it, loses it; anything with a signature is safe.
-    Begun,
 }
 
 /// Permission to wipe a device.

@@ -41,7 +41,7 @@ pub use id::{
     BootId, ClusterUid, DeletionId, DevT, FileId, FsUuid, IdError, OperationId, PoolUuid,
     SUBVOLUME_NAME, UNFINISHED_PREFIX, VolumeUuid, image_name, quarantine_name, unfinished_name,
 };
-pub use intent::{DeviceFormat, Intent, Leftover, PoolIntent, PoolPlace, Sharing, Wipe};
+pub use intent::{Intent, Leftover, PoolIntent, PoolPlace, Sharing, Wipe};
 pub use kernel::Kernel;
 pub use pool::{POOL_FILE_NAME, PoolFile, PoolFileError, PoolFileReading, PoolView, QuotaView};
 pub use proof::{Claimed, DeletionProof, DeletionStamp, OrphanReading, PersonsWord, PvReading};

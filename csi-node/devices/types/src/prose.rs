@@ -109,9 +109,6 @@ impl fmt::Display for Step {
                 let guard = match guard {
                     FormatGuard::Latch { .. } => "latched, never staged and blank",
                     FormatGuard::Blank { .. } => "blank and unused",
-                    FormatGuard::Begun { .. } => {
-                        "blank when this began, without signature and unused"
-                    }
                 };
                 write!(f, "make {fs} {uuid} on {device}, which must be {guard}")
             }

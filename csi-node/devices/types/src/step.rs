@@ -42,11 +42,6 @@ pub enum FormatGuard {
         /// The pool.
         pool: PoolUuid,
     },
-    /// A disk for this pool that was blank when its format began: blank, or without any signature, and used by nobody.
-    Begun {
-        /// The pool.
-        pool: PoolUuid,
-    },
 }
 
 /// What is to be proven about a size.
