@@ -1,6 +1,8 @@
 //! The host behind one trait: everything the node looks at and the one thing it does, [`Host::execute`].
 //! In service it is [`RealHost`]; a simulation puts a model in its place. All calls block.
 
+mod wary;
+
 use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -8,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use terrace_device_types::{DeviceView, ImageView, PoolView, Step, StepDone, View, VolumeUuid};
 pub use terrace_devices::{Capability, Facilities, Probe, Usage};
 use terrace_devices::{Deadline, DeviceError};
+pub use wary::Wary;
 
 /// How long one look may take: blkid reads a device that may be slow.
 const LOOK: Duration = Duration::from_secs(30);

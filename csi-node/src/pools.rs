@@ -83,7 +83,7 @@ impl Pools {
         journal.remove_pool(uuid)
     }
 
-    /// Takes in what the journal remembers and what lies below `roots`.
+    /// Takes in what the journal remembers and what else lies below `roots`; what is remembered is not looked at, its disk may be dead.
     ///
     /// # Errors
     /// If the journal cannot be read.
@@ -96,7 +96,8 @@ impl Pools {
         let remembered = journal.pools()?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let mut found: BTreeMap<PoolUuid, Vec<KnownPool>> = BTreeMap::new();
-        for dir in roots.iter().flat_map(|root| children(root)) {
+        let is_new = |dir: &PathBuf| remembered.iter().all(|pool| pool.dir != *dir);
+        for dir in roots.iter().flat_map(|root| children(root)).filter(is_new) {
             if let Some(file) = pool_file(host, &dir) {
                 let PoolFile { pool_uuid: uuid, cluster_uid: _, pool: name, backend: _ } = file;
                 found.entry(uuid).or_default().push(KnownPool { uuid, name, dir, device: None });

@@ -21,7 +21,7 @@ use crate::csi::identity::IdentityService;
 use crate::csi::node::NodeService;
 use crate::csi::serve::{self, serve_csi, serve_registration};
 use crate::fault;
-use crate::host::{Host, RealHost};
+use crate::host::{Host, RealHost, Wary};
 use crate::host_lock::{self, HostLock};
 use crate::http::{self, Pages};
 use crate::journal::{self, Found, Journal};
@@ -96,7 +96,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
         }
         Found::New | Found::Read => None,
     };
-    let host: Arc<dyn Host> = Arc::new(RealHost::new());
+    let host: Arc<dyn Host> = Arc::new(Wary::new(RealHost::new()));
     let faults = fault::of_process(&args.csi_socket()).map_err(Error::Faults)?;
     let pools = Pools::default();
     pools.load(&journal, &*host, &args.pool_roots)?;

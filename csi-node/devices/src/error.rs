@@ -141,6 +141,14 @@ pub enum DeviceError {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// Somebody waits for it already.
+    #[error("{place} has not answered for {}", humanly(.waited), place = place.display())]
+    Silent {
+        /// The folder, device or file.
+        place: PathBuf,
+        /// Since the first who waits asked.
+        waited: Duration,
+    },
     /// A value that must not get this far.
     #[error("step can't be carried out: {why}")]
     Bug {
@@ -175,6 +183,7 @@ impl DeviceError {
             | Self::NotGrown { .. }
             | Self::Torn { .. }
             | Self::Tool { .. }
+            | Self::Silent { .. }
             | Self::Deadline { .. } => Class::Retry,
             Self::Parse { .. } | Self::Bug { .. } => Class::Bug,
         }
@@ -200,6 +209,7 @@ impl DeviceError {
             Self::Tool { .. } => "ToolFailed",
             Self::ToolMissing { .. } => "ToolMissing",
             Self::Deadline { .. } => "DeadlineExceeded",
+            Self::Silent { .. } => "NotAnswering",
         }
     }
 }

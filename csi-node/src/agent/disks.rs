@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::future::join_all;
 use terrace_device_types::{DeviceView, Signature};
+use terrace_devices::DeviceError;
 
 use super::{report, volume};
 use crate::context::{Context, LookError};
@@ -20,14 +20,14 @@ pub struct Disks {
 }
 
 /// One disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Looked {
     /// As /sys shows it.
     device: DeviceView,
     /// As the look at it showed.
     probed: DeviceView,
-    /// For a look that was given up: turns true when it comes to an end after all.
-    ended: Option<Arc<AtomicBool>>,
+    /// It did not answer: asked again and again, which [`Wary`](crate::host::Wary) makes cheap.
+    is_silent: bool,
 }
 
 impl Disks {
@@ -45,43 +45,36 @@ impl Disks {
             let name = device.path.file_name().map(|name| name.to_string_lossy().into_owned());
             name.is_some_and(|name| fingerprint.get(&name) == self.fingerprint.get(&name))
         };
-        let mut before = std::mem::take(&mut self.looked);
-        before.retain(|old| is_same(&old.device) && !old.is_to_be_asked_again());
-        for device in disks {
-            let looked = match before.iter().position(|old| old.device == device) {
-                Some(at) => before.swap_remove(at),
-                None => probe(context, device).await,
-            };
-            self.looked.push(looked);
-        }
+        let before: Vec<_> = self.looked.iter().filter(|old| is_same(&old.device)).collect();
+        let looks = disks.map(|device| {
+            let old = before.iter().find(|old| old.device == device).copied();
+            async move {
+                match old {
+                    Some(known) if !known.is_silent => known.clone(),
+                    Some(_) | None => probe(context, device, old.is_some()).await,
+                }
+            }
+        });
+        let looked = join_all(looks).await;
+        self.looked = looked;
         self.fingerprint = fingerprint;
         Ok(self.looked.iter().map(|looked| looked.probed.clone()).collect())
     }
 }
 
-impl Looked {
-    fn is_to_be_asked_again(&self) -> bool {
-        self.ended.as_ref().is_some_and(|ended| ended.load(Ordering::Relaxed))
+async fn probe(context: &Context, device: DeviceView, is_known: bool) -> Looked {
+    let asked = device.clone();
+    let (error, is_silent) = match context.look(move |host| host.probe_device(asked)).await {
+        Ok(Ok(probed)) => return Looked { device, probed, is_silent: false },
+        Ok(Err(error)) => (report::chain(&error), matches!(error, DeviceError::Silent { .. })),
+        Err(error @ LookError::Hangs { .. }) => (report::chain(&error), true),
+        Err(error @ LookError::Panicked) => (report::chain(&error), false),
+    };
+    if !is_known {
+        tracing::warn!(device = device.id, error, "a device cannot be probed");
     }
-}
-
-async fn probe(context: &Context, device: DeviceView) -> Looked {
-    let (asked, ended) = (device.clone(), Arc::new(AtomicBool::new(false)));
-    let told = Arc::clone(&ended);
-    let look = move |host: &dyn Host| {
-        let probed = host.probe_device(asked);
-        told.store(true, Ordering::Relaxed);
-        probed
-    };
-    let (error, ended) = match context.look(look).await {
-        Ok(Ok(probed)) => return Looked { device, probed, ended: None },
-        Ok(Err(error)) => (report::chain(&error), None),
-        Err(error @ LookError::Hangs { .. }) => (report::chain(&error), Some(ended)),
-        Err(error @ LookError::Panicked) => (report::chain(&error), None),
-    };
-    tracing::warn!(device = device.id, error, "a device cannot be probed");
     let probed = DeviceView { signature: Signature::NotProbed, ..device.clone() };
-    Looked { device, probed, ended }
+    Looked { device, probed, is_silent }
 }
 
 /// What changes when a disk comes, goes, grows or is another one under the old name. Loop devices come and

@@ -317,6 +317,7 @@ pub fn reason_of(error: &runner::Error) -> Reason {
             | DeviceError::NotGrown { .. }
             | DeviceError::Tool { .. }
             | DeviceError::Deadline { .. }
+            | DeviceError::Silent { .. }
             | DeviceError::NotStill { .. }
             | DeviceError::Torn { .. }
             | DeviceError::Bug { .. } => Reason::Failed,

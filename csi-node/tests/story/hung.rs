@@ -2,10 +2,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use csi_proto_rs::csi::v1::NodeGetVolumeStatsRequest;
 use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
+use futures::future::join_all;
 use terrace_device_types::{
     DeviceView, ImageView, PoolUuid, PoolView, Signature, Step, StepDone, View, VolumeUuid,
 };
@@ -13,7 +14,7 @@ use terrace_devices::DeviceError;
 use terrace_node::agent::disks::Disks;
 use terrace_node::context::{Context, LOOK_DEADLINE};
 use terrace_node::csi::{publish, stage, stats};
-use terrace_node::host::{Facilities, Host, Probe, RealHost, Usage};
+use terrace_node::host::{Facilities, Host, Probe, RealHost, Usage, Wary};
 use terrace_node::journal::KnownPool;
 
 use crate::agent::{agent, pass, volume};
@@ -99,7 +100,7 @@ fn add_hung_pool(bench: &Bench, context: &mut Context) -> Sender<()> {
     let known = KnownPool { uuid, name: "hung".into(), dir: dir.clone(), device: None };
     context.pools.put(known, &context.runner.journal).expect("journal");
     let host = Hung { real: RealHost::new(), dir, end: Mutex::new(ended) };
-    context.runner.host = Arc::new(host);
+    context.runner.host = Arc::new(Wary::new(host));
     end
 }
 
@@ -147,14 +148,37 @@ async fn a_node_that_started_anew_learns_from_the_assignment_which_pool_to_look_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn however_often_a_dead_pool_is_asked_the_others_answer() {
+    let bench = Bench::new();
+    let mut running = bench.start().await;
+    let end = add_hung_pool(&bench, &mut running.context);
+    let (context, dead, live) = (&running.context, bench.path("hung"), bench.pool.dir.clone());
+    let ask = |dir: &Path| {
+        let dir = dir.to_owned();
+        context.look(move |host| host.pool(&dir))
+    };
+    // More than there are looks at once, as a kubelet comes to that asks once a minute of each volume.
+    let ask_dead = || join_all((0..100).map(|_| ask(&dead)));
+    assert!(ask_dead().await.iter().all(|answer| !matches!(answer, Ok(Ok(_)))));
+    let begun = Instant::now();
+    for answer in ask_dead().await {
+        let error = answer.expect("told at once").expect_err("it is dead");
+        assert!(matches!(error, DeviceError::Silent { .. }), "{error}");
+    }
+    ask(&live).await.expect("answers").expect("looked at");
+    assert!(begun.elapsed() < LOOK_DEADLINE / 4, "{:?}", begun.elapsed());
+    drop(end);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_hangs_is_asked_once_and_hides_no_other() {
     let bench = Bench::new();
     let mut running = bench.start().await;
     let (hung, other) = (Disk::new(&bench, "a-hung"), Disk::new(&bench, "b-other"));
     let (end, ended) = channel();
     let dir = hung.file.clone();
-    running.context.runner.host =
-        Arc::new(Hung { real: RealHost::new(), dir, end: Mutex::new(ended) });
+    let host = Hung { real: RealHost::new(), dir, end: Mutex::new(ended) };
+    running.context.runner.host = Arc::new(Wary::new(host));
     let mut disks = Disks::default();
     let signatures = |all: &[DeviceView]| {
         let of = |disk: &Disk| all.iter().find(|seen| seen.id == disk.id()).expect("listed");
