@@ -11,10 +11,12 @@ use terrace_e2e::rig;
 
 /// Verbs that change something.
 const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
+/// Renewed all the time, by whoever leads.
+pub(crate) const LEASES: &str = "leases";
 /// Our service accounts.
 const OURS: &str = "system:serviceaccount:terrace-system:";
 
-/// Writes of one program to one kind.
+/// Writes of one program to one object; to one kind if those are Leases.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Write {
     /// Service account and program.
@@ -71,7 +73,14 @@ fn parse(line: &str) -> Option<Write> {
     // Our own programs name none.
     let who =
         if program.is_empty() { account.to_owned() } else { format!("{account} ({program})") };
-    Some(Write { who, what: text("/objectRef/resource")?.to_owned() })
+    let kind = text("/objectRef/resource")?;
+    let words = ["/objectRef/name", "/objectRef/subresource"].into_iter().filter_map(text);
+    let what = if kind == LEASES {
+        kind.to_owned()
+    } else {
+        [kind].into_iter().chain(words).collect::<Vec<_>>().join("/")
+    };
+    Some(Write { who, what })
 }
 
 #[cfg(test)]
@@ -92,5 +101,13 @@ mod tests {
         assert_eq!(parse(&line(ours, "update", "RequestReceived")), None);
         assert_eq!(parse(&line("system:kube-scheduler", "update", "ResponseComplete")), None);
         assert_eq!(parse("{\"stage\":"), None);
+        let status = line(ours, "patch", "ResponseComplete").replace(
+            r#""resource":"leases""#,
+            r#""resource":"storagenodes","name":"node-a","subresource":"status""#,
+        );
+        assert_eq!(
+            parse(&status).map(|write| write.what),
+            Some("storagenodes/node-a/status".into())
+        );
     }
 }

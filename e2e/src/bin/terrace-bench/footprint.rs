@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use terrace_e2e::story::{Story, kubectl, until};
 
-use crate::audit::{self, Write};
+use crate::audit::{self, LEASES, Write};
 use crate::burst::{CLASS, SIZE, prepare};
 use crate::peers;
 use crate::process::{Process, in_containers};
@@ -28,7 +28,6 @@ const NODE: &str = "terrace-node";
 const POD: usize = 25;
 /// Nothing written for so long is rest: longer than the time between two looks at a filesystem's use.
 const QUIET: Duration = Duration::from_secs(20);
-const LEASES: &str = "leases";
 /// The goal for the node's process, and at how many volumes.
 const GOAL_KIB: u64 = 25 << 10;
 const GOAL_AT: usize = 100;
