@@ -1,64 +1,21 @@
 //! The probe on the real node: what a volume does is in its status; a volume made slow is told, and told again when it is over;
 //! a probe that dies costs no count and nobody anything.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use terrace_e2e::reader::{condition, reader, throttle, turns};
 use terrace_e2e::rig::on_node;
-use terrace_e2e::story::{Story, apply, class_yaml, kubectl, until};
-use terrace_e2e::throttle::Throttle;
+use terrace_e2e::story::{kubectl, until};
 
 use crate::explain::terrace;
 
-/// Reads past the page cache, one after the other, until the Pod ends.
-const READS: &str =
-    "(while :; do dd if=/data/file of=/dev/null bs=4k iflag=direct; done) >/dev/null 2>&1 &";
 /// Operations a second that a throttled container may do: some of them wait for a tenth of a second.
 const SLOWLY: u64 = 50;
 
-fn condition(volume: &Value, kind: &str) -> Value {
-    let mut all = volume["status"]["conditions"].as_array().into_iter().flatten();
-    all.find(|condition| condition["type"] == kind).cloned().unwrap_or_default()
-}
-
-/// Waits until the condition LatencyHigh of the claim's volume is so; how long that took, and the volume.
-fn turns(story: &Story, claim: &str, status: &str, seconds: u64) -> Result<(Duration, Value)> {
-    let start = Instant::now();
-    let volume = until(&format!("LatencyHigh={status}"), seconds, || {
-        let volume = story.volume(claim)?;
-        let high = condition(&volume, "LatencyHigh");
-        Ok(if high["status"] == status { Ok(volume) } else { Err(high.to_string()) })
-    })?;
-    Ok((start.elapsed(), volume))
-}
-
-/// A claim of a class with a target of 10 ms, and a Pod that reads from it without end.
-fn reader(name: &str) -> Result<Story> {
-    let story = Story::begin(name)?;
-    let parameters = "{terrace.storage/pool: stories, terrace.storage/fs-type: xfs, terrace.storage/latency-p99: 10ms}";
-    apply(&class_yaml("stories-fast", parameters, "WaitForFirstConsumer", "Delete"))?;
-    story.claim("data", "stories-fast", "320Mi", "")?;
-    story.pod("reader", "data", "", "")?;
-    story.runs("reader")?;
-    story.exec("reader", "dd if=/dev/zero of=/data/file bs=4k count=2000 && sync")?;
-    story.exec("reader", READS)?;
-    Ok(story)
-}
-
-fn throttle(story: &Story, volume: &Value) -> Result<Throttle> {
-    let path = "jsonpath={.status.containerStatuses[0].containerID}";
-    let id = story.kubectl(&["get", "pod", "reader", "-o", path])?;
-    let id = id.trim_start_matches("containerd://").to_owned();
-    let image = volume["status"]["device"].as_str().context("the volume names no device")?;
-    let number = on_node(&format!("losetup --noheadings --output MAJ:MIN --associated {image}"))?;
-    let (major, minor) = number.trim().split_once(':').context("no loop device")?;
-    Throttle::of_container(&id, (major.trim().parse()?, minor.trim().parse()?), SLOWLY)
-}
-
 #[test]
 fn what_a_claim_does_is_in_its_volume_and_in_the_terminal() -> Result<()> {
-    let story = reader("probe-figures")?;
+    let story = reader("probe-figures", "10ms")?;
     ensure!(story.volume("data")?["spec"]["latencyTarget"]["p99"] == "10ms");
     let volume = until("figures in the status", 60, || {
         let volume = story.volume("data")?;
@@ -87,11 +44,11 @@ fn what_a_claim_does_is_in_its_volume_and_in_the_terminal() -> Result<()> {
 
 #[test]
 fn a_volume_made_slow_is_told_and_told_again_when_it_is_over() -> Result<()> {
-    let story = reader("probe-slow")?;
-    let (_, volume) = turns(&story, "data", "False", 60)?;
+    let story = reader("probe-slow", "10ms")?;
+    let (_, volume) = turns(&story, "False", 60)?;
     let name = volume["metadata"]["name"].as_str().context("no name")?.to_owned();
-    let slow = throttle(&story, &volume)?;
-    let (took, volume) = turns(&story, "data", "True", 60)?;
+    let slow = throttle(&story, &volume, SLOWLY)?;
+    let (took, volume) = turns(&story, "True", 60)?;
     println!("{} s to LatencyHigh=True", took.as_secs_f64());
     let high = condition(&volume, "LatencyHigh");
     println!("{high}");
@@ -104,7 +61,7 @@ fn a_volume_made_slow_is_told_and_told_again_when_it_is_over() -> Result<()> {
     let top = terrace(&["top", "--once", "-n", &story.namespace])?;
     ensure!(top.contains("High"), "{top}");
     drop(slow);
-    let (took, _) = turns(&story, "data", "False", 90)?;
+    let (took, _) = turns(&story, "False", 90)?;
     println!("{} s to LatencyHigh=False", took.as_secs_f64());
     ensure!(took >= Duration::from_secs(10), "it was over at once: the dwell is not kept");
     story.end()
@@ -147,8 +104,8 @@ fn restarts() -> Result<u64> {
 #[test]
 fn i7_a_probe_that_is_killed_costs_no_count_and_disturbs_nobody() -> Result<()> {
     const COUNT: &str = "terrace_volume_operation_duration_seconds_count";
-    let story = reader("probe-killed")?;
-    turns(&story, "data", "False", 60)?;
+    let story = reader("probe-killed", "10ms")?;
+    turns(&story, "False", 60)?;
     let claim = format!("namespace=\"{}\"", story.namespace);
     let (before, times) = (counted(COUNT, &claim)?, restarts()?);
     ensure!(before > 0.0, "nothing is counted");

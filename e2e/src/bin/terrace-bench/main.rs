@@ -5,6 +5,7 @@ mod burst;
 mod cells;
 mod footprint;
 mod io;
+mod latency;
 mod peers;
 mod pools;
 mod process;
@@ -36,6 +37,8 @@ enum What {
     Footprint(footprint::Arguments),
     /// Hundreds of claims at once.
     Burst(burst::Arguments),
+    /// A volume made slow: how soon LatencyHigh turns, and how often at the threshold.
+    Latency(latency::Arguments),
     /// The operator with thousands of volumes on simulated nodes; an API server is started for it.
     Scale(scale::Arguments),
 }
@@ -56,6 +59,7 @@ fn measure(what: What) -> Result<()> {
         What::Io(arguments) => io::measure(&arguments),
         What::Footprint(arguments) => footprint::measure(&arguments),
         What::Burst(arguments) => burst::measure(&arguments),
+        What::Latency(arguments) => latency::measure(&arguments),
         What::Scale(arguments) => scale::measure(&arguments),
     }
 }
