@@ -1,24 +1,32 @@
-//! `hack/guest`: a guest with a kernel that this host does not offer: fentry, kprobes, device-mapper, cgroup v2. QEMU emulates its
-//! processors, so it needs nothing of the host, and is slow. It sees the host's root as it is and cannot alter it.
+//! `hack/guest`: a guest with a kernel that offers what this host's does not. It sees the host's root as it is and cannot alter it: what it
+//! writes goes away with it, but for its disks and the folder it shares.
 
+mod boot;
+mod crate_tests;
 mod image;
 mod kernel;
 mod machine;
+mod qemu;
+mod smoke;
+mod turn;
+mod uml;
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, Write};
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::guest::kernel::Kernel;
+use crate::guest::boot::{Boot, Which};
+use crate::guest::crate_tests::CrateTests;
 use crate::guest::machine::{End, Machine};
+use crate::guest::turn::{Turn, runs, sweep};
 use crate::paths::Paths;
 use crate::run::Progress;
-use crate::tools;
+
+pub(crate) use crate::guest::smoke::{emulated, user_mode};
 
 /// What a run of the command ends with where the guest died under it.
 const DIED: u8 = 125;
@@ -36,79 +44,151 @@ pub(crate) struct Guest {
 enum Action {
     /// Boot, run a command, print what it prints and end with its status; 125 if the guest died, 124 if the time was up.
     Run(Run),
-    /// Get the kernel and what boots it; `run` does so by itself.
-    Prepare,
+    /// Run the tests of a crate in a guest, each program of them by itself.
+    Test(CrateTests),
+    /// Get the kernel and what boots it; the others do so by themselves.
+    Prepare {
+        /// Whose kernel.
+        #[arg(long, value_enum, default_value_t = Which::Qemu)]
+        kernel: Which,
+    },
+    /// See that guests run commands, tell their status, die, and that what was synced is on their disks then.
+    Smoke {
+        /// Whose kernel.
+        #[arg(long, value_enum, default_value_t = Which::Qemu)]
+        kernel: Which,
+    },
 }
 
 /// Arguments of `hack/guest run`.
 #[derive(Args)]
 struct Run {
-    /// Blank disks, /dev/vda and so on, with the serial numbers disk0 and so on.
+    /// Whose kernel.
+    #[arg(long, value_enum, default_value_t = Which::Qemu)]
+    kernel: Which,
+    #[command(flatten)]
+    shape: Shape,
+    /// The command, run in the same folder as here.
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// What a guest has.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Shape {
+    /// Blank disks with the serial numbers disk0 and so on; TERRACE_DISKS names them in the guest.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=20))]
     disks: u32,
-    /// Size of each, in MiB.
-    #[arg(long, default_value_t = 1024, value_name = "MIB")]
-    disk_size: u64,
+    /// Size of each, in MiB; it takes of the host's disk what was written.
+    #[arg(long, value_name = "MIB")]
+    disk_size: Option<u64>,
     /// Memory, in MiB.
-    #[arg(long, default_value_t = 1024, value_name = "MIB")]
-    memory: u64,
-    /// Processors.
-    #[arg(long, default_value_t = 2)]
-    cpus: u32,
-    /// It is ended after so many seconds.
-    #[arg(long, default_value_t = 300)]
-    seconds: u64,
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
+    /// Processors: two, or the one that User Mode Linux has.
+    #[arg(long)]
+    cpus: Option<u32>,
+    /// It is killed after so many seconds, as it is when its job makes the file $TERRACE_SHARE/cut: to its disks that is a power loss.
+    #[arg(long)]
+    seconds: Option<u64>,
     /// Load this kernel module first; may be given more than once.
     #[arg(long = "load", value_name = "MODULE")]
     load: Vec<String>,
     /// Keep disks, output and console in this folder; what disks it has are used again.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// The command, run in the same folder as here.
-    #[arg(last = true, required = true)]
-    command: Vec<String>,
+}
+
+/// What a guest does.
+struct Job<'a> {
+    shape: Shape,
+    /// A shell script.
+    script: &'a str,
+    /// What goes into the share before: the name there, and the file.
+    files: &'a [(String, PathBuf)],
 }
 
 impl Guest {
     /// Passes the command's status on.
     pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
-        let _lock = lock(paths)?;
-        let kernel = prepare(paths, progress)?;
         match self.action {
-            Action::Prepare => {
-                progress.say(format!("the guest's kernel is {}", kernel.release));
-                Ok(ExitCode::SUCCESS)
+            Action::Prepare { kernel } => {
+                let boot = Boot::ensure(kernel, paths, progress)?;
+                progress.say(format!("the guest's kernel is {}", boot.release()));
             }
-            Action::Run(run) => Ok(ExitCode::from(run.boot(paths, progress, &kernel)?)),
+            Action::Smoke { kernel: Which::Qemu } => emulated(paths, progress)?,
+            Action::Smoke { kernel: Which::Uml } => user_mode(paths, progress)?,
+            Action::Run(run) => return Ok(ExitCode::from(run.run(paths, progress)?)),
+            Action::Test(tests) => return tests.run(paths, progress),
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
 impl Run {
-    fn boot(self, paths: &Paths, progress: &Progress, kernel: &Kernel) -> Result<u8> {
-        let Self { disks, disk_size, memory, cpus, seconds, load, keep, command } = self;
-        sweep(paths)?;
-        let share = match &keep {
-            Some(dir) => dir.clone(),
-            None => runs(paths).join(std::process::id().to_string()),
-        };
+    fn run(self, paths: &Paths, progress: &Progress) -> Result<u8> {
+        let Self { kernel, shape, command } = self;
+        let host = Host::take(kernel, paths, progress)?;
+        let script = script(&std::env::current_dir()?, &command);
+        host.run(Job { shape, script: &script, files: &[] })
+    }
+}
+
+/// A kernel, and the right to boot it.
+struct Host<'a> {
+    boot: Boot,
+    turn: Turn,
+    paths: &'a Paths,
+    progress: &'a Progress,
+}
+
+impl<'a> Host<'a> {
+    fn take(kernel: Which, paths: &'a Paths, progress: &'a Progress) -> Result<Self> {
+        let turn = Turn::take(kernel, paths, progress)?;
+        Ok(Self { boot: Boot::ensure(kernel, paths, progress)?, turn, paths, progress })
+    }
+
+    /// Boots one guest for the job and gives its status.
+    fn run(&self, job: Job<'_>) -> Result<u8> {
+        let Job { shape, script, files } = job;
+        let Shape { disks, disk_size, memory, cpus, seconds, load, keep } = shape;
+        sweep(self.paths)?;
+        let own = runs(self.paths).join(std::process::id().to_string());
+        let share = keep.clone().unwrap_or_else(|| own.clone());
         fs::create_dir_all(&share)?;
         let share = share.canonicalize()?;
-        let machine = Machine { share: share.clone(), disks, disk_size, memory, cpus, load };
-        let cwd = std::env::current_dir()?;
-        machine.lay_out(paths, &job(&cwd.display().to_string(), &command))?;
-        let end = machine.boot(kernel, Duration::from_secs(seconds), progress);
+        let machine = Machine {
+            share,
+            disks,
+            disk_size: disk_size.unwrap_or(1024),
+            memory: memory.unwrap_or(1024),
+            cpus: cpus.unwrap_or(match self.boot {
+                Boot::Qemu(_) => 2,
+                Boot::Uml(_) => 1,
+            }),
+            core: self.turn.core,
+            load,
+        };
+        machine.lay_out(self.paths, &self.boot, script)?;
+        for (name, file) in files {
+            let to = machine.share.join(name);
+            // The same file where that can be: a build may replace it under its old name meanwhile.
+            fs::hard_link(file, &to).or_else(|_| fs::copy(file, &to).map(|_| ()))?;
+        }
+        let seconds = seconds.unwrap_or(300);
+        let end = machine.run(&self.boot, Duration::from_secs(seconds), self.progress);
         if keep.is_none() {
-            fs::remove_dir_all(&share)?;
+            fs::remove_dir_all(&machine.share)?;
         }
         Ok(match end? {
             End::Status(status) => status,
-            End::Died(console) => {
-                progress.say(format!("the guest died; the end of its console:\n{console}"));
+            End::Died(why) => {
+                self.progress.say(format!("the guest died:\n{why}"));
                 DIED
             }
             End::TimeIsUp(console) => {
-                progress.say(format!("{seconds} s are over; the end of its console:\n{console}"));
+                self.progress
+                    .say(format!("{seconds} s are over; the end of its console:\n{console}"));
                 TIME_IS_UP
             }
         })
@@ -121,108 +201,39 @@ pub(crate) fn run_long(
     progress: &Progress,
     command: Vec<String>,
 ) -> Result<ExitCode> {
-    let run = Run {
-        disks: 0,
-        disk_size: 0,
-        memory: 3072,
-        cpus: 2,
-        seconds: 3 * 3600,
+    let shape = Shape {
+        memory: Some(3072),
+        seconds: Some(3 * 3600),
         load: ["loop", "ext4", "xfs", "btrfs"].map(str::to_owned).to_vec(),
-        keep: None,
-        command,
+        ..Shape::default()
     };
-    Guest { action: Action::Run(run) }.run(paths, progress)
+    Ok(ExitCode::from(Run { kernel: Which::Qemu, shape, command }.run(paths, progress)?))
 }
 
-/// A guest that runs a command, tells its status and dies when it should; that leaves the host as it was. Two boots.
-pub(crate) fn smoke(paths: &Paths, progress: &Progress) -> Result<()> {
-    let _lock = lock(paths)?;
-    let kernel = prepare(paths, progress)?;
-    let mark = paths.cache.join("guest/mark");
-    let script = format!(
-        "test -s /sys/kernel/btf/vmlinux && test -b /dev/vda && ! echo > /proc/nothing && echo > {} && exit 7",
-        mark.display()
-    );
-    let run = |script: &str| -> Result<u8> {
-        let run = Run {
-            disks: 1,
-            disk_size: 16,
-            memory: 512,
-            cpus: 2,
-            seconds: 120,
-            load: Vec::new(),
-            keep: None,
-            command: ["sh", "-c", script].map(str::to_owned).to_vec(),
-        };
-        run.boot(paths, progress, &kernel)
-    };
-    let status = run(&script)?;
-    ensure!(status == 7, "a command that ends with 7 ended with {status}");
-    ensure!(!mark.exists(), "what the guest wrote is on the host: {}", mark.display());
-    let status = run("busybox poweroff -f")?;
-    ensure!(status == DIED, "a guest that died ended with {status}");
-    Ok(())
+/// The shell script that runs a command in a folder.
+fn script(cwd: &Path, command: &[String]) -> String {
+    format!("cd {} || exit 126\nexec {}\n", quoted(&cwd.display().to_string()), words(command))
 }
 
-fn prepare(paths: &Paths, progress: &Progress) -> Result<Kernel> {
-    tools::ensure_guest_tools(progress)?;
-    let kernel = Kernel::ensure(paths, progress)?;
-    image::ensure(paths, &kernel)?;
-    Ok(kernel)
-}
-
-/// The shell script that the guest runs.
-fn job(cwd: &str, command: &[String]) -> String {
-    let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
-    format!("cd {} || exit 126\nexec {}\n", quoted(cwd), words.join(" "))
+fn words(command: &[String]) -> String {
+    command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Shares of running guests, each named by the process that started it.
-fn runs(paths: &Paths) -> PathBuf {
-    paths.cache.join("guest/runs")
-}
-
-/// Removes what killed runs left. Their guests ended with them.
-fn sweep(paths: &Paths) -> Result<()> {
-    for entry in fs::read_dir(runs(paths)).into_iter().flatten() {
-        let entry = entry?;
-        if !PathBuf::from("/proc").join(entry.file_name()).exists() {
-            fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// One guest at a time on this machine; the lock ends with this process.
-fn lock(paths: &Paths) -> Result<File> {
-    let path = paths.cache.join("guest/lock");
-    fs::create_dir_all(paths.cache.join("guest"))?;
-    let mut file =
-        File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
-    if file.try_lock().is_err() {
-        let mut holder = String::new();
-        file.read_to_string(&mut holder)?;
-        bail!("another guest runs, started by process {}", holder.trim());
-    }
-    file.set_len(0)?;
-    file.rewind()?;
-    write!(file, "{}", std::process::id()).with_context(|| format!("write {}", path.display()))?;
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::job;
+    use std::path::Path;
+
+    use super::script;
 
     #[test]
     fn words_reach_the_command_as_they_are() {
         let words = ["sh", "-c", "echo 'a b' $HOME"].map(str::to_owned);
         assert_eq!(
-            job("/a b", &words),
+            script(Path::new("/a b"), &words),
             "cd '/a b' || exit 126\nexec 'sh' '-c' 'echo '\\''a b'\\'' $HOME'\n"
         );
     }

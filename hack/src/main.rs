@@ -67,7 +67,7 @@ enum Task {
     Conformance(conformance::Conformance),
     /// Kill Terrace at every point that its code names, and count what leaks; faults from outside; power cuts.
     Crash(crash::Crash),
-    /// Run a command in an emulated guest, under a kernel with fentry and device-mapper.
+    /// Run a command or tests in a guest, under a kernel that offers what this host's does not.
     Guest(guest::Guest),
     /// Do a known number of operations by every way, and compare them with what the probe counts.
     Oracle(oracle::Oracle),

@@ -101,7 +101,8 @@ impl Test {
             )?);
         }
         if !quick && story.is_none() {
-            rungs.push(runner.guest());
+            rungs.push(runner.guest("emulated guest", guest::emulated));
+            rungs.push(runner.guest("user mode guest", guest::user_mode));
         }
         if !quick {
             let after = if keep { After::Keep } else { After::Clean };
@@ -141,14 +142,14 @@ impl Runner<'_> {
         Ok(Rung { name: "checks", passed, failed, seconds: start.elapsed().as_secs_f64() })
     }
 
-    /// The emulated guest boots, runs a command and dies.
-    fn guest(&self) -> Rung {
+    /// A guest boots, runs commands and dies.
+    fn guest(&self, name: &'static str, smoke: fn(&Paths, &Progress) -> Result<()>) -> Rung {
         let start = Instant::now();
-        let smoke = guest::smoke(self.paths, self.progress);
-        if let Err(error) = &smoke {
-            self.progress.say(format!("guest: {error:#}"));
+        let ended = smoke(self.paths, self.progress);
+        if let Err(error) = &ended {
+            self.progress.say(format!("{name}: {error:#}"));
         }
-        Rung::of_step("emulated guest", start, smoke.is_ok())
+        Rung::of_step(name, start, ended.is_ok())
     }
 
     /// The cluster up, the stories, the cluster down: a guard takes it down however this process ends.

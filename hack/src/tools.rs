@@ -123,6 +123,19 @@ const GUEST_PACKAGES: [(&str, &str); 5] = [
     ("/usr/bin/setpriv", "util-linux"),
 ];
 
+/// What a User Mode Linux is run with, and what volumes there are made with: LVM, thin pools, device-mapper, encryption. Its kernel, too, is
+/// downloaded and never installed.
+const STORAGE_PACKAGES: [(&str, &str); 8] = [
+    ("/bin/busybox", "busybox-static"),
+    ("/sbin/modprobe", "kmod"),
+    ("/usr/bin/setpriv", "util-linux"),
+    ("/sbin/mkfs.ext4", "e2fsprogs"),
+    ("/sbin/lvm", "lvm2"),
+    ("/usr/sbin/thin_check", "thin-provisioning-tools"),
+    ("/sbin/dmsetup", "dmsetup"),
+    ("/sbin/cryptsetup", "cryptsetup-bin"),
+];
+
 /// What the checks want besides: promtool, for the chart's alerts.
 const CHECK_PACKAGES: [(&str, &str); 2] = [("/usr/bin/promtool", "prometheus"), CLANG];
 
@@ -212,6 +225,11 @@ pub(crate) fn ensure_bench_tools(progress: &Progress) -> Result<()> {
 /// Debian packages that `hack/guest` wants.
 pub(crate) fn ensure_guest_tools(progress: &Progress) -> Result<()> {
     ensure_packages(&GUEST_PACKAGES, progress)
+}
+
+/// Debian packages that a User Mode Linux and LVM want.
+pub(crate) fn ensure_storage_tools(progress: &Progress) -> Result<()> {
+    ensure_packages(&STORAGE_PACKAGES, progress)
 }
 
 /// Tools of the checks and tests. `cargo-nextest` and `cargo-deny` live in the cache, not in the user's cargo home.

@@ -15,8 +15,10 @@ $b mount -t tmpfs tmpfs /dev/shm
 $b mount -t tmpfs tmpfs /run
 $b mkdir -p /run/lock
 $b mount -t cgroup2 cgroup2 /sys/fs/cgroup
-$b mount -t debugfs debugfs /sys/kernel/debug
-$b mount -t tracefs tracefs /sys/kernel/tracing
+for kind in debugfs:/sys/kernel/debug tracefs:/sys/kernel/tracing; do
+  # User Mode Linux has neither.
+  if [ -d "${kind#*:}" ]; then $b mount -t "${kind%:*}" "${kind%:*}" "${kind#*:}"; fi
+done
 $b mount -t bpf bpf /sys/fs/bpf
 $b mount --make-rshared /
 $b ifconfig lo 127.0.0.1 up
@@ -27,8 +29,11 @@ for word in $words; do
 done
 IFS=,; for module in $load; do modprobe "$module"; done; unset IFS
 # No udev runs here: device-mapper makes its own nodes.
-export DM_DISABLE_UDEV=1 TERRACE_GUEST=1
-$b sh "$share/job" > "$share/out" 2> "$share/err" < /dev/null
+export DM_DISABLE_UDEV=1 TERRACE_GUEST=1 TERRACE_SHARE="$share"
+TERRACE_DISKS=$(echo /dev/vd? /dev/ubd? | $b tr ' ' '\n' | $b grep -v '?' | $b tr '\n' ' ')
+export TERRACE_DISKS
+# No busybox: its shell would run applets of its own where the job names the system's programs.
+/bin/sh "$share/job" > "$share/out" 2> "$share/err" < /dev/null
 echo $? > "$share/exit.partial"
 $b mv "$share/exit.partial" "$share/exit"
 $b sync

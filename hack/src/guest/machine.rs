@@ -3,22 +3,21 @@
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::guest::image;
-use crate::guest::kernel::Kernel;
+use crate::guest::boot::Boot;
 use crate::paths::Paths;
-use crate::run::{Progress, command};
+use crate::run::{Progress, command, succeeds};
 
 /// How much of the console is shown where something went wrong.
 const CONSOLE_LINES: usize = 25;
-/// Emulation is slow enough without mitigations, audit and security modules; `no_timer_check` because its timers are.
-const KERNEL_WORDS: &str = "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr audit=0 selinux=0 apparmor=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on";
+/// A job that makes this file in its share has the power cut: the guest is killed, whatever it does.
+const CUT: &str = "cut";
 
-/// What is emulated.
+/// What is booted.
 pub(crate) struct Machine {
     /// The folder that guest and host share, at the same path; absolute.
     pub(crate) share: PathBuf,
@@ -28,6 +27,8 @@ pub(crate) struct Machine {
     /// MiB.
     pub(crate) memory: u64,
     pub(crate) cpus: u32,
+    /// The core of this host that User Mode Linux is pinned to.
+    pub(crate) core: usize,
     pub(crate) load: Vec<String>,
 }
 
@@ -40,8 +41,8 @@ pub(crate) enum End {
 
 impl Machine {
     /// Writes what the guest reads: its second script, the job, disks that are not there yet.
-    pub(crate) fn lay_out(&self, paths: &Paths, job: &str) -> Result<()> {
-        for old in ["exit", "exit.partial", "out", "err", "console"] {
+    pub(crate) fn lay_out(&self, paths: &Paths, boot: &Boot, job: &str) -> Result<()> {
+        for old in ["exit", "exit.partial", "out", "err", "console", CUT] {
             match fs::remove_file(self.share.join(old)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(error.into());
@@ -50,6 +51,7 @@ impl Machine {
             }
         }
         fs::copy(paths.repo.join("e2e/rig/guest/init.sh"), self.share.join("init"))?;
+        boot.lay_out(paths, &self.share)?;
         fs::write(self.share.join("job"), job)?;
         for number in 0..self.disks {
             let path = self.disk(number);
@@ -60,23 +62,19 @@ impl Machine {
         Ok(())
     }
 
-    fn disk(&self, number: u32) -> PathBuf {
+    /// The file of one of its disks.
+    pub(crate) fn disk(&self, number: u32) -> PathBuf {
         self.share.join(format!("disk{number}.img"))
     }
 
     /// Runs it to its end and passes on what the job prints as it prints it.
-    pub(crate) fn boot(
-        &self,
-        kernel: &Kernel,
-        limit: Duration,
-        progress: &Progress,
-    ) -> Result<End> {
+    pub(crate) fn run(&self, boot: &Boot, limit: Duration, progress: &Progress) -> Result<End> {
         let console = self.share.join("console");
         let log = File::create(&console)?;
-        let mut qemu = self.command(kernel);
-        qemu.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let mut guest = boot.command(self)?;
+        guest.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let start = Instant::now();
-        let mut child = Ended(qemu.spawn().context("start qemu")?);
+        let mut child = Ended(guest.spawn().context("start the guest")?);
         let mut out = Tail::of(self.share.join("out"));
         let mut err = Tail::of(self.share.join("err"));
         let mut began = false;
@@ -95,49 +93,14 @@ impl Machine {
                     None => End::Died(end_of(&console)),
                 });
             }
+            if self.share.join(CUT).exists() {
+                return Ok(End::Died("the job had the power cut".to_owned()));
+            }
             if start.elapsed() > limit {
                 return Ok(End::TimeIsUp(end_of(&console)));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-    }
-
-    /// `setpriv` has the kernel end it if this process dies.
-    fn command(&self, kernel: &Kernel) -> Command {
-        let mut qemu = command("setpriv", ["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-        qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"]);
-        qemu.args(["-smp", &self.cpus.to_string(), "-m", &self.memory.to_string()]);
-        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        qemu.args(["-serial", "stdio", "-monitor", "none"]);
-        qemu.arg("-kernel").arg(kernel.image()).arg("-initrd").arg(image::path(kernel));
-        qemu.arg("-append").arg(format!(
-            "{KERNEL_WORDS} terrace.share={} terrace.modules={} terrace.load={}",
-            self.share.display(),
-            kernel.modules().display(),
-            self.load.join(",")
-        ));
-        let folder = |id: &str, path: &Path, more: &str| {
-            format!(
-                "local,id={id},path={},security_model=none,multidevs=remap{more}",
-                path.display()
-            )
-        };
-        qemu.args(["-fsdev", &folder("root", Path::new("/"), ",readonly=on")]);
-        qemu.args(["-device", "virtio-9p-pci,fsdev=root,mount_tag=hostroot"]);
-        qemu.args(["-fsdev", &folder("share", &self.share, "")]);
-        qemu.args(["-device", "virtio-9p-pci,fsdev=share,mount_tag=share"]);
-        qemu.args(["-object", "rng-random,filename=/dev/urandom,id=random"]);
-        qemu.args(["-device", "virtio-rng-pci,rng=random"]);
-        for number in 0..self.disks {
-            let file = self.disk(number);
-            let drive = format!(
-                "file={},format=raw,if=none,id=d{number},cache=unsafe,discard=unmap",
-                file.display()
-            );
-            qemu.args(["-drive", &drive]);
-            qemu.args(["-device", &format!("virtio-blk-pci,drive=d{number},serial=disk{number}")]);
-        }
-        qemu
     }
 }
 
@@ -146,8 +109,17 @@ struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // Both fail where it has ended already, which is what is wanted.
-        self.0.kill().ok();
+        // The first process of a namespace first: its parent is waited for, and ends once all of the namespace is gone. Each of these fails
+        // where there is nothing left to end, which is what is wanted.
+        let pid = self.0.id();
+        let below =
+            fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        for inner in below.split_whitespace() {
+            succeeds(&mut command("kill", ["-s", "KILL", inner]));
+        }
+        if below.trim().is_empty() {
+            self.0.kill().ok();
+        }
         self.0.wait().ok();
     }
 }

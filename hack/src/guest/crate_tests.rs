@@ -1,0 +1,127 @@
+//! The tests of a crate in a guest: built on this host, run there one program after the other, on a filesystem of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde_json::Value;
+
+use crate::guest::boot::Which;
+use crate::guest::{Host, Job, Shape, quoted, words};
+use crate::paths::Paths;
+use crate::run::{Progress, command, output};
+use crate::test::search_path;
+use crate::tools::{self, Tools};
+
+/// Arguments of `hack/guest test`.
+#[derive(Args)]
+pub(crate) struct CrateTests {
+    /// The crate.
+    #[arg(short, long)]
+    package: String,
+    /// Whose kernel.
+    #[arg(long, value_enum, default_value_t = Which::Uml)]
+    kernel: Which,
+    #[command(flatten)]
+    shape: Shape,
+    /// Arguments of each test program, such as a filter.
+    #[arg(last = true)]
+    words: Vec<String>,
+}
+
+/// A built test program.
+struct Program {
+    name: String,
+    file: PathBuf,
+    /// The folder of its crate.
+    dir: PathBuf,
+}
+
+impl CrateTests {
+    /// Fails if a program of tests did.
+    pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
+        let Self { package, kernel, mut shape, words } = self;
+        tools::ensure_host_tools(progress)?;
+        let programs = build(paths, progress, &package)?;
+        let host = Host::take(kernel, paths, progress)?;
+        let search_path = search_path(&Tools::locate(paths)?);
+        let script = script(&programs, &words, &search_path);
+        // The last disk is for temporary files: an overlay on memory is no filesystem that anybody has volumes on.
+        shape.disks += 1;
+        shape.disk_size.get_or_insert(16 << 10);
+        shape.memory.get_or_insert(2048);
+        shape.seconds.get_or_insert(1800);
+        let files: Vec<(String, PathBuf)> =
+            programs.into_iter().map(|program| (program.name, program.file)).collect();
+        Ok(ExitCode::from(host.run(Job { shape, script: &script, files: &files })?))
+    }
+}
+
+fn build(paths: &Paths, progress: &Progress, package: &str) -> Result<Vec<Program>> {
+    progress.say(format!("building the tests of {package}"));
+    let fixed = ["test", "--no-run", "--quiet", "--profile", "ci", "--message-format", "json"];
+    let mut cargo = command("cargo", fixed);
+    cargo.args(["--package", package]).current_dir(&paths.repo);
+    let messages = output(cargo.env("CARGO_TARGET_DIR", &paths.target))?;
+    let programs: Result<Vec<Option<Program>>> = messages.lines().map(program).collect();
+    let programs: Vec<Program> = programs?.into_iter().flatten().collect();
+    ensure!(!programs.is_empty(), "{package} has no tests");
+    Ok(programs)
+}
+
+/// The test program that a message of cargo tells of, if it does.
+fn program(message: &str) -> Result<Option<Program>> {
+    let message: Value = serde_json::from_str(message)?;
+    let (Some(file), Some(true)) =
+        (message["executable"].as_str(), message["profile"]["test"].as_bool())
+    else {
+        return Ok(None);
+    };
+    let file = PathBuf::from(file);
+    let name = file.file_name().context("a program without a name")?;
+    let manifest = message["manifest_path"].as_str().context("a crate without a manifest")?;
+    let dir = Path::new(manifest).parent().context("a manifest without a folder")?;
+    Ok(Some(Program { name: name.to_string_lossy().into_owned(), dir: dir.to_owned(), file }))
+}
+
+/// Runs each in its crate's folder, as cargo does, and says at the end which failed.
+fn script(programs: &[Program], arguments: &[String], search_path: &str) -> String {
+    let mut script = format!("export PATH={}\n{SCRATCH}", quoted(search_path));
+    for Program { name, file: _, dir } in programs {
+        let (dir, name) = (quoted(&dir.display().to_string()), quoted(name));
+        script.push_str(&format!(
+            "cd {dir} && CARGO_MANIFEST_DIR={dir} \"$TERRACE_SHARE\"/{name} {} || failed=\"$failed \"{name}\n",
+            words(arguments)
+        ));
+    }
+    script + "[ -z \"$failed\" ] && exit 0\necho \"failed:$failed\"\nexit 1\n"
+}
+
+/// Takes the last disk away from TERRACE_DISKS.
+const SCRATCH: &str = r#"
+for disk in $TERRACE_DISKS; do scratch=$disk; done
+export TERRACE_DISKS="${TERRACE_DISKS%"$scratch"*}"
+mkfs.ext4 -q "$scratch" && mkdir /run/scratch && mount "$scratch" /run/scratch || exit 126
+export TMPDIR=/run/scratch RUST_BACKTRACE=1
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::{program, script};
+
+    #[test]
+    fn only_programs_of_tests_are_run() {
+        let library =
+            r#"{"reason":"compiler-artifact","executable":null,"profile":{"test":false}}"#;
+        assert!(program(library).unwrap().is_none());
+        let binary =
+            r#"{"reason":"compiler-artifact","executable":"/t/x","profile":{"test":false}}"#;
+        assert!(program(binary).unwrap().is_none());
+        let tests = r#"{"executable":"/t/host-1","profile":{"test":true},"manifest_path":"/a/b/Cargo.toml"}"#;
+        let found = program(tests).unwrap().unwrap();
+        let script = script(&[found], &["a b".to_owned()], "/bin");
+        let line = "cd '/a/b' && CARGO_MANIFEST_DIR='/a/b' \"$TERRACE_SHARE\"/'host-1' 'a b' || failed=\"$failed \"'host-1'\n";
+        assert!(script.contains(line), "{script}");
+    }
+}
