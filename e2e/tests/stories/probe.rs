@@ -1,7 +1,7 @@
 //! The probe on the real node: what a volume does is in its status; a volume made slow is told, and told again when it is over;
 //! a probe that dies costs no count and nobody anything.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use terrace_e2e::reader::{condition, reader, throttle, turns};
@@ -137,5 +137,49 @@ fn i7_a_probe_that_is_killed_costs_no_count_and_disturbs_nobody() -> Result<()> 
         on_node("grep -c /var/lib/kubelet/pods /proc/$(pgrep -x terrace-probe)/mountinfo || true")?;
     ensure!(held.trim() == "0", "the probe holds {} mounts of Pods", held.trim());
     story.drop_pod("reader")?;
+    story.end()
+}
+
+/// Lets Pods onto the node again, whatever became of the story.
+struct Drained(String);
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        if let Err(error) = kubectl(&["uncordon", &self.0]) {
+            eprintln!("the node is still cordoned: {error:#}");
+        }
+    }
+}
+
+#[test]
+fn i7_a_node_drained_while_the_probe_counts_holds_nothing_busy() -> Result<()> {
+    let story = reader("probe-drain", "10ms")?;
+    let (_, volume) = turns(&story, "False", 60)?;
+    let image = volume["status"]["device"].as_str().context("the volume names no device")?;
+    let name = volume["metadata"]["name"].as_str().context("no name")?;
+    let node = kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
+    let probe = on_node("pgrep -x terrace-probe")?;
+    let drained = Drained(node.clone());
+    let start = Instant::now();
+    let all = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s"];
+    kubectl(&[&["drain", &node][..], &all].concat())?;
+    until("nothing holds the volume", 60, || {
+        let line =
+            format!("losetup --noheadings --associated {image}; grep {name} /proc/mounts || true");
+        let held = on_node(&line)?;
+        Ok(if held.trim().is_empty() { Ok(()) } else { Err(held) })
+    })?;
+    println!("drained and detached in {:.1} s", start.elapsed().as_secs_f64());
+    ensure!(on_node("pgrep -x terrace-probe")? == probe, "the probe was restarted");
+    drop(drained);
+    kubectl(&[
+        "-n",
+        "terrace-system",
+        "wait",
+        "deployment",
+        "--all",
+        "--for=condition=Available",
+        "--timeout=180s",
+    ])?;
     story.end()
 }
