@@ -2,6 +2,7 @@
 //! writes goes away with it, but for its disks and the folder it shares.
 
 mod boot;
+mod cluster;
 mod crate_tests;
 mod image;
 mod kernel;
@@ -20,6 +21,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::guest::boot::{Boot, Which};
+use crate::guest::cluster::Cluster;
 use crate::guest::crate_tests::CrateTests;
 use crate::guest::machine::{End, Machine};
 use crate::guest::turn::{Turn, runs, sweep};
@@ -46,6 +48,8 @@ enum Action {
     Run(Run),
     /// Run the tests of a crate in a guest, each program of them by itself.
     Test(CrateTests),
+    /// Start the whole cluster with Terrace in a User Mode Linux, then run a command there.
+    Cluster(Cluster),
     /// Get the kernel and what boots it; the others do so by themselves.
     Prepare {
         /// Whose kernel.
@@ -120,6 +124,7 @@ impl Guest {
             Action::Smoke { kernel: Which::Uml } => user_mode(paths, progress)?,
             Action::Run(run) => return Ok(ExitCode::from(run.run(paths, progress)?)),
             Action::Test(tests) => return tests.run(paths, progress),
+            Action::Cluster(cluster) => return cluster.run(paths, progress),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -74,7 +74,18 @@ fn set_up_mounts(rig: &Path) -> Result<()> {
         fs::create_dir_all(&to)?;
         run(command("mount", ["--bind"]).args([&from, &to]))?;
     }
+    tell_clock()?;
     mount(&["--make-rshared", "/"])
+}
+
+/// The kubelet does not start where nobody tells the processor's clock, and User Mode Linux does not.
+fn tell_clock() -> Result<()> {
+    let info = fs::read_to_string("/proc/cpuinfo")?;
+    if !info.contains("User Mode Linux") {
+        return Ok(());
+    }
+    fs::write("/run/cpuinfo", info.replace("bogomips", "cpu MHz\t\t: 2000.000\nbogomips"))?;
+    mount(&["--bind", "/run/cpuinfo", "/proc/cpuinfo"])
 }
 
 fn mount(args: &[&str]) -> Result<()> {
@@ -96,8 +107,13 @@ fn set_up_network() -> Result<()> {
     Ok(fs::write("/proc/sys/net/ipv4/ip_forward", "1")?)
 }
 
-/// One group in each hierarchy (version 1) or in the one there is (version 2).
+/// One group in each hierarchy (version 1) or in the one there is (version 2), where the kubelet wants three controllers; they are
+/// on already unless nothing else uses them.
 fn set_up_cgroups() -> Result<()> {
+    let switches = Path::new("/sys/fs/cgroup/cgroup.subtree_control");
+    if switches.exists() {
+        fs::write(switches, "+cpu +memory +pids").context("switch controllers of cgroups on")?;
+    }
     for group in cgroups() {
         fs::create_dir_all(&group).with_context(|| format!("create {}", group.display()))?;
         for file in ["cpuset.cpus", "cpuset.mems"] {

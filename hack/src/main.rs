@@ -67,7 +67,7 @@ enum Task {
     Conformance(conformance::Conformance),
     /// Kill Terrace at every point that its code names, and count what leaks; faults from outside; power cuts.
     Crash(crash::Crash),
-    /// Run a command or tests in a guest, under a kernel that offers what this host's does not.
+    /// Run a command, tests or the whole cluster in a guest, under a kernel that offers what this host's does not.
     Guest(guest::Guest),
     /// Do a known number of operations by every way, and compare them with what the probe counts.
     Oracle(oracle::Oracle),
