@@ -58,6 +58,17 @@ pub struct Refusal {
     pub tier: Tier,
     /// Why, as a sentence without its full stop.
     pub why: String,
+    /// What kind of fault it is.
+    pub fault: Fault,
+}
+
+/// What is wrong with a tier for a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The kernel does not have it, or what it has does not work.
+    Refused,
+    /// It works, and not all calls pass the function: a compiler put it into their own code.
+    Bypassed,
 }
 
 /// How a hook is followed.
@@ -94,7 +105,7 @@ fn choose_for(target: &Target, facts: &Facts, plan: &Plan, refusals: &[Refusal])
         return choice(Tier::None, name, vec![reason]);
     }
     let mut reasons = Vec::new();
-    for tier in tiers(target, plan) {
+    for tier in tiers(target, plan, refusals) {
         match try_tier(target, tier, facts, refusals) {
             Ok(function) => return choice(tier, function, reasons),
             Err(reason) => reasons.push(format!("{}: {reason}", tier_name(tier))),
@@ -130,16 +141,23 @@ fn against_all(target: &Target, facts: &Facts, plan: &Plan) -> Option<String> {
     None
 }
 
-/// Best first. A tier that is forced is the only one; tracepoints that serve every tier stay.
-fn tiers(target: &Target, plan: &Plan) -> Vec<Tier> {
+/// Best first. A tier that is forced is the only one, but for a function that calls go past on this kernel; tracepoints that serve
+/// every tier stay.
+fn tiers(target: &Target, plan: &Plan, refusals: &[Refusal]) -> Vec<Tier> {
     if target.functions.is_empty() {
         return if plan.forced == Some(Tier::None) { vec![] } else { vec![Tier::RawTracepoint] };
     }
     match plan.forced {
         Some(Tier::None) => vec![],
+        Some(forced) if is_bypassed(target, refusals) => vec![forced, Tier::RawTracepoint],
         Some(forced) => vec![forced],
         None => vec![Tier::Fentry, Tier::Kprobe, Tier::RawTracepoint],
     }
+}
+
+fn is_bypassed(target: &Target, refusals: &[Refusal]) -> bool {
+    let is_it = |one: &Refusal| one.hook == target.hook && one.fault == Fault::Bypassed;
+    refusals.iter().any(is_it)
 }
 
 fn try_tier(

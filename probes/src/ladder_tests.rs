@@ -2,7 +2,7 @@
 
 use terrace_probe_abi::layout::{Operation, Path, Tier};
 
-use crate::ladder::{Choice, Facts, Known, Lockdown, Refusal, choose, report, unobservable};
+use crate::ladder::{Choice, Facts, Fault, Known, Lockdown, Refusal, choose, report, unobservable};
 use crate::loader::Plan;
 use crate::program::{Hook, TARGETS};
 
@@ -26,7 +26,7 @@ fn of(choices: &[Choice], hook: Hook) -> &Choice {
 }
 
 fn refuse(hook: Hook, function: &'static str, tier: Tier) -> Refusal {
-    Refusal { hook, function, tier, why: "not permitted".into() }
+    Refusal { hook, function, tier, why: "not permitted".into(), fault: Fault::Refused }
 }
 
 #[test]
@@ -95,6 +95,20 @@ fn a_forced_tier_is_taken_or_none() {
     for choice in choose(&whole((6, 1)), &none, &[]) {
         assert_eq!((choice.tier, choice.reason.as_str()), (Tier::None, "forced to none"));
     }
+}
+
+#[test]
+fn what_goes_past_a_function_is_left_to_system_calls_even_where_its_tier_is_forced() {
+    let plan = Plan { forced: Some(Tier::Kprobe), ..Plan::default() };
+    let refused = refuse(Hook::Fsync, "vfs_fsync_range", Tier::Kprobe);
+    let bypassed = Refusal { fault: Fault::Bypassed, ..refused.clone() };
+    let choices = choose(&whole((6, 1)), &plan, &[bypassed]);
+    let fsync = of(&choices, Hook::Fsync);
+    assert_eq!((fsync.tier, fsync.reason.as_str()), (Tier::RawTracepoint, "kprobe: not permitted"));
+    assert_eq!(of(&choices, Hook::SyncRange).tier, Tier::Kprobe);
+    assert_eq!(unobservable(&choices, Operation::ALL), [Path::Aio]);
+    let choices = choose(&whole((6, 1)), &plan, &[refused]);
+    assert_eq!(of(&choices, Hook::Fsync).tier, Tier::None);
 }
 
 #[test]

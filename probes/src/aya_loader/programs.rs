@@ -10,7 +10,7 @@ use aya::programs::{
 use aya::{Btf, Ebpf};
 use terrace_probe_abi::layout::Tier;
 
-use crate::ladder::{Choice, Refusal};
+use crate::ladder::{Choice, Fault, Refusal};
 use crate::loader::ProgramFigures;
 use crate::program::{CALL_TRACEPOINTS, Hook, URING_SUBMISSIONS, target};
 
@@ -90,6 +90,7 @@ fn refuse(attachment: &Attachment, choices: &[Choice], why: &str) -> Vec<Refusal
         function: choice.function,
         tier: choice.tier,
         why: why.to_owned(),
+        fault: Fault::Refused,
     };
     choices.iter().filter(concerned).map(refusal).collect()
 }
