@@ -32,6 +32,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 # One heap for all threads: what one gives back another uses.
 - name: MALLOC_ARENA_MAX
   value: "1"
+# Larger buffers are mappings of their own, and go when they are freed.
+- name: MALLOC_MMAP_THRESHOLD_
+  value: "65536"
 - name: TERRACE_LOG
   value: {{ .Values.telemetry.logFilter | quote }}
 {{- with .Values.telemetry.otlpEndpoint }}

@@ -3,6 +3,7 @@
 pub(crate) mod btrfs;
 mod freezing;
 mod loops;
+pub(crate) mod memory;
 mod sizes;
 
 use std::ffi::c_int;
