@@ -6,9 +6,21 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A number of bytes, written as a Kubernetes quantity. Keeps the text it was given.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Size(String);
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Size(Text);
+
+/// Thousands of sizes are kept: one that is as short as they are has no memory of its own.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Text {
+    /// As long as it is short enough: its length, and zeroes after it.
+    Short(u8, [u8; SHORT]),
+    #[expect(clippy::box_collection, reason = "a pointer is all that there is room for")]
+    Long(Box<String>),
+}
+
+/// What has room beside the length, where a pointer would take as much.
+const SHORT: usize = 14;
 
 /// Why a text is no size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,23 +56,15 @@ impl Size {
     /// The size of `bytes`, written with the largest binary suffix that loses nothing.
     pub fn from_bytes(bytes: u64) -> Self {
         let whole = BINARY.iter().rev().find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit));
-        Self(
-            whole.map_or_else(
-                || bytes.to_string(),
-                |(name, unit)| format!("{}{name}", bytes / unit),
-            ),
-        )
+        let text = whole.map(|(name, unit)| format!("{}{name}", bytes / unit));
+        text.unwrap_or_else(|| bytes.to_string()).into()
     }
 
     /// The size of `bytes` for people: whole units of the largest binary suffix with at least 3 digits' worth.
     pub fn rounded(bytes: u64) -> Self {
         let unit = BINARY.iter().rev().find(|(_, unit)| bytes >= 10 * unit);
-        Self(
-            unit.map_or_else(
-                || bytes.to_string(),
-                |(name, unit)| format!("{}{name}", bytes / unit),
-            ),
-        )
+        let text = unit.map(|(name, unit)| format!("{}{name}", bytes / unit));
+        text.unwrap_or_else(|| bytes.to_string()).into()
     }
 
     /// Bytes; a fraction is rounded up, as Kubernetes does.
@@ -68,25 +72,56 @@ impl Size {
     /// # Errors
     /// [`SizeError`] where the text is no quantity or too large.
     pub fn bytes(&self) -> Result<u64, SizeError> {
-        parse_quantity(&self.0)
+        parse_quantity(self.as_str())
     }
 
     /// The text as written.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            // What a text was made from is one.
+            Text::Short(length, bytes) => {
+                std::str::from_utf8(&bytes[..usize::from(*length)]).unwrap_or_default()
+            }
+            Text::Long(text) => text,
+        }
+    }
+}
+
+impl From<String> for Size {
+    fn from(text: String) -> Self {
+        let mut bytes = [0; SHORT];
+        let short = u8::try_from(text.len()).ok().zip(bytes.get_mut(..text.len()));
+        let Some((length, place)) = short else { return Self(Text::Long(Box::new(text))) };
+        place.copy_from_slice(text.as_bytes());
+        Self(Text::Short(length, bytes))
+    }
+}
+
+impl From<Size> for String {
+    fn from(size: Size) -> Self {
+        match size.0 {
+            Text::Short(..) => size.as_str().to_owned(),
+            Text::Long(text) => *text,
+        }
+    }
+}
+
+impl fmt::Debug for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Size").field(&self.as_str()).finish()
     }
 }
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl FromStr for Size {
     type Err = SizeError;
     fn from_str(text: &str) -> Result<Self, SizeError> {
-        parse_quantity(text).map(|_| Self(text.to_owned()))
+        parse_quantity(text).map(|_| text.to_owned().into())
     }
 }
 
@@ -170,6 +205,17 @@ mod tests {
         for (text, want) in known {
             assert_eq!(bytes(text), Ok(want), "{text}");
         }
+    }
+
+    #[test]
+    fn a_size_keeps_its_text_however_long() {
+        for text in ["", "1Gi", "12345678901234", "123456789012345", "no size, and \u{e9}\u{e9}"] {
+            let written = serde_json::json!(text);
+            let read: Size = serde_json::from_value(written.clone()).unwrap();
+            assert_eq!((read.as_str(), serde_json::to_value(&read).unwrap()), (text, written));
+            assert_eq!(read, Size::from(text.to_owned()));
+        }
+        assert_eq!(size_of::<Option<Size>>(), 16);
     }
 
     #[test]

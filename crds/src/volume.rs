@@ -115,7 +115,7 @@ pub struct StorageVolumeSpec {
     pub adopt: Option<String>,
     /// What the volume began as a copy of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<VolumeSource>,
+    pub source: Option<Box<VolumeSource>>,
     /// Overwrite the bytes before they are given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erase_on_delete: Option<bool>,
@@ -125,7 +125,7 @@ pub struct StorageVolumeSpec {
     pub latency_target: Option<LatencyTarget>,
     /// Proof that the bytes may go: written by the CSI controller only, before it deletes this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion: Option<Deletion>,
+    pub deletion: Option<Box<Deletion>>,
     /// Where the volume lies: written by the operator only, its capacity reserved from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assignment: Option<Assignment>,
@@ -287,16 +287,16 @@ pub struct StorageVolumeStatus {
     pub formatted: Option<String>,
     /// Use of the filesystem when last looked at (node).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Usage>,
+    pub usage: Option<Box<Usage>>,
     /// What its operations take, as the probe measured it last (probe).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Box<VolumeLatency>>,
     /// When and how often it is used (probe).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access: Option<Access>,
+    pub access: Option<Box<Access>>,
     /// What is going on now (node).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub operation: Option<Operation>,
+    pub operation: Option<Box<Operation>>,
     /// What holds and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

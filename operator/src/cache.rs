@@ -4,13 +4,11 @@
 pub mod observed;
 
 use std::fmt::Debug;
-use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_kind};
 use kube::{Api, Client, Resource};
@@ -22,12 +20,10 @@ use terrace_crds::{
     LifecyclePolicy, StorageNode, StoragePool, StorageSnapshot, StorageVolume, TieringPolicy,
 };
 use terrace_plan::health::is_ailment;
-use terrace_plan::listed::Listed;
 use terrace_plan::observe::{observe_host, observe_persistent};
 use terrace_plan::world::{Host, Persistent, World};
-use tokio::sync::watch;
 
-use self::observed::{Look, Observed, observe};
+use self::observed::{Look, Observed, key_of, observe};
 
 /// Objects that are taken off the wire at once: at a start all watches list at the same time, and what a page takes is
 /// several times what is kept of it.
@@ -41,79 +37,21 @@ const UNREAD: [ConditionType; 4] = [
     ConditionType::Moving,
 ];
 
-/// Every object of one kind.
-#[derive(Debug)]
-pub struct Cache<K: Resource<DynamicType = ()> + 'static> {
-    store: Store<K>,
-    changed: watch::Receiver<u64>,
-    listed: Mutex<Option<(u64, Listed<K>)>>,
-}
-
-impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
-    /// Every object, as last told.
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<K>> {
-        self.store.state()
-    }
-
-    /// The same; one list for all who ask between two changes.
-    #[must_use]
-    pub fn listed(&self) -> Listed<K> {
-        // Taken before the store is read: what changes meanwhile has a higher number, and is read again.
-        let now = *self.changed.borrow();
-        let mut listed = locked(&self.listed);
-        match &*listed {
-            Some((then, list)) if *then == now => list.clone(),
-            Some(_) | None => {
-                let list = Listed::from(self.store.state());
-                *listed = Some((now, list.clone()));
-                list
-            }
-        }
-    }
-
-    /// The object of this name; for kinds without a namespace.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<Arc<K>> {
-        self.store.get(&ObjectRef::new(name))
-    }
-
-    /// The store, for a controller's queue.
-    #[must_use]
-    pub fn store(&self) -> Store<K> {
-        self.store.clone()
-    }
-
-    /// A signal that fires after any change. Take it before reading, or a change may be missed.
-    #[must_use]
-    pub fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.clone()
-    }
-
-    /// Ends when the first full list has arrived.
-    pub async fn synced(&self) {
-        // The writer lives as long as the watch task; if it is gone, so is the process's reason to be ready.
-        if self.store.wait_until_ready().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
 /// One cache a kind.
 #[derive(Debug)]
 pub struct Caches {
     /// StorageVolumes, trimmed.
-    pub volumes: Cache<StorageVolume>,
+    pub volumes: Observed<StorageVolume>,
     /// StorageSnapshots.
-    pub snapshots: Cache<StorageSnapshot>,
+    pub snapshots: Observed<StorageSnapshot>,
     /// StoragePools.
-    pub pools: Cache<StoragePool>,
+    pub pools: Observed<StoragePool>,
     /// StorageNodes, trimmed.
-    pub nodes: Cache<StorageNode>,
+    pub nodes: Observed<StorageNode>,
     /// LifecyclePolicies.
-    pub lifecycle: Cache<LifecyclePolicy>,
+    pub lifecycle: Observed<LifecyclePolicy>,
     /// TieringPolicies.
-    pub tiering: Cache<TieringPolicy>,
+    pub tiering: Observed<TieringPolicy>,
     /// Kubernetes Nodes.
     pub hosts: Observed<Host>,
     /// PersistentVolumes of our driver.
@@ -130,8 +68,9 @@ impl Caches {
     /// Starts every watch. They end with the runtime.
     #[must_use]
     pub fn start(client: &Client) -> Self {
-        let hosts = Look { see: |node| Some(observe_host(node)), name: |host: &Host| &host.name };
-        let persistent = Look { see: observe_persistent, name: |pv: &Persistent| &pv.name };
+        let hosts =
+            Look { see: |node| Some(observe_host(node)), key: |host: &Host| ("", &host.name) };
+        let persistent = Look { see: observe_persistent, key: |pv: &Persistent| ("", &pv.name) };
         Self {
             volumes: watch(client, trim_volume),
             snapshots: watch(client, forget_managed_fields),
@@ -174,10 +113,10 @@ impl Caches {
     #[must_use]
     pub fn world(&self) -> Arc<World> {
         let now = World {
-            volumes: self.volumes.listed(),
-            snapshots: self.snapshots.listed(),
-            pools: self.pools.listed(),
-            nodes: self.nodes.listed(),
+            volumes: self.volumes.all(),
+            snapshots: self.snapshots.all(),
+            pools: self.pools.all(),
+            nodes: self.nodes.all(),
             hosts: self.hosts.all(),
             persistent: self.persistent.all(),
             ..World::default()
@@ -212,38 +151,28 @@ where
     watch_kind(Api::<K>::all(client.clone()), config).backoff(TakenUp::default())
 }
 
-fn watch<K>(client: &Client, trim: fn(&mut K)) -> Cache<K>
+fn watch<K>(client: &Client, trim: fn(&mut K)) -> Observed<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + PartialEq
+        + Send
+        + Sync
+        + 'static,
 {
     fill(events(client).modify(trim))
 }
 
-/// Fills a cache from a stream of watch events, in a task of its own.
-pub fn fill<K, S>(events: S) -> Cache<K>
+/// Fills a cache with the objects themselves, from a stream of watch events, in a task of its own.
+pub fn fill<K, S>(events: S) -> Observed<K>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
-    K::DynamicType: Hash + Eq,
+    K: Resource<DynamicType = ()> + Clone + Debug + PartialEq + Send + Sync + 'static,
     S: Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
 {
-    let (store, writer) = reflector::store();
-    let (signal, changed) = watch::channel(0);
-    let events = events.reflect(writer);
-    tokio::spawn(async move {
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone) => {
-                    signal.send_modify(|count| *count += 1);
-                }
-                Ok(Event::Init | Event::InitApply(_)) => {}
-                Err(error) => {
-                    tracing::warn!(kind = %K::kind(&()), %error, "watch broke; it is taken up again")
-                }
-            }
-        }
-    });
-    Cache { store, changed, listed: Mutex::default() }
+    // A copy has no room to spare in its lists.
+    observe(events, Look { see: |object| Some(K::clone(object)), key: key_of })
 }
 
 fn forget_managed_fields<K: Resource>(object: &mut K) {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kube::runtime::controller::Action;
 use terrace_crds::condition::Reason;
 use terrace_plan::capability::CapabilityError;
 use terrace_plan::class::Class;
@@ -10,6 +9,7 @@ use terrace_plan::create::CreateError;
 use terrace_plan::group::GroupError;
 use terrace_plan::grow::GrowError;
 use terrace_plan::parameters::ParameterError;
+use terrace_plan::plan::Next;
 use terrace_plan::size::SizeError;
 use terrace_plan::snapshot::SnapshotError;
 use terrace_plan::topology::TopologyError;
@@ -235,12 +235,12 @@ impl Error {
 
     /// When to look again.
     #[must_use]
-    pub fn requeue(&self) -> Action {
+    pub fn requeue(&self) -> Next {
         match self.class() {
-            Class::Retry => Action::requeue(Duration::from_secs(1)),
-            Class::Wait => Action::requeue(Duration::from_secs(30)),
-            Class::Invalid => Action::await_change(),
-            Class::Bug => Action::requeue(Duration::from_secs(300)),
+            Class::Retry => Next::After(Duration::from_secs(1)),
+            Class::Wait => Next::After(Duration::from_secs(30)),
+            Class::Invalid => Next::Change,
+            Class::Bug => Next::After(Duration::from_secs(300)),
         }
     }
 }

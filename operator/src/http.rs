@@ -78,12 +78,12 @@ mod tests {
 
     use super::{Arc, Caches, Health, Metrics, StatusCode, router};
     use crate::cache::observed::{Look, Observed, observe};
-    use crate::cache::{Cache, Last, fill};
+    use crate::cache::{Last, fill};
 
     /// A cache whose first list, an empty one, arrives as soon as `told` ends.
-    fn cache<K>(told: impl Future<Output = ()> + Send + 'static) -> Cache<K>
+    fn cache<K>(told: impl Future<Output = ()> + Send + 'static) -> Observed<K>
     where
-        K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+        K: Resource<DynamicType = ()> + Clone + Debug + PartialEq + Send + Sync + 'static,
     {
         let list = told.map(|()| stream::iter([Ok(Event::Init), Ok(Event::InitDone)]));
         fill(list.flatten_stream().chain(stream::pending()))
@@ -96,7 +96,7 @@ mod tests {
         T: PartialEq + Send + Sync + 'static,
     {
         let list = stream::iter([Ok(Event::Init), Ok(Event::InitDone)]);
-        observe(list.chain(stream::pending()), Look { see: |_: &K| None, name: |_| "" })
+        observe(list.chain(stream::pending()), Look { see: |_: &K| None, key: |_| ("", "") })
     }
 
     async fn answer(health: &Health, path: &str) -> StatusCode {

@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod args;
 pub mod cache;
+pub mod controller;
 pub mod csi;
 pub mod error;
 pub mod events;

@@ -1,36 +1,37 @@
 //! What puts objects on a controller's queue: signals of caches, gathered for a moment. A signal says that
 //! something changed, never what: the plan looks at the whole world anyway, and nothing can be missed.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use kube::Resource;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
+
+use crate::cache::observed::Observed;
 
 /// Every object that `pick` chooses, after any of the signals, at most once every `gather`.
 pub fn on_change<K>(
     signals: Vec<watch::Receiver<u64>>,
-    store: Store<K>,
+    cache: Observed<K>,
     gather: Duration,
     pick: impl Fn(&K) -> Pick + Clone,
-) -> impl Stream<Item = Result<ObjectRef<K>, Infallible>>
+) -> impl Stream<Item = ObjectRef<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
     let signals = stream::select_all(signals.into_iter().map(WatchStream::new));
     ticks(signals.boxed(), gather).flat_map(move |()| {
         let pick = pick.clone();
-        // Not under the store's lock: who picks may look at the world.
-        stream::iter(store.state()).filter_map(move |object| {
+        // Not under the cache's lock: who picks may look at the world.
+        stream::iter(cache.all()).filter_map(move |object| {
             let picked = pick(&object);
             async move {
                 // Ten thousand looks in a row would keep a thread from everything else.
                 tokio::task::consume_budget().await;
                 match picked {
-                    Pick::Take => Some(Ok(ObjectRef::from_obj(&*object))),
+                    Pick::Take => Some(ObjectRef::from_obj(&*object)),
                     Pick::Leave => None,
                 }
             }

@@ -7,16 +7,12 @@ pub mod pool;
 pub mod snapshot;
 pub mod volume;
 
-use std::convert::Infallible;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{Future, Stream, StreamExt, TryStreamExt};
+use futures::{Future, Stream, StreamExt};
 use k8s_openapi::api::core::v1::Node;
-use kube::runtime::applier;
-use kube::runtime::controller::{self, Action};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource};
 use terrace_plan::plan::{Next, Plan};
 use tokio::sync::watch;
@@ -26,13 +22,15 @@ use uuid::Uuid;
 
 use crate::apply::Effects;
 use crate::cache::Caches;
+use crate::cache::observed::Observed;
+use crate::controller;
 use crate::error::Error;
 use crate::leader::{Leading, holds};
 use crate::metrics::{Kind, Metrics};
 use crate::promises::Promises;
 
 /// Objects of one kind that are reconciled at once.
-const AT_ONCE: u16 = 16;
+const AT_ONCE: usize = 16;
 
 /// Longest reconciliation (I10): an API server that takes a request and never answers must not keep an object
 /// from being looked at again, and no write may outlive the lease by much.
@@ -72,48 +70,44 @@ pub async fn run_all(context: Arc<Context>) {
 async fn run<K, F>(
     kind: Kind,
     context: Arc<Context>,
-    store: Store<K>,
-    queue: impl Stream<Item = Result<ObjectRef<K>, Infallible>>,
+    cache: Observed<K>,
+    queue: impl Stream<Item = ObjectRef<K>>,
     reconcile: fn(Arc<K>, Arc<Context>) -> F,
 ) where
-    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
-    F: Future<Output = Result<Action, Error>> + Send + 'static,
+    K: Resource<DynamicType = ()>,
+    F: Future<Output = Result<Next, Error>> + Send,
 {
     let metrics = context.metrics.clone();
-    let queue = queue.inspect_ok(move |_| metrics.queued(kind));
-    let timed = move |object: Arc<K>, context: Arc<Context>| {
-        let meta = object.meta();
+    let queue = queue.inspect(move |_| metrics.queued(kind));
+    controller::run(queue, AT_ONCE, |object| {
+        let found = cache.find(object)?;
+        let meta = found.meta();
         let (name, generation) = (meta.name.as_deref().unwrap_or_default(), meta.generation);
         let span =
             tracing::info_span!("reconcile", ?kind, namespace = meta.namespace, name, generation);
-        let metrics = context.metrics.clone();
-        Box::pin(
+        let (metrics, context) = (context.metrics.clone(), context.clone());
+        Some(Box::pin(
             async move {
                 let began = Instant::now();
-                let done = timeout(LONGEST, reconcile(object, context)).await;
+                let done = timeout(LONGEST, reconcile(found, context)).await;
                 let late = |_| Err(Error::Deadline { waiting: "the API server".into() });
                 let done = done.unwrap_or_else(late);
                 metrics.reconciled(kind, done.as_ref().map(drop), began.elapsed());
-                done
+                done.unwrap_or_else(|error| look_again(&error))
             }
             .instrument(span),
-        )
-    };
-    let on_error = |_: Arc<K>, error: &Error, _: Arc<Context>| error.requeue();
-    let config = controller::Config::default().concurrency(AT_ONCE);
-    applier(timed, on_error, context, store, Box::pin(queue), config)
-        .for_each(|done| async move {
-            match done {
-                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
-                Err(controller::Error::ReconcilerFailed(Error::Changed { .. }, object)) => {
-                    tracing::debug!(name = %object.name, "changed meanwhile, looked at again");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, cause = cause(&error), ?kind, "reconciliation failed")
-                }
-            }
-        })
-        .await;
+        ))
+    })
+    .await;
+}
+
+/// When an object is looked at again whose reconciliation failed.
+fn look_again(error: &Error) -> Next {
+    match error {
+        Error::Changed { .. } => tracing::debug!("changed meanwhile, looked at again"),
+        error => tracing::warn!(%error, cause = cause(error), "reconciliation failed"),
+    }
+    error.requeue()
 }
 
 /// The innermost reason of an error, which the outer ones do not repeat.
@@ -136,7 +130,7 @@ async fn find_gone(context: &Context, node: Option<&str>) -> Result<Option<Strin
 
 impl Context {
     /// Carries a plan out, in its order; the first failure ends it, and the next plan starts from what is there.
-    async fn apply(&self, plan: &Plan) -> Result<Action, Error> {
+    async fn apply(&self, plan: &Plan) -> Result<Next, Error> {
         for effect in &plan.effects {
             if !holds(*self.leading.borrow()) {
                 return Err(Error::NotLeading);
@@ -144,9 +138,6 @@ impl Context {
             self.effects.apply(effect).await?;
             tracing::info!("{effect}");
         }
-        Ok(match plan.next {
-            Next::Change => Action::await_change(),
-            Next::After(time) => Action::requeue(time),
-        })
+        Ok(plan.next)
     }
 }

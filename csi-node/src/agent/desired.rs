@@ -85,7 +85,7 @@ pub fn validate_volume(volume: &StorageVolume) -> Result<ValidVolume, Invalid> {
         pool: parse("spec.assignment.poolUUID", &assignment.pool_uuid)?,
         size: parse_size(size)?,
         mode: parse_mode(spec.volume_mode, spec.fs_type)?,
-        source: spec.source.as_ref().map(parse_source).transpose()?,
+        source: spec.source.as_deref().map(parse_source).transpose()?,
         erase: if spec.erase_on_delete == Some(true) { Erase::Zeros } else { Erase::No },
         fate: parse_fate(volume)?,
         name,
@@ -133,7 +133,8 @@ fn parse_fate(volume: &StorageVolume) -> Result<Fate, Invalid> {
     if volume.metadata.deletion_timestamp.is_none() {
         return Ok(Fate::Kept);
     }
-    let Some(Deletion { volume_uuid, id, requested_at: _ }) = &volume.spec.deletion else {
+    let Some(Deletion { volume_uuid, id, requested_at: _ }) = volume.spec.deletion.as_deref()
+    else {
         return Ok(Fate::Deleted(None));
     };
     let volume = parse("spec.deletion.volumeUUID", volume_uuid)?;

@@ -64,7 +64,8 @@ pub async fn report(
     let there = volume.status.clone().unwrap_or_default();
     let place = place(agent, valid, outlook, &there);
     let seen = agent.seen().get(&valid.name).cloned().unwrap_or_default();
-    let usage = seen.reported.map(|reported| reported.usage).or_else(|| there.usage.clone());
+    let reported = seen.reported.map(|reported| reported.usage);
+    let usage = reported.or_else(|| there.usage.as_deref().cloned());
     let facts = Facts {
         volume: valid,
         generation: volume.metadata.generation.unwrap_or_default(),
@@ -205,7 +206,7 @@ pub async fn while_running(
     let progress = agent.context.runner.progress();
     if let Some(progress) = progress.iter().find(|progress| progress.subject.name == name) {
         let there = volume.status.clone().unwrap_or_default();
-        let operation = Some(operation(progress));
+        let operation = Some(Box::new(operation(progress)));
         let status = StorageVolumeStatus { operation, ..owned(&there) };
         // The operation itself does not depend on it.
         if let Err(error) = agent.api.apply_volume_status(&name, &status).await {

@@ -112,10 +112,10 @@ pub fn plan_status(
         // Kept when the image is out of sight: that it was there once forbids making it again (I2).
         capacity: image.map(|image| size(image.apparent)).or_else(|| there.capacity.clone()),
         formatted: formatted(facts).or_else(|| there.formatted.clone()),
-        usage: facts.usage.cloned(),
+        usage: facts.usage.cloned().map(Box::new),
         latency: None,
         access: None,
-        operation: facts.operation.clone(),
+        operation: facts.operation.clone().map(Box::new),
         conditions: verdicts.iter().map(against).collect(),
     }
 }

@@ -72,7 +72,7 @@ fn apply(api: &mut Api, effect: Effect, now: Timestamp) {
             api.change(&volume, |volume| volume.spec.capacity = terrace_crds::Size::from_bytes(to))
         }
         Effect::StampDeletion { volume, deletion } => {
-            api.change(&volume, |volume| volume.spec.deletion = Some(deletion))
+            api.change(&volume, |volume| volume.spec.deletion = Some(Box::new(deletion)))
         }
         Effect::DeleteVolume { volume } => api.delete(&volume.name, now),
         Effect::ReleaseVolume { volume, finalizers }

@@ -75,7 +75,7 @@ fn row(volume: &StorageVolume, width: Width, now: Timestamp) -> Vec<String> {
         or(said(|status| &status.pool), spec.pool.as_ref()),
         or(said(|status| &status.tier), spec.tier.as_ref()),
         spec.capacity.to_string(),
-        status.and_then(|status| status.usage.as_ref()).map(used).unwrap_or_default(),
+        status.and_then(|status| status.usage.as_deref()).map(used).unwrap_or_default(),
         born.map(|born| Age::between(born.0, now).to_string()).unwrap_or_default(),
         attention.map_or_else(|| "NotReported".to_owned(), |condition| condition.reason.clone()),
     ];

@@ -275,7 +275,7 @@ impl ValidCreate {
             pool,
             tier,
             adopt: None,
-            source: self.source.clone(),
+            source: self.source.clone().map(Box::new),
             erase_on_delete: erase_of(self.parameters.erase),
             latency_target: self.parameters.latency.clone().map(Into::into),
             deletion: None,
@@ -304,14 +304,14 @@ impl ValidCreate {
         let same = csi_name_of(there) == asked_name
             && self.asked.admits(bytes(&there.spec.capacity))
             && (there.spec.volume_mode, there.spec.fs_type) == (volume_mode, fs_type)
-            && there.spec.source == self.source
+            && there.spec.source.as_deref() == self.source.as_ref()
             && target == self.parameters.target;
         if same {
             return Ok(());
         }
         let has_content = there.spec.fs_type.map_or(Content::Block, Content::Filesystem);
         let has = describe(bytes(&there.spec.capacity), has_content, &target)
-            + &described(there.spec.source.as_ref());
+            + &described(there.spec.source.as_deref());
         let asked = describe(self.granted.bytes, self.content, &self.parameters.target)
             + &described(self.source.as_ref());
         Err(CreateError::Exists { name: csi_name_of(there).to_owned(), has, asked })

@@ -96,7 +96,7 @@ pub fn plan_adopt_for_deletion(
         source: None,
         erase_on_delete: None,
         latency_target: None,
-        deletion: Some(stamp(&host.uuid, id, now)),
+        deletion: Some(Box::new(stamp(&host.uuid, id, now))),
         assignment: None,
     };
     let metadata = ObjectMeta {

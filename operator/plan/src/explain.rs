@@ -24,7 +24,7 @@ pub fn explain_volume(world: &World, volume: &StorageVolume, now: Timestamp) -> 
     text.push_str(&line("Asked", &asked(volume)));
     text.push_str(&line("Lies", &place(world, volume)));
     let status = volume.status.as_ref();
-    if let Some(usage) = status.and_then(|status| status.usage.as_ref()) {
+    if let Some(usage) = status.and_then(|status| status.usage.as_deref()) {
         text.push_str(&line("Used", &used(usage)));
     }
     text.push_str(&line("Doing", &doing(volume, now)));

@@ -83,7 +83,7 @@ pub(crate) fn target_of(volume: &StorageVolume) -> Target {
 
 /// Where the source of a copy lies; nothing for a volume that is no copy.
 fn place_of_source(world: &World, volume: &StorageVolume) -> Result<Option<Assignment>, String> {
-    let Some(source) = &volume.spec.source else { return Ok(None) };
+    let Some(source) = volume.spec.source.as_deref() else { return Ok(None) };
     let VolumeSource { kind, name, uuid } = source;
     let found = match kind {
         SourceKind::Volume => {

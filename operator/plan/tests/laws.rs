@@ -231,7 +231,7 @@ proptest! {
             };
             prop_assert_eq!(Some(&deletion.volume_uuid), volume.spec.volume_uuid.as_ref());
             let mut stamped = (**volume).clone();
-            stamped.spec.deletion = Some(deletion);
+            stamped.spec.deletion = Some(Box::new(deletion));
             stamped.metadata.deletion_timestamp = None;
             let second = plan_delete(&stamped, Uuid::from_u128(id), now());
             prop_assert!(matches!(second, Some(Effect::DeleteVolume { .. })), "{second:?}");

@@ -1,21 +1,34 @@
-//! What decisions look at of Kubernetes' own objects, and nothing else of them: a PersistentVolume as it comes is some
-//! ten times as large. Filled by a watch; the objects themselves are let go as they arrive.
+//! One kind as last told by a watch, in the order of names: one list, which whoever asks shares. Of Kubernetes' own objects
+//! only what decisions look at is kept, the objects are let go as they arrive: a PersistentVolume is some ten times as large.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, StreamExt};
 use kube::Resource;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, Event};
 use terrace_plan::listed::Listed;
 use tokio::sync::watch;
 
-/// What is kept of one kind, by name.
+/// A namespace, empty where the kind has none, and a name in it.
+pub type Key<'a> = (&'a str, &'a str);
+
+/// What is kept of one kind.
 #[derive(Debug)]
 pub struct Observed<T> {
     all: Arc<Mutex<Listed<T>>>,
+    key: fn(&T) -> Key<'_>,
     changed: watch::Receiver<u64>,
     synced: watch::Receiver<Synced>,
+}
+
+impl<T> Clone for Observed<T> {
+    fn clone(&self) -> Self {
+        let Self { all, key, changed, synced } = self;
+        let (changed, synced) = (changed.clone(), synced.clone());
+        Self { all: Arc::clone(all), key: *key, changed, synced }
+    }
 }
 
 /// Whether a full list has arrived.
@@ -25,12 +38,12 @@ enum Synced {
     Once,
 }
 
-/// How an object is looked at, and the name of what was seen.
+/// How an object is looked at, and the key of what was seen.
 pub struct Look<K, T> {
     /// `None`: nothing of it is kept.
     pub see: fn(&K) -> Option<T>,
-    /// Its name.
-    pub name: fn(&T) -> &str,
+    /// The object's key.
+    pub key: fn(&T) -> Key<'_>,
 }
 
 impl<T> Observed<T> {
@@ -38,6 +51,18 @@ impl<T> Observed<T> {
     #[must_use]
     pub fn all(&self) -> Listed<T> {
         locked(&self.all).clone()
+    }
+
+    /// The one of this name; for kinds without a namespace.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<T>> {
+        self.at(("", name))
+    }
+
+    fn at(&self, key: Key<'_>) -> Option<Arc<T>> {
+        let all = locked(&self.all);
+        let at = all.binary_search_by(|there| (self.key)(there).cmp(&key)).ok()?;
+        Some(Arc::clone(&all[at]))
     }
 
     /// A signal that fires after a change of what is kept. Take it before reading, or a change may be missed.
@@ -55,6 +80,20 @@ impl<T> Observed<T> {
     }
 }
 
+impl<K: Resource<DynamicType = ()>> Observed<K> {
+    /// The object that is meant.
+    #[must_use]
+    pub fn find(&self, object: &ObjectRef<K>) -> Option<Arc<K>> {
+        self.at((object.namespace.as_deref().unwrap_or_default(), &object.name))
+    }
+}
+
+/// The key of an object.
+pub fn key_of<K: Resource>(object: &K) -> Key<'_> {
+    let meta = object.meta();
+    (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
 /// Fills it from a stream of watch events, in a task of its own.
 pub fn observe<K, T, S>(events: S, look: Look<K, T>) -> Observed<T>
 where
@@ -65,6 +104,7 @@ where
     let (signal, changed) = watch::channel(0);
     let (told, synced) = watch::channel(Synced::Not);
     let all = Arc::new(Mutex::new(Listed::default()));
+    let key = look.key;
     let mut filling = Filling { all: Arc::clone(&all), new: Vec::new(), look };
     tokio::spawn(async move {
         let mut events = std::pin::pin!(events);
@@ -86,7 +126,7 @@ where
             }
         }
     });
-    Observed { all, changed, synced }
+    Observed { all, key, changed, synced }
 }
 
 /// Whether what is kept is another now.
@@ -97,7 +137,7 @@ enum Changed {
 }
 
 struct Filling<K, T> {
-    /// In the order of their names.
+    /// In the order of their keys.
     all: Arc<Mutex<Listed<T>>>,
     /// A list that is not complete yet.
     new: Vec<Arc<T>>,
@@ -110,27 +150,22 @@ impl<K: Resource, T: PartialEq> Filling<K, T> {
             Event::Init => self.new = Vec::new(),
             Event::InitApply(object) => self.new.extend((self.look.see)(object).map(Arc::new)),
             Event::InitDone => self.end_list(),
-            Event::Apply(object) => {
-                let name = object.meta().name.as_deref().unwrap_or_default();
-                return self.put(name, (self.look.see)(object));
-            }
-            Event::Delete(object) => {
-                return self.put(object.meta().name.as_deref().unwrap_or_default(), None);
-            }
+            Event::Apply(object) => return self.put(key_of(object), (self.look.see)(object)),
+            Event::Delete(object) => return self.put(key_of(object), None),
         }
         Changed::No
     }
 
     fn end_list(&mut self) {
         let mut new = std::mem::take(&mut self.new);
-        new.sort_by(|a, b| (self.look.name)(a).cmp((self.look.name)(b)));
+        new.sort_by(|a, b| (self.look.key)(a).cmp(&(self.look.key)(b)));
         new.shrink_to_fit();
         *locked(&self.all) = Listed::from(new);
     }
 
-    fn put(&self, name: &str, seen: Option<T>) -> Changed {
+    fn put(&self, key: Key<'_>, seen: Option<T>) -> Changed {
         let mut all = locked(&self.all);
-        let at = all.binary_search_by(|there| (self.look.name)(there).cmp(name));
+        let at = all.binary_search_by(|there| (self.look.key)(there).cmp(&key));
         match (at, seen) {
             (Ok(at), Some(seen)) if *all[at] == seen => return Changed::No,
             (Ok(at), Some(seen)) => all.edit()[at] = Arc::new(seen),
@@ -168,7 +203,8 @@ mod tests {
 
     #[test]
     fn what_is_seen_the_same_is_no_change() {
-        let look = Look { see: |node| Some(observe_host(node)), name: |host: &Host| &host.name };
+        let look =
+            Look { see: |node| Some(observe_host(node)), key: |host: &Host| ("", &host.name) };
         let all = Arc::new(Mutex::new(Listed::default()));
         let mut filling: Filling<Node, Host> = Filling { all, new: Vec::new(), look };
         let (b, a) =

@@ -116,8 +116,8 @@ async fn one_world_is_made_for_all_who_ask_between_two_changes() {
         nodes: fill(empty()),
         lifecycle: fill(empty()),
         tiering: fill(empty()),
-        hosts: observe(empty(), Look { see: |_: &Node| None, name: |_| "" }),
-        persistent: observe(empty(), Look { see: |_: &PersistentVolume| None, name: |_| "" }),
+        hosts: observe(empty(), Look { see: |_: &Node| None, key: |_| ("", "") }),
+        persistent: observe(empty(), Look { see: |_: &PersistentVolume| None, key: |_| ("", "") }),
         last: Last::default(),
     };
     caches.synced().await;

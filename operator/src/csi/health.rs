@@ -43,7 +43,7 @@ pub fn list(
     let ControllerListVolumeHealthRequest { max_entries, starting_token, secrets: _ } = request;
     let most = usize::try_from(*max_entries).map_err(|_| Error::Field { field: "max_entries" })?;
     let after = parse_token(starting_token)?;
-    let mut volumes = service.caches.volumes.all();
+    let mut volumes = service.caches.volumes.all().to_vec();
     volumes.retain(|volume| is_listed(volume));
     volumes.sort_by(|a, b| name_of(&a.metadata).cmp(name_of(&b.metadata)));
     let names: Vec<&str> = volumes.iter().map(|volume| name_of(&volume.metadata)).collect();

@@ -30,7 +30,7 @@ pub fn list(
         (source_volume_id.is_empty() || snapshot.spec.source_volume == *source_volume_id)
             && (snapshot_id.is_empty() || name_of(&snapshot.metadata) == snapshot_id)
     };
-    let mut snapshots = service.caches.snapshots.all();
+    let mut snapshots = service.caches.snapshots.all().to_vec();
     snapshots.retain(|snapshot| is_listed(snapshot) && is_asked(snapshot));
     snapshots.sort_by(|a, b| name_of(&a.metadata).cmp(name_of(&b.metadata)));
     let names: Vec<&str> = snapshots.iter().map(|it| name_of(&it.metadata)).collect();

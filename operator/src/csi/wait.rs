@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kube::Resource;
 use tokio::time::{Instant, timeout_at};
 
-use crate::cache::Cache;
+use crate::cache::observed::Observed;
 use crate::error::Error;
 
 /// Waits until `judge` finds an answer in what the cache shows of the object `name` with this UID.
@@ -16,7 +16,7 @@ use crate::error::Error;
 /// What `judge` says; [`Error::Leaving`] and [`Error::Changed`] for an object that is on its way out or gone;
 /// [`Error::Deadline`] with `what` was waited for.
 pub async fn wait_for<K: Resource<DynamicType = ()> + Clone + 'static, T>(
-    cache: &Cache<K>,
+    cache: &Observed<K>,
     (name, uid): (&str, &str),
     deadline: Instant,
     what: &str,
@@ -51,7 +51,7 @@ pub async fn wait_for<K: Resource<DynamicType = ()> + Clone + 'static, T>(
 
 /// The object, if it is the one that is waited for: another one may have its name by now.
 fn look<K: Resource<DynamicType = ()> + Clone + 'static>(
-    cache: &Cache<K>,
+    cache: &Observed<K>,
     name: &str,
     uid: &str,
 ) -> Option<Arc<K>> {
@@ -63,7 +63,7 @@ fn look<K: Resource<DynamicType = ()> + Clone + 'static>(
 /// # Errors
 /// [`Error::Deadline`] with who `waits` says has to act; what `read` says.
 pub async fn gone<K, F>(
-    cache: &Cache<K>,
+    cache: &Observed<K>,
     (name, uid): (&str, &str),
     deadline: Instant,
     read: impl Fn() -> F,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 use terrace_crds::StoragePool;
+use terrace_plan::plan::Next;
 use terrace_plan::pool::plan_pool;
 
 use super::{Context, Kind, run as run_controller};
@@ -18,13 +18,13 @@ const GATHER: Duration = Duration::from_millis(500);
 /// Runs the controller until dropped.
 pub(super) async fn run(context: Arc<Context>) {
     let caches = &context.caches;
-    let store = caches.pools.store();
+    let cache = caches.pools.clone();
     let signals = vec![caches.pools.changed(), caches.volumes.changed(), caches.nodes.changed()];
-    let queue = on_change(signals, store.clone(), GATHER, |_| Pick::Take);
-    run_controller(Kind::StoragePool, context.clone(), store, queue, reconcile).await;
+    let queue = on_change(signals, cache.clone(), GATHER, |_| Pick::Take);
+    run_controller(Kind::StoragePool, context.clone(), cache, queue, reconcile).await;
 }
 
-async fn reconcile(pool: Arc<StoragePool>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile(pool: Arc<StoragePool>, context: Arc<Context>) -> Result<Next, Error> {
     let world = context.promises.overlay(context.caches.world());
     let plan = plan_pool(&world, &pool, Timestamp::now());
     context.apply(&plan).await

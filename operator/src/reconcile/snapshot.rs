@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use futures::stream;
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 use terrace_crds::StorageSnapshot;
 use terrace_crds::names::ANNOTATION_TRACEPARENT;
 use terrace_plan::gone::node_to_look_for;
-use terrace_plan::plan::Plan;
+use terrace_plan::plan::{Next, Plan};
 use terrace_plan::snapshot::plan_snapshot;
 use terrace_telemetry::with_parent;
 
@@ -27,22 +26,22 @@ const LEAVING: Duration = Duration::from_secs(1);
 /// Runs the controller until dropped.
 pub(super) async fn run(context: Arc<Context>) {
     let caches = &context.caches;
-    let store = caches.snapshots.store();
+    let cache = caches.snapshots.clone();
     let of_any = vec![caches.snapshots.changed(), caches.volumes.changed(), caches.nodes.changed()];
-    let waiting = on_change(of_any, store.clone(), WAITING, |snapshot: &StorageSnapshot| {
+    let waiting = on_change(of_any, cache.clone(), WAITING, |snapshot: &StorageSnapshot| {
         if snapshot.spec.assignment.is_none() { Pick::Take } else { Pick::Leave }
     });
     let of_nodes = vec![caches.snapshots.changed(), caches.hosts.changed()];
-    let leaving = on_change(of_nodes, store.clone(), LEAVING, |snapshot: &StorageSnapshot| {
+    let leaving = on_change(of_nodes, cache.clone(), LEAVING, |snapshot: &StorageSnapshot| {
         let leaves =
             snapshot.metadata.deletion_timestamp.is_some() || snapshot.spec.deletion.is_some();
         if leaves { Pick::Take } else { Pick::Leave }
     });
     let queue = stream::select(Box::pin(waiting), Box::pin(leaving));
-    run_controller(Kind::StorageSnapshot, context.clone(), store, queue, reconcile).await;
+    run_controller(Kind::StorageSnapshot, context.clone(), cache, queue, reconcile).await;
 }
 
-async fn reconcile(snapshot: Arc<StorageSnapshot>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile(snapshot: Arc<StorageSnapshot>, context: Arc<Context>) -> Result<Next, Error> {
     let notes = snapshot.metadata.annotations.as_ref();
     let trace = notes.and_then(|notes| notes.get(ANNOTATION_TRACEPARENT));
     with_parent(&tracing::Span::current(), trace.map(String::as_str));

@@ -7,7 +7,6 @@ use futures::stream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::Api;
-use kube::runtime::controller::Action;
 use terrace_crds::StorageVolume;
 use terrace_crds::condition::{ConditionType, Reason, find};
 use terrace_crds::names::ANNOTATION_TRACEPARENT;
@@ -32,28 +31,28 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// Runs the controller until dropped.
 pub(super) async fn run(context: Arc<Context>) {
     let caches = context.caches.clone();
-    let store = caches.volumes.store();
+    let cache = caches.volumes.clone();
     let of_any = vec![
         caches.volumes.changed(),
         caches.nodes.changed(),
         caches.pools.changed(),
         caches.hosts.changed(),
     ];
-    let waiting = on_change(of_any, store.clone(), WAITING, |volume: &StorageVolume| {
+    let waiting = on_change(of_any, cache.clone(), WAITING, |volume: &StorageVolume| {
         if volume.spec.assignment.is_none() { Pick::Take } else { Pick::Leave }
     });
     let of_others =
         vec![caches.volumes.changed(), caches.nodes.changed(), caches.persistent.changed()];
     let seen = caches.clone();
     let settled =
-        on_change(of_others, store.clone(), SETTLED, move |volume| has_work(&seen.world(), volume));
+        on_change(of_others, cache.clone(), SETTLED, move |volume| has_work(&seen.world(), volume));
     let shared = caches.clone();
-    let of_nodes = on_change(vec![caches.hosts.changed()], store.clone(), SETTLED, move |volume| {
+    let of_nodes = on_change(vec![caches.hosts.changed()], cache.clone(), SETTLED, move |volume| {
         pick_by_node(&shared.hosts.all(), volume)
     });
     let queue = stream::select(Box::pin(waiting), Box::pin(settled));
     let queue = stream::select(queue, Box::pin(of_nodes));
-    run_controller(Kind::StorageVolume, context.clone(), store, queue, reconcile).await;
+    run_controller(Kind::StorageVolume, context.clone(), cache, queue, reconcile).await;
 }
 
 /// Those whose node went, or came back, or is waited for: a node that reports its health is news to no other.
@@ -78,7 +77,7 @@ fn has_work(world: &World, volume: &StorageVolume) -> Pick {
     if idle { Pick::Leave } else { Pick::Take }
 }
 
-async fn reconcile(volume: Arc<StorageVolume>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile(volume: Arc<StorageVolume>, context: Arc<Context>) -> Result<Next, Error> {
     let notes = volume.metadata.annotations.as_ref();
     let trace = notes.and_then(|notes| notes.get(ANNOTATION_TRACEPARENT));
     with_parent(&tracing::Span::current(), trace.map(String::as_str));

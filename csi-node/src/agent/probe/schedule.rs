@@ -150,7 +150,7 @@ fn plan(candidate: &Candidate<'_>, urgency: Urgency, now: Timestamp) -> Write {
         figures_at: fresh.filter(|_| latency.is_some()).map(|fresh| fresh.at),
         status: StorageVolumeStatus {
             latency: latency.map(Box::new).or_else(|| there.latency.clone()),
-            access: access.or_else(|| there.access.clone()),
+            access: access.map(Box::new).or_else(|| there.access.clone()),
             conditions: condition.into_iter().collect(),
             ..StorageVolumeStatus::default()
         },
