@@ -33,3 +33,9 @@ fn i6_a_failure_is_counted_as_what_it_was() {
     let ended = oracle(&["errors", "--failures", "50"]);
     assert!(ended.status.success(), "{}", said(&ended));
 }
+
+#[test]
+fn a_probe_that_is_killed_under_load_loses_no_count_and_no_series_goes_backwards() {
+    let ended = oracle(&["kills", "--times", "6"]);
+    assert!(ended.status.success(), "{}", said(&ended));
+}

@@ -42,6 +42,10 @@ pub(crate) fn start(
     if extent == Extent::Node {
         Part::Containerd.wait_ready(paths, tools, &holder)?;
         import(tools, &holder, progress, images)?;
+        if paths.durable().exists() {
+            // containerd does not sync what it unpacks: programs would be empty after a power loss.
+            run(&mut std::process::Command::new("sync"))?;
+        }
     }
     Part::Apiserver.wait_ready(paths, tools, &holder)?;
     progress.say("the API server answers");
@@ -59,8 +63,16 @@ fn namespaces(paths: &Paths, progress: &Progress) -> Result<Holder> {
     if let Some(holder) = Holder::find(paths)? {
         return Ok(holder);
     }
-    // What a killed rig left would be taken for this one's.
-    down::sweep(paths)?;
+    if paths.durable().exists() {
+        // What a power loss left is taken up; the numbers of its processes mean others now.
+        let numbers = paths.rig.join("run");
+        if numbers.exists() {
+            fs::remove_dir_all(numbers)?;
+        }
+    } else {
+        // What a killed rig left would be taken for this one's.
+        down::sweep(paths)?;
+    }
     if let Ok(logs) = fs::read_dir(paths.log()) {
         for log in logs.flatten() {
             fs::remove_file(log.path())?;

@@ -40,7 +40,7 @@ pub(crate) fn sweep(paths: &Paths) -> Result<Vec<String>> {
             fs::remove_dir_all(&gone).with_context(|| format!("remove {}", gone.display()))?;
         }
     }
-    for gone in [paths.kubeconfig(), PathBuf::from(LOCK)] {
+    for gone in [paths.kubeconfig(), paths.durable(), PathBuf::from(LOCK)] {
         if gone.exists() {
             fs::remove_file(&gone).with_context(|| format!("remove {}", gone.display()))?;
         }
@@ -178,7 +178,8 @@ fn report(
     devices: &[String],
     progress: &Progress,
 ) -> Result<()> {
-    let rig = paths.rig.display().to_string();
+    // Below it: it may be a disk of its own, as it is in a guest.
+    let rig = format!("{}/", paths.rig.display());
     let held = |pid: u32| {
         ["mnt", "net", "pid"].iter().any(|kind| {
             fs::read_link(format!("/proc/{pid}/ns/{kind}")).is_ok_and(|ns| namespaces.contains(&ns))

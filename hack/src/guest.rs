@@ -21,7 +21,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::guest::boot::{Boot, Which};
-use crate::guest::cluster::Cluster;
+use crate::guest::cluster::{Cluster, Stories};
 use crate::guest::crate_tests::CrateTests;
 use crate::guest::machine::{End, Machine};
 use crate::guest::turn::{Turn, runs, sweep};
@@ -50,6 +50,8 @@ enum Action {
     Test(CrateTests),
     /// Start the whole cluster with Terrace in a User Mode Linux, then run a command there.
     Cluster(Cluster),
+    /// Run stories on the whole cluster in a User Mode Linux.
+    Stories(Stories),
     /// Get the kernel and what boots it; the others do so by themselves.
     Prepare {
         /// Whose kernel.
@@ -125,6 +127,7 @@ impl Guest {
             Action::Run(run) => return Ok(ExitCode::from(run.run(paths, progress)?)),
             Action::Test(tests) => return tests.run(paths, progress),
             Action::Cluster(cluster) => return cluster.run(paths, progress),
+            Action::Stories(stories) => return stories.run(paths, progress),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -54,8 +54,9 @@ impl Part {
         let state = paths.state().display().to_string();
         let text = match self {
             Self::Etcd => format!(
-                "--data-dir={state}/etcd --unsafe-no-fsync --listen-client-urls=http://127.0.0.1:2379 \
-                 --advertise-client-urls=http://127.0.0.1:2379 --listen-peer-urls=http://127.0.0.1:2380"
+                "--data-dir={state}/etcd {} --listen-client-urls=http://127.0.0.1:2379 \
+                 --advertise-client-urls=http://127.0.0.1:2379 --listen-peer-urls=http://127.0.0.1:2380",
+                if paths.durable().exists() { "" } else { "--unsafe-no-fsync" }
             ),
             Self::Apiserver => format!(
                 "--etcd-servers=http://127.0.0.1:2379 --bind-address=0.0.0.0 --secure-port=443 --advertise-address={NODE_IP} \

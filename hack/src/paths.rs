@@ -68,6 +68,11 @@ impl Paths {
         self.rig.join("log")
     }
 
+    /// There while the rig's state is to outlive a power loss.
+    pub(crate) fn durable(&self) -> PathBuf {
+        self.rig.join("durable")
+    }
+
     /// The administrator's kubeconfig, usable from any shell of this machine.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.rig.join("kubeconfig")

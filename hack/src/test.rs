@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, ExitCode, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use clap::Args;
 use crate::check;
 use crate::guest;
 use crate::paths::Paths;
-use crate::run::{Progress, command, run};
+use crate::run::{Progress, command, output, run};
 use crate::tools::Tools;
 
 /// Arguments of `hack/test`.
@@ -27,6 +27,9 @@ pub(crate) struct Test {
     /// Run the stories whose name contains this, and nothing else.
     #[arg(long, value_name = "NAME")]
     story: Option<String>,
+    /// Build nothing: nextest's lists of what is built are in this folder. For a guest, where building takes too long.
+    #[arg(long, value_name = "DIR", hide = true, requires = "story")]
+    built: Option<PathBuf>,
 }
 
 /// Integration tests of e2e that need no cluster, by the beginning of their names: simulations, power cuts and the oracle on this host.
@@ -81,14 +84,15 @@ struct Runner<'a> {
     progress: &'a Progress,
     tools: Tools,
     filter: Filter,
+    built: Option<PathBuf>,
 }
 
 impl Test {
     /// Fails if anything failed; the last line has the totals.
     pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
-        let Self { quick, keep, story } = self;
+        let Self { quick, keep, story, built } = self;
         let filter = Filter::of(&without_cluster(paths));
-        let runner = Runner { paths, progress, tools: Tools::locate(paths)?, filter };
+        let runner = Runner { paths, progress, tools: Tools::locate(paths)?, filter, built };
         let mut rungs = Vec::new();
         if story.is_none() {
             rungs.push(runner.checks()?);
@@ -163,7 +167,8 @@ impl Runner<'_> {
             }
             After::Keep => None,
         };
-        let up = run(&mut command(&program, ["up", "--no-example"]));
+        let build: &[&str] = if self.built.is_some() { &["--no-build"] } else { &[] };
+        let up = run(command(&program, ["up", "--no-example"]).args(build));
         let mut rungs = vec![Rung::of_step("cluster with Terrace", start, up.is_ok())];
         match up {
             Ok(()) => rungs.push(self.stories(&program, story)?),
@@ -186,10 +191,24 @@ impl Runner<'_> {
             ("TERRACE_XTASK", program.display().to_string()),
         ];
         // Built as for the tests without a cluster: alone, e2e's dependencies have fewer features and would be compiled once more.
-        let built =
-            story.map_or(vec!["--workspace"], |name| vec!["--package", "terrace-e2e", name]);
-        let words = [&built[..], &["--test-threads", THREADS]].concat();
+        let mut words = match (story, &self.built) {
+            (Some(name), Some(_)) => vec![name],
+            (Some(name), None) => vec!["--package", STORIES, name],
+            (None, _) => vec!["--workspace"],
+        };
+        words.extend(["--test-threads", THREADS]);
         self.nextest("stories on the real node", &words, &self.filter.on_cluster, &env)
+    }
+
+    /// nextest by cargo, which builds first, or by itself with lists of what is built.
+    fn start_nextest(&self) -> Result<Command> {
+        let Some(built) = &self.built else {
+            return Ok(command("cargo", ["nextest", "run", "--cargo-profile", "ci"]));
+        };
+        let [tests, workspace] = LISTS.map(|list| built.join(list));
+        let mut nextest = command(self.tools.path("cargo-nextest")?, ["nextest", "run"]);
+        nextest.arg("--binaries-metadata").arg(tests).arg("--cargo-metadata").arg(workspace);
+        Ok(nextest)
     }
 
     /// Runs cargo-nextest, shows what it says and counts by its last line.
@@ -202,10 +221,9 @@ impl Runner<'_> {
     ) -> Result<Rung> {
         let start = Instant::now();
         self.progress.say(name);
-        let fixed =
-            ["nextest", "run", "--cargo-profile", "ci", "--no-fail-fast", "--color", "never"];
-        let mut cargo = command("cargo", fixed);
-        cargo.args(["--filterset", filter]).args(words).current_dir(&self.paths.repo);
+        let mut cargo = self.start_nextest()?;
+        cargo.args(["--no-fail-fast", "--color", "never", "--filterset", filter]).args(words);
+        cargo.current_dir(&self.paths.repo);
         cargo.env("CARGO_TARGET_DIR", &self.paths.target).env("PATH", search_path(&self.tools));
         let mut child = cargo
             .envs(env.iter().cloned())
@@ -227,6 +245,26 @@ impl Runner<'_> {
         }
         Ok(Rung { name, passed, failed, seconds: start.elapsed().as_secs_f64() })
     }
+}
+
+/// The crate of the stories.
+const STORIES: &str = "terrace-e2e";
+/// nextest's list of test programs, and cargo's description of the workspace.
+const LISTS: [&str; 2] = ["tests.json", "workspace.json"];
+
+/// Builds the stories and writes into the folder what a run with `--built` wants.
+pub(crate) fn list_stories(paths: &Paths, progress: &Progress, dir: &Path) -> Result<()> {
+    progress.say("building the stories");
+    let build = ["nextest", "list", "--cargo-profile", "ci", "--package", STORIES];
+    let form = ["--list-type", "binaries-only", "--message-format", "json"];
+    let describe = ["metadata", "--format-version", "1", "--offline"];
+    for (words, file) in [[&build[..], &form].concat(), describe.to_vec()].into_iter().zip(LISTS) {
+        let mut cargo = command("cargo", words);
+        cargo.current_dir(&paths.repo).env("CARGO_TARGET_DIR", &paths.target);
+        cargo.env("PATH", search_path(&Tools::locate(paths)?));
+        fs::write(dir.join(file), output(&mut cargo)?)?;
+    }
+    Ok(())
 }
 
 /// Runs `down` when its standard input ends. A session of its own: an interrupt from the keyboard does not reach it.

@@ -4,12 +4,13 @@
 use std::fs::{self, File};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
 use crate::cluster::{self, Extent};
 use crate::down;
+use crate::holder::Holder;
 use crate::image::{self, Archive, Ours};
 use crate::kinds;
 use crate::parts::kubectl;
@@ -71,6 +72,9 @@ pub(crate) struct Up {
     /// Our programs as they are released: small and without the checks of tests; minutes to build.
     #[arg(long, conflicts_with_all = ["no_build", "cluster", "only_cluster", "api_only"])]
     released: bool,
+    /// Its state outlives a power loss, and is taken up by the next call: for a guest that is killed.
+    #[arg(long, hide = true, conflicts_with = "cluster")]
+    durable: bool,
     /// More arguments for helm.
     #[arg(last = true)]
     helm: Vec<String>,
@@ -90,7 +94,8 @@ pub(crate) struct Down {
 impl Up {
     /// Idempotent: what is built is not built again, what runs is left running.
     pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<()> {
-        let Self { cluster, only_cluster, api_only, no_example, no_build, released, helm } = self;
+        let Self { cluster, only_cluster, api_only, no_example, no_build, released, durable, helm } =
+            self;
         tools::ensure_cluster_tools(paths, progress)?;
         let tools = Tools::locate(paths)?;
         if let Some(context) = cluster {
@@ -101,6 +106,11 @@ impl Up {
             );
         }
         let _lock = lock(paths, progress)?;
+        if durable && !paths.durable().exists() {
+            ensure!(Holder::find(paths)?.is_none(), "a rig runs already; end it with hack/down");
+            down::sweep(paths)?;
+            fs::write(paths.durable(), "")?;
+        }
         if api_only {
             cluster::start(paths, &tools, progress, Extent::Api, &[])?;
             return tell(paths, "an API server");

@@ -34,7 +34,15 @@ impl Backend for FileBackend {
     }
 
     fn needs(&self) -> &'static [Tool] {
-        &Tool::ALL
+        &[
+            Tool::Blkid,
+            Tool::Wipefs,
+            Tool::MkfsExt4,
+            Tool::MkfsXfs,
+            Tool::MkfsBtrfs,
+            Tool::E2fsck,
+            Tool::Resize2fs,
+        ]
     }
 
     fn plan(&self, intent: &Intent, view: &View) -> Result<Vec<Step>, Refusal> {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use terrace_device_types::lvm::PvUuid;
 use terrace_device_types::{Bytes, Class, TagError, Tool};
 
 /// What went wrong on the host.
@@ -133,6 +134,18 @@ pub enum DeviceError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// Two devices are the same physical volume: a copy of a disk, or two ways to one. LVM would choose one of them.
+    #[error(
+        "{one} and {other} are both physical volume {pv}: take one of them away, or name only one"
+    )]
+    DuplicatePv {
+        /// Which.
+        pv: PvUuid,
+        /// A device.
+        one: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
     /// The deadline passed.
     #[error("{doing} did not end in time ({})", humanly(.waited))]
     Deadline {
@@ -173,9 +186,10 @@ impl DeviceError {
         match self {
             Self::Io { source, .. } | Self::Mount { source, .. } => class_of(source),
             Self::NoSpace { .. } => Class::Exhausted,
-            Self::CapabilityMissing { .. } | Self::ToolMissing { .. } | Self::Tag { .. } => {
-                Class::Wait
-            }
+            Self::CapabilityMissing { .. }
+            | Self::ToolMissing { .. }
+            | Self::DuplicatePv { .. }
+            | Self::Tag { .. } => Class::Wait,
             Self::Busy { .. }
             | Self::NotStill { .. }
             | Self::Changed { .. }
@@ -207,6 +221,7 @@ impl DeviceError {
             Self::NotGrown { .. } => "NotGrown",
             Self::Torn { .. } => "NotOneMoment",
             Self::Tool { .. } => "ToolFailed",
+            Self::DuplicatePv { .. } => "DuplicatePhysicalVolume",
             Self::ToolMissing { .. } => "ToolMissing",
             Self::Deadline { .. } => "DeadlineExceeded",
             Self::Silent { .. } => "NotAnswering",

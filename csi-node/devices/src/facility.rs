@@ -107,6 +107,7 @@ fn version(tool: Tool, deadline: Deadline) -> Option<String> {
         Tool::MkfsXfs | Tool::MkfsExt4 | Tool::E2fsck => "-V",
         // Without a device it says its version and how it wants to be called.
         Tool::Resize2fs => "-h",
+        Tool::Lvm => "version",
     };
     let ended = run_tool(tool, &[OsStr::new(flag)], deadline).ok()?;
     Some(parse_version(&format!("{} {}", ended.stdout, ended.stderr)))

@@ -1,6 +1,7 @@
 //! System calls rustix does not wrap. The only unsafe code of the crate is in here and below; everything that comes out is safe and typed.
 
 pub(crate) mod btrfs;
+pub(crate) mod dm;
 mod freezing;
 mod loops;
 pub(crate) mod memory;

@@ -27,6 +27,7 @@ mod host;
 mod image;
 mod kernel;
 mod looped;
+pub mod lvm;
 mod mkfs;
 mod mount;
 mod mountinfo;

@@ -144,14 +144,16 @@ pub(crate) fn wipe_signatures(
     }
     let arguments = [OsStr::new("--all"), OsStr::new("--quiet"), device.as_os_str()];
     succeed(Tool::Wipefs, &arguments, deadline)?;
-    zero_ends(device)?;
+    let disk = File::options().write(true).custom_flags(libc::O_EXCL).open(device);
+    let disk = disk.map_err(|source| DeviceError::io("wipe", device, source))?;
+    zero_ends(&disk, device)?;
     Ok(StepDone::Changed)
 }
 
-fn zero_ends(device: &Path) -> Result<(), DeviceError> {
+/// Writes zeros over the first and last MiB, which is where signatures are.
+pub(crate) fn zero_ends(disk: &File, device: &Path) -> Result<(), DeviceError> {
     let fail = |source| DeviceError::io("wipe", device, source);
-    let disk = File::options().write(true).custom_flags(libc::O_EXCL).open(device).map_err(fail)?;
-    let length = seek(&disk, SeekFrom::End(0)).map_err(|errno| fail(errno.into()))?;
+    let length = seek(disk, SeekFrom::End(0)).map_err(|errno| fail(errno.into()))?;
     let zeros = vec![0u8; usize::try_from(length.min(MIB)).unwrap_or_default()];
     disk.write_all_at(&zeros, 0).map_err(fail)?;
     disk.write_all_at(&zeros, length.saturating_sub(MIB)).map_err(fail)?;

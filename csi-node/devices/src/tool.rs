@@ -1,7 +1,7 @@
 //! Running a program of somebody else: own process group, bounded output, C locale, killed as a group at the deadline.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -14,6 +14,15 @@ use crate::{Deadline, DeviceError};
 
 /// What is kept of each of a tool's outputs.
 const OUTPUT_LIMIT: u64 = 64 * 1024;
+
+/// What a program reads, and how much is kept of what it says.
+#[derive(Debug, Default)]
+pub(crate) struct Talk {
+    /// Its standard input; none: /dev/null.
+    pub(crate) input: Option<String>,
+    /// Of each of its outputs; none: [`OUTPUT_LIMIT`].
+    pub(crate) keep: Option<u64>,
+}
 
 /// How a tool ended.
 #[derive(Debug)]
@@ -31,32 +40,47 @@ pub(crate) fn run_tool<S: AsRef<OsStr>>(
 ) -> Result<Ended, DeviceError> {
     let mut command = Command::new(tool.program());
     command.args(arguments);
-    run_command(tool, &mut command, deadline)
+    run_command(tool, &mut command, Talk::default(), deadline)
 }
 
-fn run_command(
+/// Runs a prepared command to its end; see [`run_tool`].
+pub(crate) fn run_command(
     tool: Tool,
     command: &mut Command,
+    talk: Talk,
     deadline: Deadline,
 ) -> Result<Ended, DeviceError> {
     deadline.check(tool.program())?;
+    let Talk { input, keep } = talk;
+    let keep = keep.unwrap_or(OUTPUT_LIMIT);
     command.env("LC_ALL", "C").process_group(0);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|source| DeviceError::ToolMissing { tool, source })?;
-    let stdout = collect(child.stdout.take());
-    let stderr = collect(child.stderr.take());
+    feed(child.stdin.take(), input);
+    let stdout = collect(child.stdout.take(), keep);
+    let stderr = collect(child.stderr.take(), keep);
     let status = wait(tool, child, deadline)?;
     let text = |end: mpsc::Receiver<String>| end.recv_timeout(deadline.left()).unwrap_or_default();
     Ok(Ended { status, stdout: text(stdout), stderr: text(stderr) })
 }
 
-/// Reads to the end on a thread, keeping the first [`OUTPUT_LIMIT`] bytes: a chatty tool neither blocks nor fills the memory.
-fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
+/// Writes on a thread: a program that does not read holds nobody up.
+fn feed(pipe: Option<impl Write + Send + 'static>, input: Option<String>) {
+    let (Some(mut pipe), Some(input)) = (pipe, input) else { return };
+    thread::spawn(move || {
+        // Whoever ends early misses the rest; its status tells.
+        let _broken = pipe.write_all(input.as_bytes());
+    });
+}
+
+/// Reads to the end on a thread, keeping the first bytes: a chatty tool neither blocks nor fills the memory.
+fn collect(pipe: Option<impl Read + Send + 'static>, keep: u64) -> mpsc::Receiver<String> {
     let (send, receive) = mpsc::sync_channel(1);
     thread::spawn(move || {
         let Some(mut pipe) = pipe else { return };
         let mut kept = Vec::new();
-        let read = pipe.by_ref().take(OUTPUT_LIMIT).read_to_end(&mut kept);
+        let read = pipe.by_ref().take(keep).read_to_end(&mut kept);
         let drained = read.and_then(|_| std::io::copy(&mut pipe, &mut std::io::sink()));
         // A pipe that breaks ends the text; the exit status still counts.
         drop(drained);
@@ -87,7 +111,7 @@ fn wait(tool: Tool, mut child: Child, deadline: Deadline) -> Result<ExitStatus, 
 }
 
 /// The end of what a tool said, on one line.
-fn said(ended: &Ended) -> String {
+pub(crate) fn said(ended: &Ended) -> String {
     let text = if ended.stderr.trim().is_empty() { &ended.stdout } else { &ended.stderr };
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let from = line.char_indices().rev().nth(399).map_or(0, |(at, _)| at);
@@ -121,7 +145,19 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, deadline: Deadline) -> Result<Ended, DeviceError> {
-        run_command(Tool::Blkid, Command::new("sh").args(["-c", script]), deadline)
+        run_command(Tool::Blkid, Command::new("sh").args(["-c", script]), Talk::default(), deadline)
+    }
+
+    #[test]
+    fn what_is_fed_is_read_and_a_program_that_does_not_read_still_ends() {
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let fed = |script: &str, keep| {
+            let talk = Talk { input: Some("x".repeat(1 << 20)), keep };
+            run_command(Tool::Blkid, Command::new("sh").args(["-c", script]), talk, deadline)
+        };
+        assert_eq!(fed("wc -c", None).unwrap().stdout.trim(), "1048576");
+        assert_eq!(fed("cat", Some(1 << 21)).unwrap().stdout.len(), 1 << 20);
+        assert!(fed("exit 0", None).unwrap().status.success());
     }
 
     #[test]

@@ -5,17 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::guest::machine::Machine;
 use crate::paths::Paths;
 use crate::run::{Progress, command, output, run};
 
-/// Where it is looked for, best first: from 7.2 on its processes run under seccomp, at half to a quarter of the cost. The last is this
-/// machine's own suite, whose kernel needs no other C library.
-const SUITES: [Option<&str>; 3] = [Some("sid"), Some("trixie"), None];
-/// The folder of what came from this machine's own suite.
-const OWN: &str = "own";
+/// Where it is taken from. Before 7.2 it runs its processes by ptrace, at two to four times the cost; 6.1 and 6.12 did not start on a
+/// processor with AMX, where ptrace refused them the registers (EFAULT).
+const SUITE: &str = "sid";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const MODULES: &str = "usr/lib/uml/modules";
 /// The loader that a program names, and the same by a name that is looked for in the current folder.
@@ -35,29 +33,19 @@ pub(crate) struct Uml {
 }
 
 impl Uml {
-    /// The best of those unpacked before, or the best that apt can bring.
+    /// The one that was unpacked before, or what apt brings.
     pub(crate) fn ensure(paths: &Paths, progress: &Progress) -> Result<Self> {
         let dir = paths.cache.join("guest/uml");
-        for suite in SUITES {
-            if let Some(found) = Self::at(dir.join(suite.unwrap_or(OWN))) {
-                return Ok(found);
-            }
+        if let Some(found) = Self::at(dir.join(SUITE)) {
+            return Ok(found);
         }
-        for suite in SUITES {
-            let name = suite.unwrap_or(OWN);
-            progress.say(format!("getting User Mode Linux from suite {name}"));
-            let partial = dir.join(format!(".partial-{}", std::process::id()));
-            let got = get(suite, &partial).and_then(|()| {
-                fs::rename(partial.join("root"), dir.join(name))?;
-                Self::at(dir.join(name)).context("it was unpacked and is not there")
-            });
-            fs::remove_dir_all(&partial)?;
-            match got {
-                Ok(found) => return Ok(found),
-                Err(error) => progress.say(format!("not from suite {name}: {error:#}")),
-            }
-        }
-        bail!("apt brings no User Mode Linux")
+        progress.say(format!("getting User Mode Linux from suite {SUITE}"));
+        let partial = dir.join(format!(".partial-{}", std::process::id()));
+        let got =
+            get(&partial).and_then(|()| Ok(fs::rename(partial.join("root"), dir.join(SUITE))?));
+        fs::remove_dir_all(&partial)?;
+        got?;
+        Self::at(dir.join(SUITE)).context("it was unpacked and is not there")
     }
 
     fn at(root: PathBuf) -> Option<Self> {
@@ -76,9 +64,7 @@ impl Uml {
         // Its memory is a file there. The libraries are for it alone: nothing before it could run with them.
         uml.args(["env", "TMPDIR=/dev/shm"]);
         let libraries = self.root.join(LIBRARIES);
-        if libraries.exists() {
-            uml.arg(format!("LD_LIBRARY_PATH={}", libraries.display())).current_dir(&libraries);
-        }
+        uml.arg(format!("LD_LIBRARY_PATH={}", libraries.display())).current_dir(&libraries);
         uml.arg(self.root.join("linux")).args(KERNEL_WORDS.split(' '));
         let share = machine.share.display();
         uml.arg(format!("mem={}M", machine.memory));
@@ -103,55 +89,44 @@ pub(crate) fn lay_out(paths: &Paths, share: &Path) -> Result<()> {
     Ok(fs::set_permissions(first, fs::Permissions::from_mode(0o755))?)
 }
 
-/// Downloads and unpacks into `root` below the folder; from another suite with that suite's C library, since this one's is too old for it.
-fn get(suite: Option<&str>, dir: &Path) -> Result<()> {
+/// Downloads and unpacks into `root` below the folder, with the suite's C library: this machine's is too old for it.
+fn get(dir: &Path) -> Result<()> {
     let root = dir.join("root");
     fs::create_dir_all(&root)?;
-    let (options, packages) = match suite {
-        Some(suite) => (other_suite(suite, dir)?, &["user-mode-linux", "libc6"][..]),
-        // apt's own user may not write below the user's cache.
-        None => (own_user(), &["user-mode-linux"][..]),
-    };
-    let download = command("apt-get", &options)
-        .args(["download", "-qq"])
-        .args(packages)
-        .current_dir(dir)
-        .status();
-    ensure!(download?.success(), "apt-get download failed");
+    let mut download = command("apt-get", of_suite(dir)?);
+    download.args(["download", "-qq", "user-mode-linux", "libc6"]).current_dir(dir);
+    run(&mut download)?;
     for file in fs::read_dir(dir)?.flatten().map(|entry| entry.path()) {
         if file.extension().is_some_and(|end| end == "deb") {
             run(command("dpkg-deb", ["-x"]).arg(file).arg(&root))?;
         }
     }
     let program = fs::read(root.join("usr/bin/linux.uml"))?;
-    let program = if suite.is_some() { with_loader_here(program)? } else { program };
-    fs::write(root.join("linux"), program)?;
+    fs::write(root.join("linux"), with_loader_here(program)?)?;
     Ok(fs::set_permissions(root.join("linux"), fs::Permissions::from_mode(0o755))?)
 }
 
-fn own_user() -> Vec<String> {
-    ["-o", "APT::Sandbox::User=root"].map(str::to_owned).to_vec()
-}
-
-/// apt's options for a suite of the mirror that this machine uses already; its lists go into the folder, so that apt's own set-up stays as it is.
-fn other_suite(suite: &str, dir: &Path) -> Result<Vec<String>> {
+/// apt's options for the suite, from the mirror that this machine uses already; its lists go into the folder, so that apt's own set-up stays as it is.
+fn of_suite(dir: &Path) -> Result<Vec<String>> {
     let filter = ["Created-By: Packages", "Origin: Debian", "Label: Debian", "Component: main"];
     let mirrors =
         output(command("apt-get", ["indextargets", "--format", "$(REPO_URI)"]).args(filter))?;
     let mirror = mirrors.lines().next().context("apt knows no mirror of Debian")?;
     let source = dir.join("sources.list");
     let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    fs::write(&source, format!("deb [signed-by={keys}] {mirror} {suite} main\n"))?;
+    fs::write(&source, format!("deb [signed-by={keys}] {mirror} {SUITE} main\n"))?;
     for folder in ["lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(dir.join(folder))?;
     }
-    let mut options = own_user();
+    let mut options = Vec::new();
     for setting in [
         format!("Dir::Etc::sourcelist={}", source.display()),
         "Dir::Etc::sourceparts=-".to_owned(),
         format!("Dir::State::lists={}", dir.join("lists").display()),
         format!("Dir::Cache={}", dir.join("cache").display()),
         "Acquire::Languages=none".to_owned(),
+        // apt's own user may not write below the user's cache.
+        "APT::Sandbox::User=root".to_owned(),
     ] {
         options.extend(["-o".to_owned(), setting]);
     }

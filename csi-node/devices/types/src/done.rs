@@ -30,11 +30,13 @@ pub enum Tool {
     E2fsck,
     /// `resize2fs` (e2fsprogs): ext4 offline only.
     Resize2fs,
+    /// `lvm` (lvm2): whatever LVM keeps in its own metadata.
+    Lvm,
 }
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Blkid,
         Self::Wipefs,
         Self::MkfsExt4,
@@ -42,6 +44,7 @@ impl Tool {
         Self::MkfsBtrfs,
         Self::E2fsck,
         Self::Resize2fs,
+        Self::Lvm,
     ];
 
     /// The program's name.
@@ -55,6 +58,7 @@ impl Tool {
             Self::MkfsBtrfs => "mkfs.btrfs",
             Self::E2fsck => "e2fsck",
             Self::Resize2fs => "resize2fs",
+            Self::Lvm => "lvm",
         }
     }
 }

@@ -22,6 +22,7 @@ mod format;
 mod id;
 mod intent;
 mod kernel;
+pub mod lvm;
 mod pool;
 mod proof;
 mod prose;

@@ -93,8 +93,9 @@ impl Cost {
                 without.push(measure(&files, calls)?);
             }
         }
-        field.unmount_all()?;
         print(&without, &with);
+        drop(files);
+        field.unmount_all()?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -5,6 +5,7 @@ mod cost;
 mod errors;
 mod field;
 mod kernel;
+mod kills;
 mod labour;
 mod mounts;
 mod page;
@@ -17,6 +18,7 @@ mod report;
 mod socket;
 mod tally;
 mod trial;
+mod turnover;
 mod volume;
 mod way;
 mod within;
@@ -58,6 +60,10 @@ enum Inner {
     Cost(cost::Cost),
     /// Operations that fail, by errno: each counted for its volume and as that error.
     Errors(errors::Errors),
+    /// The probe killed in the midst of operations: none is lost, no series goes backwards.
+    Kills(kills::Kills),
+    /// Volumes mounted and unmounted some hundred times: no slot is left with what is gone.
+    Mounts(turnover::Turnover),
 }
 
 #[derive(Args)]
@@ -103,9 +109,11 @@ fn main() -> ExitCode {
     let Cli { inner, ask } = Cli::parse();
     let worked = match (inner, std::env::var_os(ROOT)) {
         (Some(Inner::Inside(inside)), _) => inside.live().map(|()| ExitCode::SUCCESS),
-        (Some(Inner::Cost(_) | Inner::Errors(_)) | None, None) => supervise(),
+        (_, None) => supervise(),
         (Some(Inner::Errors(errors)), Some(root)) => errors.run(Path::new(&root)),
         (Some(Inner::Cost(cost)), Some(root)) => cost.run(Path::new(&root)),
+        (Some(Inner::Kills(kills)), Some(root)) => kills.run(Path::new(&root)),
+        (Some(Inner::Mounts(mounts)), Some(root)) => mounts.run(Path::new(&root)),
         (None, Some(root)) => ask.run(Path::new(&root)),
     };
     worked.unwrap_or_else(|error| {

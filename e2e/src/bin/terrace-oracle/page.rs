@@ -40,6 +40,37 @@ impl Page {
         self.sum("terrace_volume_io_bytes_total{", &[&claim, direction])
     }
 
+    /// Operations of a claim.
+    pub(crate) fn count(&self, claim: &str, operation: Operation) -> Option<u64> {
+        let operation = format!("operation=\"{}\"", format!("{operation:?}").to_lowercase());
+        let claim = format!("persistentvolumeclaim=\"{claim}\"");
+        self.sum("terrace_volume_operation_duration_seconds_count{", &[&claim, &operation])
+    }
+
+    /// Series of operations that say less than they did, with both.
+    pub(crate) fn fell(&self, earlier: &Self) -> Vec<String> {
+        let grows = |series: &&String| {
+            let name = series.split('{').next().unwrap_or_default();
+            let grows = ["_total", "_count", "_sum", "_bucket"];
+            let is_own = name.starts_with("terrace_probe_") || !name.starts_with("terrace_");
+            !is_own && grows.iter().any(|end| name.ends_with(end))
+        };
+        let of_operations = earlier.series.keys().filter(grows);
+        let fell = of_operations.filter_map(|series| {
+            let (old, new) = (earlier.series.get(series)?, self.series.get(series)?);
+            (new < old).then(|| format!("{series} from {old} to {new}"))
+        });
+        fell.collect()
+    }
+
+    /// This page, with what only an earlier one had.
+    pub(crate) fn over(mut self, earlier: Self) -> Self {
+        for (series, value) in earlier.series {
+            self.series.entry(series).or_insert(value);
+        }
+        self
+    }
+
     /// Failed operations of a claim, by error.
     pub(crate) fn errors(&self, claim: &str) -> BTreeMap<String, u64> {
         let claim = format!("persistentvolumeclaim=\"{claim}\"");
@@ -109,5 +140,17 @@ mod tests {
         assert_eq!(page.bytes("claim-0001", Operation::Write), None);
         let missed = [("compat", 3), ("no_slot", 0), ("unnamed", 0)];
         assert_eq!(page.missed(), missed.map(|(why, count)| (why.to_owned(), count)).into());
+    }
+
+    #[test]
+    fn what_says_less_fell_and_what_is_away_for_a_moment_did_not() {
+        let page = |text: &str| Page::parse(text);
+        let old = page(
+            "terrace_volume_a_total{x=\"1\"} 5\nterrace_volume_b_count 7\nterrace_probe_c_total 9\n",
+        );
+        assert_eq!(page("terrace_volume_b_count 7\n").fell(&old), Vec::<String>::new());
+        let kept = page("terrace_volume_b_count 8\n").over(old);
+        let less = page("terrace_volume_a_total{x=\"1\"} 4\nterrace_probe_c_total 0\n");
+        assert_eq!(less.fell(&kept), ["terrace_volume_a_total{x=\"1\"} from 5 to 4"]);
     }
 }

@@ -119,6 +119,19 @@ impl Socket {
         }
     }
 
+    /// Killed and started, without waiting for its hello; how many there were before.
+    pub(crate) fn begin_anew(&mut self) -> Result<u64> {
+        self.process.kill()?;
+        self.process.wait()?;
+        let greeted = {
+            let mut heard = self.ear.held();
+            heard.writer = None;
+            heard.hellos
+        };
+        self.process = spawn(&self.program, &self.words, &self.log)?;
+        Ok(greeted)
+    }
+
     fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().filter(|line| !line.contains(EVENT)).collect();
@@ -231,13 +244,8 @@ impl Counting for Socket {
     }
 
     fn restart(&mut self) -> Result<()> {
-        let greeted = self.ear.held().hellos;
-        self.process.kill()?;
-        self.process.wait()?;
-        self.ear.held().writer = None;
-        self.process = spawn(&self.program, &self.words, &self.log)?;
-        self.greeted(greeted + 1)?;
-        Ok(())
+        let greeted = self.begin_anew()?;
+        self.greeted(greeted + 1)
     }
 }
 

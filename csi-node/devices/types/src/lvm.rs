@@ -1,0 +1,18 @@
+//! The words in which LVM is talked about: names, what was seen, what is to be made. Values only; `terrace_devices::lvm` looks and acts.
+//!
+//! A volume group is chosen by its UUID on devices that the call names, never by its name alone. A logical volume is chosen by its name *and* by what its tag
+//! says ([`LvmTag`]): one of our name without our tag is somebody else's.
+
+mod id;
+mod make;
+mod name;
+mod status;
+mod tag;
+mod view;
+
+pub use id::{LvUuid, LvmIdError, PvUuid, VgUuid};
+pub use make::{GroupRef, LvRef, NewGroup, NewPv, NewThinPool, NewVolume, PoolSize, VolumeKind};
+pub use name::{LvName, LvmNameError, VgName};
+pub use status::{DmStatus, DmTarget, PoolMode, RaidLeg, RaidStatus, ThinPoolStatus, Used};
+pub use tag::{LvmTag, LvmTagError};
+pub use view::{LabelView, LvKind, LvScope, LvView, PvView, VgMark, VgView};
