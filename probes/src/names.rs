@@ -67,6 +67,17 @@ impl NameBook {
         self.volumes.get(name)
     }
 
+    /// Whether a Pod of this node has it.
+    #[must_use]
+    pub fn is_used(&self, key: &VolumeKey) -> bool {
+        match key {
+            VolumeKey::Volume(name) => {
+                self.volumes.get(name).is_some_and(|volume| !volume.pod_uids.is_empty())
+            }
+            VolumeKey::Inline { pod, name } => self.inline.contains(&(pod.clone(), name.clone())),
+        }
+    }
+
     /// What is mounted at a Pod's folder of that name. A Pod may call an inline volume what elsewhere a PersistentVolume is called, so
     /// that has to be used by this Pod; `None` until csi-node has said one or the other.
     #[must_use]
@@ -121,6 +132,8 @@ mod tests {
         let inline = VolumeKey::Inline { pod: "pod-b".into(), name: "data".into() };
         assert_eq!(book.published("pod-b", "data"), Some(inline));
         assert_eq!(book.published("pod-c", "data"), None);
+        let of = |name: &str| VolumeKey::Volume(name.into());
+        assert_eq!((book.is_used(&of("data")), book.is_used(&of("other"))), (true, false));
     }
 
     #[test]

@@ -338,7 +338,8 @@ impl<A: Attached> Watch<A> {
             }
             self.slots.orphaned(&self.attached.orphans()?);
         }
-        let steps = self.slots.read();
+        let book = self.book.as_ref();
+        let steps = self.slots.read(|key| book.is_some_and(|book| book.is_used(key)));
         self.carry_out(&steps)?;
         self.meet_volumes();
         Ok(told)

@@ -373,10 +373,12 @@ fn what_volumes_counted_that_are_gone_stays_in_the_sum() {
     watch.settings.proc = gone.path().to_owned();
     watch.proc = crate::host_proc::HostProc::new(gone.path());
     watch.swept = None;
-    for _ in 0..20 {
-        watch.window().unwrap();
-    }
+    let windows = |watch: &mut Watch<Fake>| (0..20).for_each(|_| drop(watch.window().unwrap()));
+    windows(&mut watch);
     assert!(kernel.0.borrow().sightings.is_empty(), "the mount is forgotten");
+    assert_eq!(writes(&watch), Some(10), "a Pod has it still");
+    watch.names(Names::default());
+    windows(&mut watch);
     assert_eq!((watch.slots.free(), watch.volumes.len()), (512, 0), "its slot is free");
     assert!(of_all(&watch) && writes(&watch).is_none(), "{}", page(&watch));
 }

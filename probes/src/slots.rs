@@ -304,8 +304,9 @@ impl Slots {
     }
 
     /// Takes that all figures were read just now: folds what nothing points to any more, ends volumes that have been gone long enough,
-    /// and gives their slots to those that wait for one.
-    pub fn read(&mut self) -> Vec<Step> {
+    /// and gives their slots to those that wait for one. What a Pod uses is not gone: it may have started over and done nothing yet
+    /// that could be seen. Where no slot is left it makes room all the same.
+    pub fn read(&mut self, is_used: impl Fn(&VolumeKey) -> bool) -> Vec<Step> {
         let mut steps = Vec::new();
         for settling in std::mem::take(&mut self.settling) {
             self.end_settling(settling, &mut steps);
@@ -313,7 +314,8 @@ impl Slots {
         let mut over = Vec::new();
         let pointed: BTreeSet<_> = self.things.values().map(|known| known.counted).collect();
         for (slot, owner) in self.owners.iter_mut().filter(|(slot, _)| !pointed.contains(slot)) {
-            owner.readings_without += 1;
+            owner.readings_without =
+                if is_used(&owner.key) { 1 } else { owner.readings_without + 1 };
             if owner.readings_without > self.policy.keep_readings {
                 over.push(*slot);
             }

@@ -61,6 +61,29 @@ fn a_pod_that_starts_over_finds_its_volumes_figures_going_on() {
 }
 
 #[test]
+fn a_pod_that_starts_over_and_does_nothing_for_long_keeps_its_volumes_figures() {
+    let (mut kernel, mut slots) = (Kernel::new(), Slots::new(policy(1)));
+    kernel.mount(5, 1);
+    kernel.operation(5);
+    kernel.pass(&mut slots, true);
+    kernel.mounts.clear();
+    kernel.sweep(&mut slots);
+    (0..100).for_each(|_| kernel.read_while(&mut slots, |used| *used == key(1)));
+    let slot = slots.slot_of(&key(1)).unwrap();
+    assert_eq!(kernel.figures[&slot][&1], 1);
+    // But for one that does something, where there is no other slot.
+    kernel.mount(6, 2);
+    kernel.operation(6);
+    kernel.pass(&mut slots, true);
+    assert_eq!((slots.slot_of(&key(1)), slots.slot_of(&key(2))), (None, Some(slot)));
+    // And once no Pod has it any more.
+    kernel.mounts.clear();
+    kernel.sweep(&mut slots);
+    (0..20).for_each(|_| kernel.read(&mut slots));
+    assert_eq!(slots.slot_of(&key(2)), None);
+}
+
+#[test]
 fn a_volume_without_a_slot_waits_and_gets_the_next() {
     let (mut kernel, mut slots) = (Kernel::new(), Slots::new(policy(1)));
     kernel.mount(5, 1);
@@ -113,7 +136,7 @@ fn a_name_that_came_too_late_takes_no_figures_along() {
     assert_eq!(steps, [count]);
     slots.moved_on(Thing::Mount(5), 1);
     let to = SharedClass::Unnamed.slot();
-    assert_eq!(slots.read(), [Step::Fold { from: provisional, to }]);
+    assert_eq!(slots.read(|_| false), [Step::Fold { from: provisional, to }]);
 }
 
 #[test]

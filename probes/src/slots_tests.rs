@@ -163,7 +163,11 @@ impl Kernel {
     }
 
     fn read(&mut self, slots: &mut Slots) {
-        let steps = slots.read();
+        self.read_while(slots, |_| false);
+    }
+
+    fn read_while(&mut self, slots: &mut Slots, is_used: impl Fn(&VolumeKey) -> bool) {
+        let steps = slots.read(is_used);
         self.apply(steps, slots);
     }
 

@@ -353,6 +353,6 @@ fn read(rig: &Rig, probe: &Loaded, slots: &mut Slots) {
     let steps = slots.sweep(&ids);
     apply(&steps, probe, slots).unwrap();
     slots.orphaned(&probe.orphans().unwrap());
-    let steps = slots.read();
+    let steps = slots.read(|_| false);
     apply(&steps, probe, slots).unwrap();
 }

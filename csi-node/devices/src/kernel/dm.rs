@@ -1,4 +1,4 @@
-//! device-mapper's own ioctls (`include/uapi/linux/dm-ioctl.h`), typed: list, look, remove. Knows nothing of LVM. A device is named by its UUID, which no
+//! device-mapper's own ioctls (`include/uapi/linux/dm-ioctl.h`), typed: list, look, resume, remove. Knows nothing of LVM. A device is named by its UUID, which no
 //! other has; the names of devices are anybody's.
 
 use std::fs::File;
@@ -13,7 +13,10 @@ use super::ioctl_struct;
 const REQUEST: u32 = 0xC138_FD00;
 const LIST_DEVICES: u32 = REQUEST | 2;
 const DEV_REMOVE: u32 = REQUEST | 4;
+const DEV_SUSPEND: u32 = REQUEST | 6;
 const DEV_STATUS: u32 = REQUEST | 7;
+const TABLE_CLEAR: u32 = REQUEST | 10;
+const TABLE_DEPS: u32 = REQUEST | 11;
 const TABLE_STATUS: u32 = REQUEST | 12;
 
 const READONLY: u32 = 1;
@@ -217,6 +220,27 @@ fn parse_targets(answer: &[u8], count: u32) -> Vec<Target> {
         at = number(&spec[20..24]) as usize;
     }
     targets
+}
+
+/// The devices that one stands on, if it is there.
+pub(crate) fn stands_on(control: &File, uuid: &str) -> io::Result<Vec<DevT>> {
+    let mut request = request(Some(Named::Uuid(uuid)), 0)?;
+    let answered = found(ask(control, TABLE_DEPS, &mut request))?;
+    Ok(answered.map_or_else(Vec::new, |()| parse_deps(&request.answer)))
+}
+
+/// `struct dm_target_deps`: a number of devices, four bytes of nothing, the devices.
+fn parse_deps(answer: &[u8]) -> Vec<DevT> {
+    let Some((head, devices)) = answer.split_at_checked(8) else { return Vec::new() };
+    let count = usize::try_from(number(&head[..4])).unwrap_or_default();
+    devices.chunks_exact(8).take(count).map(|dev| split_huge(number(dev))).collect()
+}
+
+/// Lets a suspended device go on as it was: a table that was made ready for it and never came into force is dropped.
+pub(crate) fn resume_as_before(control: &File, uuid: &str) -> io::Result<()> {
+    ask(control, TABLE_CLEAR, &mut *request(Some(Named::Uuid(uuid)), 0)?)?;
+    // Without the flag that suspends, this is what resumes.
+    ask(control, DEV_SUSPEND, &mut *request(Some(Named::Uuid(uuid)), 0)?)
 }
 
 /// Removes a device that nobody has open (EBUSY).

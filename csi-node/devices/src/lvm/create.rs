@@ -11,6 +11,7 @@ use terrace_device_types::{
 };
 
 use super::Lvm;
+use super::change::selecting;
 use super::held::{Held, hold};
 use super::run::{Words, refused, words};
 use crate::mkfs::zero_ends;
@@ -55,9 +56,15 @@ impl Lvm {
             _several => Some(self.run_all(&held.devices, &commands, deadline)?),
         };
         let mut seen = self.look(&held, &group.uuid, deadline)?;
-        if self.activate_ours(&held, &seen, new, deadline)? {
+        let activated = self.activate_ours(&held, &seen, new, deadline)?;
+        if activated.is_some() {
             seen = self.look(&held, &group.uuid, deadline)?;
         }
+        let anew = self.make_anew(&held, &seen, new, deadline)?;
+        if anew.is_some() {
+            seen = self.look(&held, &group.uuid, deadline)?;
+        }
+        let ended = anew.or(activated).or(ended);
         let many = if new.len() == 1 { Many::One } else { Many::More };
         let each = new.iter().map(|new| self.made(&seen, new, many, ended.as_ref())).collect();
         Ok(Created { each, group: seen })
@@ -70,17 +77,39 @@ impl Lvm {
         seen: &VgView,
         new: &[NewVolume],
         deadline: Deadline,
-    ) -> Result<bool, DeviceError> {
+    ) -> Result<Option<Ended>, DeviceError> {
         let inactive = |new: &&NewVolume| {
             find_ours(seen, new).is_ok_and(|lv| lv.is_some_and(|lv| lv.dev_t.is_none()))
         };
         let names = new.iter().filter(inactive).map(|new| format!("{}/{}", held.name, new.name));
         let names: Vec<String> = names.collect();
         if names.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
-        self.run(&held.devices, &words("lvchange -qq -K -ay", names), deadline)?;
-        Ok(true)
+        self.run(&held.devices, &words("lvchange -qq -K -ay", names), deadline).map(Some)
+    }
+
+    /// A thin volume that a killed lvm wrote down and never told the pool of can't be activated: lvm tells the pool with the next volume that it makes. One that
+    /// nobody can have written into is removed and made again.
+    fn make_anew(
+        &self,
+        held: &Held,
+        seen: &VgView,
+        new: &[NewVolume],
+        deadline: Deadline,
+    ) -> Result<Option<Ended>, DeviceError> {
+        let mut last = None;
+        for new in new {
+            let Ok(Some(lv)) = find_ours(seen, new) else { continue };
+            let untouched = matches!(&lv.tag, TagReading::Read(tag) if is_untouched(tag));
+            if lv.dev_t.is_some() || lv.kind != LvKind::Thin || !untouched {
+                continue;
+            }
+            let remove = selecting("lvremove -qq --yes", held, lv);
+            self.run(&held.devices, &remove, deadline)?;
+            last = Some(self.run(&held.devices, &lvcreate(&held.name, new)?, deadline)?);
+        }
+        Ok(last)
     }
 
     fn made(&self, seen: &VgView, new: &NewVolume, many: Many, ended: Option<&Ended>) -> Each {
@@ -94,7 +123,10 @@ impl Lvm {
                 None => DeviceError::Bug { why: "nothing was asked of lvm" },
             });
         };
-        expect_as_asked(seen, lv, new)?;
+        match ended {
+            Some(ended) if lv.dev_t.is_none() => return Err(failure(Tool::Lvm, ended)),
+            Some(_) | None => expect_as_asked(seen, lv, new)?,
+        }
         let NewVolume { name, kind, tag } = new;
         let fresh = match kind {
             VolumeKind::Linear { .. } | VolumeKind::Striped { .. } | VolumeKind::Raid1 { .. } => {

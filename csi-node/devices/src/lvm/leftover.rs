@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use serde::Serialize;
-use terrace_device_types::StepDone;
-use terrace_device_types::lvm::{GroupRef, VgView};
+use terrace_device_types::lvm::{GroupRef, VgUuid, VgView};
+use terrace_device_types::{DevT, StepDone};
 
+use super::held::hold;
 use super::run::words;
 use super::{Looked, Lvm};
+use crate::deadline::within;
 use crate::kernel::dm::{self, Named};
 use crate::{Deadline, DeviceError};
 
@@ -64,8 +66,9 @@ impl Lvm {
         Ok(leftovers)
     }
 
-    /// Lets what is suspended go on with the tables that the metadata says, and removes orphans that nobody has open, those below them too. Looks at the group
-    /// itself first; what is left is in [`Self::observe_leftovers`] of the answer. Nobody may change the group meanwhile.
+    /// Ends what a killed `lvm` left; to be called after [`DeviceError::Deadline`], before anything else is done to the group: while a part of a thin pool is
+    /// suspended, every `lvm` waits for it. What is suspended goes on as it was, without `lvm`, and then with the tables that the metadata says. Orphans that nobody
+    /// has open are removed, those below them too. What is left is in [`Self::observe_leftovers`] of the answer. Nobody may change the group meanwhile.
     ///
     /// # Errors
     /// When the group can't be looked at.
@@ -74,20 +77,52 @@ impl Lvm {
         group: &GroupRef,
         deadline: Deadline,
     ) -> Result<Looked, DeviceError> {
-        let before = self.before(group, deadline)?;
-        let found = self.observe_leftovers(&before.seen)?;
-        if found.is_empty() {
-            return Ok(Looked { done: StepDone::Already, group: before.seen });
+        let held = hold(group)?;
+        let resumed = self.resume_all(&group.uuid, deadline)?;
+        if resumed > 0 {
+            let command = words("vgchange -qq --refresh", [held.name.clone()]);
+            self.run(&held.devices, &command, deadline)?;
         }
-        if found.iter().any(|left| matches!(left, Leftover::Suspended { .. })) {
-            let command = words("vgchange -qq --refresh", [before.held.name.clone()]);
-            self.run(&before.held.devices, &command, deadline)?;
+        let seen = self.look(&held, &group.uuid, deadline)?;
+        if resumed == 0 && self.observe_leftovers(&seen)?.is_empty() {
+            return Ok(Looked { done: StepDone::Already, group: seen });
         }
-        while self.remove_orphans(&before.seen)? > 0 {
+        while self.remove_orphans(&seen)? > 0 {
             deadline.check("remove leftover devices")?;
         }
-        let seen = self.look(&before.held, &group.uuid, deadline)?;
+        let seen = self.look(&held, &group.uuid, deadline)?;
         Ok(Looked { done: StepDone::Changed, group: seen })
+    }
+
+    /// Resumes the group's suspended devices, each after those that it stands on: a pool that goes on before its metadata does waits for it. Says how many.
+    fn resume_all(&self, group: &VgUuid, deadline: Deadline) -> Result<usize, DeviceError> {
+        let fail = |source| self.fail("resume a leftover device by", source);
+        let prefix = format!("LVM-{}", group.compact());
+        let mut resumed = 0;
+        loop {
+            deadline.check("resume leftover devices")?;
+            let control = self.control()?;
+            let mut suspended = Vec::new();
+            for dev_t in dm::list(&control).map_err(fail)? {
+                let device = dm::look(&control, Named::Dev(dev_t)).map_err(fail)?;
+                suspended.extend(device.filter(|device| device.suspended));
+            }
+            let waits = |on: &[DevT]| suspended.iter().any(|other| on.contains(&other.dev_t));
+            let mut next = None;
+            for device in suspended.iter().filter(|device| device.uuid.starts_with(&prefix)) {
+                if !waits(&dm::stands_on(&control, &device.uuid).map_err(fail)?) {
+                    next = Some(device.uuid.clone());
+                }
+            }
+            let Some(uuid) = next else { return Ok(resumed) };
+            // It may wait for its disk.
+            let resume = move || {
+                let answered = dm::resume_as_before(&control, &uuid);
+                answered.map_err(|source| DeviceError::io("resume", uuid.as_ref(), source))
+            };
+            within(deadline, "resume a leftover device", resume)?;
+            resumed += 1;
+        }
     }
 
     /// One pass: what stood on another device sets that one free for the next. Says how many went.

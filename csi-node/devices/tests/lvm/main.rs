@@ -1,0 +1,14 @@
+//! LVM for real: groups, volumes and thin pools on the blank disks of a guest (`hack/guest test -p terrace-devices --disks 6`). Where there is no device-mapper,
+//! or no guest around the tests, each says so in a sentence and ends: nobody's disks but a guest's are written to.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on must fail")]
+
+mod batch;
+mod fault;
+mod foreign;
+mod group;
+mod rig;
+mod sectors;
+mod thin;
+mod vanish;
+mod volume;
