@@ -307,7 +307,7 @@ pub fn reason_of(error: &runner::Error) -> Reason {
                 Reason::FacilityMissing
             }
             DeviceError::Busy { .. } => Reason::InUse,
-            DeviceError::Tag { .. } => Reason::Inconsistent,
+            DeviceError::Tag { .. } | DeviceError::DuplicatePv { .. } => Reason::Inconsistent,
             DeviceError::Io { .. }
             | DeviceError::NoSpace { .. }
             | DeviceError::Changed { .. }
