@@ -32,6 +32,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 # One heap for all threads: what one gives back another uses.
 - name: MALLOC_ARENA_MAX
   value: "1"
+# No thread keeps what it freed for itself: there may be sixty that look at the host.
+- name: GLIBC_TUNABLES
+  value: glibc.malloc.tcache_count=0
 # Larger buffers are mappings of their own, and go when they are freed.
 - name: MALLOC_MMAP_THRESHOLD_
   value: "65536"
