@@ -62,6 +62,7 @@ impl Planner for BtrfsBackend {
         fs: FsType::Btrfs,
         prepare: plan_quota,
         furnish: |dir| vec![Step::EnableQuota { dir: dir.to_owned() }],
+        group: None,
     };
 
     fn create(&self, wanted: &Creation<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
@@ -130,7 +131,7 @@ fn validate_mode(mode: VolumeMode) -> Result<(), Refusal> {
 fn subvolume_of(ours: OurImage<'_>) -> Option<&SubvolumeView> {
     match &ours.image.form {
         Form::Subvolume(subvolume) if subvolume.id.is_some() => Some(subvolume),
-        Form::Subvolume(_) | Form::Image => None,
+        Form::Subvolume(_) | Form::Image | Form::Lv(_) => None,
     }
 }
 

@@ -156,7 +156,7 @@ pub(crate) fn validate_room(pool: &PoolView, need: Bytes) -> Result<(), Refusal>
 /// What can be done to the bytes at the end.
 pub(crate) fn validate_erase(form: &Form, erase: Erase) -> Result<(), Refusal> {
     match (form, erase) {
-        (_, Erase::No) | (Form::Image, Erase::Zeros) => Ok(()),
+        (_, Erase::No) | (Form::Image | Form::Lv(_), Erase::Zeros) => Ok(()),
         (Form::Subvolume(_), Erase::Zeros) => Err(RequestRefusal::NotSupported {
             backend: BackendKind::Btrfs,
             what: "volumes that are erased when deleted",

@@ -1,11 +1,15 @@
 //! Delete, and everything else that ends or changes a host object's life, on every backend. Destroys only with a proof in hand or in the tag (I1).
 
+use std::path::Path;
+
+use terrace_device_types::lvm::LvmStep;
 use terrace_device_types::{
     ClusterUid, DeletionId, DeletionProof, Erase, Form, HostState, InUse, Opened, ProofRefusal,
     Refusal, StageState, Step, TagRefusal, UseRefusal, View, VolumeUuid, quarantine_name,
 };
 
 use crate::check::{self, OurImage};
+use crate::object::{self, OurLv};
 
 /// Quarantine, erase, remove. Nothing there is nothing to do.
 pub(crate) fn plan_delete(
@@ -54,18 +58,41 @@ pub(crate) fn plan_removal(
         steps.push(Step::RenameToQuarantine { image, to, deletion });
         steps.push(Step::SyncDir { dir: dir.clone() });
     }
+    steps.extend(remove_bytes(ours, &to, deletion, erase)?);
     let deletion = deletion.clone();
-    match erase {
-        Erase::No => {}
-        Erase::Zeros => {
-            steps.push(Step::EraseImage { image: to.clone(), deletion: deletion.clone(), erase });
-        }
-    }
     steps.push(match ours.image.form {
-        Form::Image => Step::RemoveImage { image: to, deletion },
+        Form::Image | Form::Lv(_) => Step::RemoveImage { image: to, deletion },
         Form::Subvolume(_) => Step::RemoveSubvolume { object: to, deletion },
     });
     steps.push(Step::SyncDir { dir });
+    Ok(steps)
+}
+
+/// What goes before the object itself does, and is erased where that was asked for.
+fn remove_bytes(
+    ours: OurImage<'_>,
+    at: &Path,
+    deletion: &DeletionId,
+    erase: Erase,
+) -> Result<Vec<Step>, Refusal> {
+    let (object, deletion) = (at.to_owned(), deletion.clone());
+    let lv = object::find_lv(ours)?;
+    let mut steps = Vec::new();
+    match (erase, &lv, &ours.image.form) {
+        (Erase::No, _, _) | (Erase::Zeros, None, Form::Lv(_) | Form::Subvolume(_)) => {}
+        (Erase::Zeros, _, Form::Image) | (Erase::Zeros, Some(_), Form::Subvolume(_)) => {
+            let (image, deletion) = (object.clone(), deletion.clone());
+            steps.push(Step::EraseImage { image, deletion, erase });
+        }
+        (Erase::Zeros, Some(_), Form::Lv(_)) => {
+            let (object, deletion) = (object.clone(), deletion.clone());
+            let device = object::device_of(ours)?;
+            steps.push(Step::Lvm(LvmStep::EraseLv { object, deletion, device, erase }));
+        }
+    }
+    steps.extend(lv.map(|OurLv { group, lv: _, named }| {
+        Step::Lvm(LvmStep::RemoveLv { object, deletion, group: group.clone(), lv: named })
+    }));
     Ok(steps)
 }
 
@@ -91,13 +118,18 @@ pub(crate) fn refuse_if_used(ours: OurImage<'_>, view: &View) -> Result<(), Refu
     Err(UseRefusal::StillInUse { volume: ours.tag.volume, by }.into())
 }
 
-/// The step that takes a host object back of which nobody has seen anything yet.
-pub(crate) fn remove_unfinished(ours: OurImage<'_>) -> Step {
+/// The steps that take a host object back of which nobody has seen anything yet.
+pub(crate) fn remove_unfinished(ours: OurImage<'_>) -> Result<Vec<Step>, Refusal> {
     let (path, volume) = (ours.image.path.clone(), ours.tag.volume);
-    match ours.image.form {
-        Form::Image => Step::RemoveUnfinished { image: path, volume },
+    let lv = object::find_lv(ours)?.map(|OurLv { group, lv: _, named: lv }| {
+        let (object, group) = (path.clone(), group.clone());
+        Step::Lvm(LvmStep::RemoveUnfinishedLv { object, group, lv })
+    });
+    let last = match ours.image.form {
+        Form::Image | Form::Lv(_) => Step::RemoveUnfinished { image: path, volume },
         Form::Subvolume(_) => Step::RemoveUnfinishedSubvolume { object: path, volume },
-    }
+    };
+    Ok(lv.into_iter().chain([last]).collect())
 }
 
 /// Keeps it, marked. Whoever uses it goes on using it.

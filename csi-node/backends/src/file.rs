@@ -61,8 +61,12 @@ impl Backend for FileBackend {
 
 impl Planner for FileBackend {
     /// Any filesystem that takes our tags; xfs where we may choose.
-    const GROUND: Ground =
-        Ground { fs: FsType::Xfs, prepare: |_| Ok(Vec::new()), furnish: |_| Vec::new() };
+    const GROUND: Ground = Ground {
+        fs: FsType::Xfs,
+        prepare: |_| Ok(Vec::new()),
+        furnish: |_| Vec::new(),
+        group: None,
+    };
 
     fn create(&self, wanted: &Creation<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
         create::plan_create(wanted, view)

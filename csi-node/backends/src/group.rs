@@ -6,6 +6,7 @@
 //! ```
 //! No member becomes ready before every member's name is durable, so a crash leaves none ready or all of them there.
 
+use terrace_device_types::lvm::{LvmStep, VolumeKind};
 use terrace_device_types::{HostState, Refusal, Step, SubvolumeCopy, TagRefusal};
 
 /// One plan out of the plans of all members, which were made from one look each. Of one member: its plan.
@@ -40,7 +41,12 @@ fn takes_back(plan: &[Step]) -> bool {
 }
 
 fn is_removal(step: &Step) -> bool {
-    matches!(step, Step::RemoveUnfinished { .. } | Step::RemoveUnfinishedSubvolume { .. })
+    matches!(
+        step,
+        Step::RemoveUnfinished { .. }
+            | Step::RemoveUnfinishedSubvolume { .. }
+            | Step::Lvm(LvmStep::RemoveUnfinishedLv { .. })
+    )
 }
 
 /// When in a group a step has its turn.
@@ -65,6 +71,7 @@ fn phase(step: &Step) -> Phase {
         Step::ThawFilesystem { .. } => Phase::Thaw,
         Step::AllocateImage { .. } | Step::CreateSubvolume { .. } => Phase::Make,
         Step::SyncDevice { .. } => Phase::Sync,
+        Step::Lvm(step) => phase_of_lvm(step),
         Step::EndFreeze { .. }
         | Step::LimitSubvolume { .. }
         | Step::RemoveSubvolume { .. }
@@ -99,6 +106,32 @@ fn phase(step: &Step) -> Phase {
         | Step::WipeSignatures { .. }
         | Step::MakePoolDirectory { .. }
         | Step::WritePoolFile { .. } => Phase::Any,
+    }
+}
+
+fn phase_of_lvm(step: &LvmStep) -> Phase {
+    match step {
+        LvmStep::CreateEntry { .. } => Phase::Make,
+        LvmStep::CreateLv { object: _, group: _, new } => match new.kind {
+            VolumeKind::ThinSnapshot { .. } => Phase::Copy,
+            VolumeKind::Linear { .. }
+            | VolumeKind::Striped { .. }
+            | VolumeKind::Raid1 { .. }
+            | VolumeKind::Thin { .. } => Phase::Make,
+        },
+        LvmStep::MakeGroup { .. }
+        | LvmStep::ExtendGroup { .. }
+        | LvmStep::MakeFolder { .. }
+        | LvmStep::ActivateGroup { .. }
+        | LvmStep::ClearLeftovers { .. }
+        | LvmStep::MakeThinPool { .. }
+        | LvmStep::GrowThinPool { .. }
+        | LvmStep::GrowLv { .. }
+        | LvmStep::RefreshLv { .. }
+        | LvmStep::SetAccess { .. }
+        | LvmStep::EraseLv { .. }
+        | LvmStep::RemoveLv { .. }
+        | LvmStep::RemoveUnfinishedLv { .. } => Phase::Any,
     }
 }
 

@@ -15,6 +15,7 @@ mod copying;
 mod end;
 mod file;
 pub mod group;
+mod object;
 mod planner;
 mod pool;
 mod publish;

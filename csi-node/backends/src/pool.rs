@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use terrace_device_types::lvm::VgView;
 use terrace_device_types::{
     DeviceRef, DeviceView, FormatGuard, FsType, MountPoint, PoolFile, PoolFileReading, PoolPlace,
-    PoolRefusal, PoolView, Refusal, Signature, Step, Wipe,
+    PoolRefusal, PoolView, Refusal, RequestRefusal, Signature, Step, Wipe,
 };
+
+mod group;
 
 /// What a backend wants of the filesystem that its pools lie on.
 #[derive(Clone, Copy)]
@@ -16,7 +19,12 @@ pub(crate) struct Ground {
     pub(crate) prepare: fn(&PoolView) -> Result<Vec<Step>, Refusal>,
     /// What a directory on a device that was formatted a moment ago needs.
     pub(crate) furnish: fn(&Path) -> Vec<Step>,
+    /// What a volume group with the pool's folder in it needs besides; none: its pools lie on no group.
+    pub(crate) group: Option<Furnish>,
 }
+
+/// See [`Ground::group`].
+pub(crate) type Furnish = fn(&VgView) -> Result<Vec<Step>, Refusal>;
 
 /// The pool file decides: ours is left as it is, another's refused, none is written only where nothing else is.
 pub(crate) fn plan_make(
@@ -26,12 +34,23 @@ pub(crate) fn plan_make(
     view: &PoolView,
     mounts: &[MountPoint],
 ) -> Result<Vec<Step>, Refusal> {
-    match place {
-        PoolPlace::Directory if !view.exists => {
+    match (ground.group, place) {
+        (Some(furnish), PoolPlace::Group(place)) => {
+            group::plan_group(ground, furnish, file, place, view, mounts)
+        }
+        (Some(_), PoolPlace::Directory | PoolPlace::Device { .. }) => {
+            let (what, remedy) = ("a folder of another filesystem", "name devices");
+            Err(RequestRefusal::NotSupported { backend: file.backend, what, remedy }.into())
+        }
+        (None, PoolPlace::Group(_)) => {
+            let (what, remedy) = ("a volume group", "name one device or a folder");
+            Err(RequestRefusal::NotSupported { backend: file.backend, what, remedy }.into())
+        }
+        (None, PoolPlace::Directory) if !view.exists => {
             Ok(vec![Step::MakePoolDirectory { dir: view.dir.clone() }])
         }
-        PoolPlace::Directory => plan_mark(ground, file, view),
-        PoolPlace::Device { device, wipe } => {
+        (None, PoolPlace::Directory) => plan_mark(ground, file, view),
+        (None, PoolPlace::Device { device, wipe }) => {
             match mounts.iter().rev().find(|mount| mount.at == view.dir) {
                 Some(mount) if mount.stands_on(device) => plan_mark(ground, file, view),
                 Some(mount) => {

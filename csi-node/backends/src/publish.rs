@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use terrace_device_types::{
-    Access, BindOptions, ClusterUid, DeviceRef, MountPoint, Refusal, Sharing, StageState, Step,
-    UseRefusal, View, VolumeMode, VolumeUuid,
+    Access, BindOptions, ClusterUid, MountPoint, Refusal, Sharing, StageState, Step, UseRefusal,
+    View, VolumeMode, VolumeUuid,
 };
 
 use crate::check::{self, OurImage};
+use crate::object::device_of;
 
 /// What is asked.
 pub(crate) struct Wanted<'a> {
@@ -24,7 +25,6 @@ pub(crate) fn plan_publish(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>
     check::validate_path(wanted.staging)?;
     check::validate_path(wanted.target)?;
     let ours = check::require_image(view, wanted.volume, wanted.cluster)?;
-    ours.require_volume("publish")?;
     ours.require_volume("publish")?;
     ours.require_ready("publish")?;
     if !is_staged(wanted, ours, view) {
@@ -45,10 +45,7 @@ pub(crate) fn plan_publish(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>
             access,
             options: BindOptions::Inherited,
         },
-        VolumeMode::Block => {
-            let device = DeviceRef::LoopOf { image: ours.image.path.clone() };
-            Step::BindDevice { device, to: to.clone(), access }
-        }
+        VolumeMode::Block => Step::BindDevice { device: device_of(ours)?, to: to.clone(), access },
     };
     Ok(vec![Step::MakeTarget { target: to, mode }, bind])
 }
@@ -60,7 +57,7 @@ fn is_staged(wanted: &Wanted<'_>, ours: OurImage<'_>, view: &View) -> bool {
         }
         VolumeMode::Block => {
             let (boot, target) = (view.boot.clone(), wanted.staging.to_owned());
-            view.volume.attached.is_some() && ours.tag.stage == StageState::At { boot, target }
+            view.volume.has_device() && ours.tag.stage == StageState::At { boot, target }
         }
     }
 }

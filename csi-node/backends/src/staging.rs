@@ -16,7 +16,7 @@ pub(crate) fn refuse_second_stage(
 ) -> Result<(), Refusal> {
     let StageState::At { boot, target: at } = &ours.tag.stage else { return Ok(()) };
     let lives = view.volume_mounts().any(|mount| mount.at == *at)
-        || (ours.tag.mode == VolumeMode::Block && view.volume.attached.is_some());
+        || (ours.tag.mode == VolumeMode::Block && view.volume.has_device());
     if at != target && *boot == view.boot && lives {
         let (volume, at, target) = (ours.tag.volume, at.clone(), target.to_owned());
         return Err(UseRefusal::StagedElsewhere { volume, at, target }.into());

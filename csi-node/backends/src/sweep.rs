@@ -29,7 +29,9 @@ pub(crate) fn plan_sweep(
         }
         (Leftover::Unfinished, HostState::Creating) if is_unused(ours) => {
             refuse_if_touched(ours, view)?;
-            Ok(vec![remove_unfinished(ours), Step::SyncDir { dir: view.pool.dir.clone() }])
+            let mut steps = remove_unfinished(ours)?;
+            steps.push(Step::SyncDir { dir: view.pool.dir.clone() });
+            Ok(steps)
         }
         (Leftover::Quarantined { .. } | Leftover::Unfinished, _) => Err(ours.wrong_state("sweep")),
     }
@@ -38,7 +40,7 @@ pub(crate) fn plan_sweep(
 /// A copy has its source's latch from the start, a subvolume its own.
 fn is_unused(ours: OurImage<'_>) -> bool {
     let unformatted = match ours.image.form {
-        Form::Image => ours.tag.latch == Latch::None || ours.tag.source.is_some(),
+        Form::Image | Form::Lv(_) => ours.tag.latch == Latch::None || ours.tag.source.is_some(),
         Form::Subvolume(_) => true,
     };
     unformatted && ours.tag.stage == StageState::Never

@@ -7,6 +7,7 @@ use terrace_device_types::{Bytes, DevT, DeviceKind, DeviceUse, DeviceView, Mount
 
 use crate::host::Host;
 use crate::looped::{backing_file, is_unclaimed};
+use crate::lvm::is_of_pool;
 use crate::mountinfo::{observe_mounts, observe_swaps, parse_dev_t};
 use crate::signature::probe_signature;
 use crate::{Deadline, DeviceError};
@@ -118,6 +119,9 @@ fn observe_disk(
     let node = Node { name: name.to_owned(), disk: dir.clone(), dir };
     let mut uses: Vec<DeviceUse> =
         partitions.iter().map(|name| DeviceUse::Partition { name: name.clone() }).collect();
+    if is_of_pool(host, name) {
+        return None;
+    }
     if !name.starts_with("loop") {
         uses.extend(holders(&node));
         return observe_node(host, around, &node, DeviceKind::Disk, uses);

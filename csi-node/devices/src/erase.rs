@@ -23,6 +23,11 @@ struct Zeros([u8; CHUNK]);
 
 static ZEROS: Zeros = Zeros([0; CHUNK]);
 
+/// A MiB of zeros that may be written around the page cache.
+pub(crate) fn zeros() -> &'static [u8; CHUNK] {
+    &ZEROS.0
+}
+
 /// Erases a quarantined image. Begins anew after a crash; zeros are written over zeros then.
 pub(crate) fn erase_image(
     image: &Path,

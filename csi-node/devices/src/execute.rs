@@ -12,7 +12,7 @@ use crate::looped::{self, Attachment};
 use crate::mount::{self, Mounting};
 use crate::tagged::{self, changed};
 use crate::{
-    Deadline, DeviceError, clone, durable, erase, freeze, growth, image, mkfs, pool, subvolume,
+    Deadline, DeviceError, clone, durable, erase, freeze, growth, image, lvm, mkfs, pool, subvolume,
 };
 
 /// Carries out one step on this host, here: a system call that hangs is waited for, so that whoever holds the locks holds them until it is back. What has
@@ -34,7 +34,7 @@ pub fn execute(step: &Step, deadline: Deadline) -> Result<StepDone, DeviceError>
 }
 
 fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, DeviceError> {
-    let node = |device: &DeviceRef| resolve(host, device);
+    let node = |device: &DeviceRef| Node::of(host, device);
     match step {
         Step::AllocateImage { image, size, tag } => image::allocate_image(image, *size, tag),
         Step::CloneImage { from, source, image, tag } => {
@@ -115,15 +115,16 @@ fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, Devic
         Step::WipeSignatures { device, found } => {
             mkfs::wipe_signatures(&node(device)?, found, deadline)
         }
+        Step::Lvm(step) => lvm::apply(host, step, deadline),
         Step::MakePoolDirectory { dir } => durable::make_directory(dir, 0o700),
         Step::WritePoolFile { dir, file } => pool::write_pool_file(dir, file),
     }
 }
 
-/// The node of a device, held open for as long as a step uses its path: a loop device's number can't go to another file meanwhile (I4).
-enum Node {
+/// The node of a device, held open for as long as a step uses its path: its number can't go to another meanwhile (I4).
+pub(crate) enum Node {
     Loop(looped::HeldLoop),
-    Disk { path: PathBuf, open: File },
+    Open { path: PathBuf, open: File },
 }
 
 impl Deref for Node {
@@ -132,17 +133,38 @@ impl Deref for Node {
     fn deref(&self) -> &Path {
         match self {
             Self::Loop(held) => &held.view.device,
-            Self::Disk { path, open: _ } => path,
+            Self::Open { path, open: _ } => path,
         }
     }
 }
 
 impl Node {
+    pub(crate) fn of(host: &Host, device: &DeviceRef) -> Result<Self, DeviceError> {
+        match device {
+            DeviceRef::LoopOf { image } => Ok(Self::Loop(looped::require_loop(host, image)?)),
+            DeviceRef::Disk { path, dev_t } => {
+                let open =
+                    File::open(path).map_err(|source| DeviceError::io("open", path, source))?;
+                let found = looped::dev_t_of(&open, path)?;
+                if found == *dev_t {
+                    Ok(Self::Open { path: path.clone(), open })
+                } else {
+                    Err(changed(path, dev_t.to_string(), found.to_string()))
+                }
+            }
+            DeviceRef::Lv { group, lv, name: _ } => {
+                let lvm::OpenLv { file: open, path } =
+                    lvm::Lvm::here(host)?.open_held(group, lv)?;
+                Ok(Self::Open { path, open })
+            }
+        }
+    }
+
     /// Writes out what the page cache holds of the device, and what the device below holds back.
     fn sync(&self) -> Result<StepDone, DeviceError> {
         match self {
             Self::Loop(held) => held.sync()?,
-            Self::Disk { path, open } => {
+            Self::Open { path, open } => {
                 open.sync_all().map_err(|source| DeviceError::io("sync", path, source))?;
             }
         }
@@ -150,25 +172,11 @@ impl Node {
     }
 }
 
-/// Only volumes are frozen, and they lie on images.
+/// What is frozen lies on images.
 fn image_of(device: &DeviceRef) -> Result<&Path, DeviceError> {
     match device {
         DeviceRef::LoopOf { image } => Ok(image),
         DeviceRef::Disk { .. } => Err(DeviceError::Bug { why: "a disk is not frozen" }),
-    }
-}
-
-fn resolve(host: &Host, device: &DeviceRef) -> Result<Node, DeviceError> {
-    match device {
-        DeviceRef::LoopOf { image } => Ok(Node::Loop(looped::require_loop(host, image)?)),
-        DeviceRef::Disk { path, dev_t } => {
-            let open = File::open(path).map_err(|source| DeviceError::io("open", path, source))?;
-            let found = looped::dev_t_of(&open, path)?;
-            if found == *dev_t {
-                Ok(Node::Disk { path: path.clone(), open })
-            } else {
-                Err(changed(path, dev_t.to_string(), found.to_string()))
-            }
-        }
+        DeviceRef::Lv { .. } => Err(DeviceError::Bug { why: "a logical volume is not frozen" }),
     }
 }

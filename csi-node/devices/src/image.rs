@@ -16,6 +16,7 @@ use crate::deadline::settle;
 use crate::durable::{name_file, parent, unnamed_file};
 use crate::host::{Host, observe_boot};
 use crate::looped::{file_id, find_loop};
+use crate::lvm::observe_pool_group;
 use crate::subvolume::refuse_if_mounted;
 use crate::tagged::{self, Tagged, changed, expect_volume, open_tagged, open_volume, write_tag};
 use crate::{DeviceError, kernel};
@@ -32,8 +33,21 @@ pub(crate) fn allocate_image(
     }
     let file = unnamed_file(parent(image)?, 0o600)?;
     lengthen(&file, image, size, tag.allocation)?;
-    write_tag(&file, image, tag, XattrFlags::CREATE)?;
-    name_file(&file, image).map_err(|source| DeviceError::io("name", image, source))?;
+    name_tagged(&file, image, tag)
+}
+
+/// Makes the entry of a logical volume, as [`allocate_image`] makes an image.
+pub(crate) fn create_entry(entry: &Path, tag: &Tag) -> Result<StepDone, DeviceError> {
+    if entry.exists() {
+        open_volume(entry, tag.volume)?;
+        return Ok(StepDone::Already);
+    }
+    name_tagged(&unnamed_file(parent(entry)?, 0o600)?, entry, tag)
+}
+
+fn name_tagged(file: &File, image: &Path, tag: &Tag) -> Result<StepDone, DeviceError> {
+    write_tag(file, image, tag, XattrFlags::CREATE)?;
+    name_file(file, image).map_err(|source| DeviceError::io("name", image, source))?;
     Ok(StepDone::Changed)
 }
 
@@ -111,6 +125,17 @@ fn refuse_if_open(host: &Host, image: &Path, tagged: &Tagged) -> Result<(), Devi
     }
     if find_loop(host, image, file_id(image)?)?.is_some() {
         return Err(DeviceError::Busy { path: image.to_owned(), by: "a loop device is attached" });
+    }
+    if let Some(group) = observe_pool_group(host, parent(image)?)? {
+        let seen = || group.of_entry(image, Some(&tagged.tag));
+        let free = settle(|| {
+            let device = seen()?.lv.and_then(|lv| lv.device);
+            Ok(device.is_none_or(|device| device.open == 0))
+        });
+        if !free? {
+            let by = "its logical volume is open or mounted";
+            return Err(DeviceError::Busy { path: image.to_owned(), by });
+        }
     }
     let alone = is_open_only_here(&tagged.file, image)?;
     if alone {

@@ -16,7 +16,10 @@ pub(crate) use loops::{
     AUTOCLEAR, Backing, DIRECT_IO, READ_ONLY, clear_fd, configure, free_number, get_status,
     set_capacity, set_status,
 };
-pub(crate) use sizes::{block_device_size, btrfs_device_size, btrfs_grow, xfs_geometry, xfs_grow};
+pub(crate) use sizes::{
+    block_device_size, btrfs_device_size, btrfs_grow, is_read_only, set_read_only, xfs_geometry,
+    xfs_grow,
+};
 
 /// An ioctl whose argument is a struct the kernel reads or writes.
 ///

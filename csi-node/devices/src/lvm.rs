@@ -13,10 +13,15 @@
 mod change;
 mod config;
 mod create;
+mod execute;
+mod folder;
 mod group;
 mod held;
+mod known;
 mod label;
 mod leftover;
+mod object;
+mod place;
 mod remove;
 mod report;
 mod run;
@@ -24,6 +29,7 @@ mod status;
 mod thin_pool;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use terrace_device_types::StepDone;
 use terrace_device_types::lvm::VgView;
@@ -31,9 +37,27 @@ use terrace_device_types::lvm::VgView;
 use crate::{DeviceError, Host};
 
 pub use create::{Created, Each};
+pub(crate) use execute::apply;
 pub use label::observe_labels;
 pub use leftover::Leftover;
+pub(crate) use object::{PoolGroup, is_of_pool, observe_pool_group};
+pub use place::observe_place;
 pub use report::parse_report;
+pub(crate) use status::OpenLv;
+
+/// Where this process keeps the configuration; none: it was never told, and has nothing to do with LVM.
+static KEPT: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Writes the configuration for looks and steps of this process into a folder of ours; what an earlier process left there is removed. Before this, whatever
+/// lies on LVM can't be looked at.
+///
+/// # Errors
+/// When it can't be written.
+pub fn keep_in(dir: &Path) -> Result<(), DeviceError> {
+    config::prepare(dir)?;
+    *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = Some(dir.to_owned());
+    Ok(())
+}
 
 /// LVM on this host.
 #[derive(Debug, Clone)]
@@ -44,6 +68,13 @@ pub struct Lvm {
 }
 
 impl Lvm {
+    /// With the configuration of this process.
+    pub(crate) fn here(host: &Host) -> Result<Self, DeviceError> {
+        let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let why = "nobody has said where LVM's configuration is kept";
+        Ok(Self { host: host.clone(), dir: kept.ok_or(DeviceError::Bug { why })? })
+    }
+
     /// Writes the configuration into a folder of ours; what an earlier process left there is removed.
     ///
     /// # Errors

@@ -2,26 +2,31 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+use terrace_device_types::lvm::LvDevice;
 use terrace_device_types::{
-    Bytes, FileId, FilesystemView, Form, FsType, HostObject, ImageView, Kernel, LayoutView,
-    LoopView, MountPoint, Opened, Signature, StageState, Tag, TagReading, UNFINISHED_PREFIX, View,
-    VolumeUuid, VolumeView, image_name, unfinished_name,
+    DevT, FileId, FilesystemView, Form, FsType, HostObject, ImageView, Kernel, LayoutView,
+    LoopView, MountPoint, Opened, Signature, StageState, Tag, TagReading, View, VolumeUuid,
+    VolumeView, image_name,
 };
 
 use crate::growth::filesystem_span;
 use crate::host::{Host, observe_boot};
 use crate::image::is_open_only_here;
 use crate::looped::{find_loop, is_unclaimed, observe_loop, split_dev};
+use crate::lvm::observe_pool_group;
 use crate::mountinfo::observe_mounts;
 use crate::pool::{absent, observe_pool};
 use crate::signature::probe_signature;
 use crate::superblock::read_superblock;
-use crate::tagged::read_tag;
 use crate::{Deadline, DeviceError, subvolume};
+
+mod found;
+
+pub use found::observe_images;
+use found::{find_image, observe_image};
 
 /// How hard to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +70,24 @@ fn observe_object(
     probe: Probe,
     deadline: Deadline,
 ) -> Result<VolumeView, DeviceError> {
-    let Some(image) = find_image(pool_dir, uuid)? else { return Ok(VolumeView::default()) };
-    if let Form::Subvolume(subvolume) = &image.form {
-        let of_volume = subvolume::mounts_of(&image.path, subvolume, mounts)?;
-        return observe_subvolume(host, image, of_volume, mounts, probe);
+    let group = observe_pool_group(host, pool_dir)?;
+    let Some(image) = find_image(pool_dir, group.as_ref(), uuid)? else {
+        return Ok(VolumeView::default());
+    };
+    match &image.form {
+        Form::Subvolume(subvolume) => {
+            let of_volume = subvolume::mounts_of(&image.path, subvolume, mounts)?;
+            return observe_subvolume(host, image, of_volume, mounts, probe);
+        }
+        Form::Lv(seen) => {
+            let device = seen.lv.as_ref().and_then(|lv| lv.device.clone());
+            return observe_lv(image, device.as_ref(), mounts, probe, deadline);
+        }
+        Form::Image => {}
     }
     let attached = find_loop(host, &image.path, image.id)?;
     let of_volume = match &attached {
-        Some(attached) => mounts_of(attached, mounts),
+        Some(attached) => mounts_of(&attached.device, attached.dev_t, mounts),
         None => Vec::new(),
     };
     let device = attached.as_ref().map_or(&image.path, |attached| &attached.device);
@@ -119,6 +134,39 @@ fn observe_subvolume(
     })
 }
 
+/// A logical volume is looked at through its device. A suspended one would let whoever reads it wait, so nothing is read then.
+fn observe_lv(
+    image: ImageView,
+    device: Option<&LvDevice>,
+    mounts: &[MountPoint],
+    probe: Probe,
+    deadline: Deadline,
+) -> Result<VolumeView, DeviceError> {
+    let Some(device) = device else {
+        let opened = match probe {
+            Probe::Skip => Opened::NotLooked,
+            Probe::Look => Opened::ByNobody,
+        };
+        return Ok(VolumeView { image: Some(image), opened, ..VolumeView::default() });
+    };
+    let of_volume = mounts_of(&device.path, device.dev_t, mounts);
+    let (signature, opened) = match probe {
+        Probe::Skip => (Signature::NotProbed, Opened::NotLooked),
+        Probe::Look if device.suspended => (Signature::NotProbed, Opened::BySomebody),
+        Probe::Look => {
+            let signature = probe_signature(&device.path, deadline)?;
+            let alone = of_volume.is_empty() && is_unclaimed(&device.path)?;
+            (signature, if alone { Opened::ByNobody } else { Opened::BySomebody })
+        }
+    };
+    let filesystem = match device.suspended {
+        true => None,
+        false => observe_filesystem(&device.path, mounts, &of_volume)?,
+    };
+    let image = Some(image);
+    Ok(VolumeView { image, attached: None, signature, mounts: of_volume, filesystem, opened })
+}
+
 /// The node's mounts only: enough for [`Intent::Unpublish`](terrace_device_types::Intent::Unpublish), and for unstaging what has no pool any more.
 ///
 /// # Errors
@@ -141,101 +189,36 @@ pub fn observe_mounted(
     volume: VolumeUuid,
     path: &Path,
 ) -> Result<Option<ImageView>, DeviceError> {
-    let image = observe_image(&pool_dir.join(image_name(HostObject::Volume, volume)))?;
+    let group = observe_pool_group(host, pool_dir)?;
+    let name = pool_dir.join(image_name(HostObject::Volume, volume));
+    let image = observe_image(&name, group.as_ref())?;
     let mounts = observe_mounts(host)?;
     let mount = mounts.iter().rev().find(|mount| mount.at == path);
     let (Some(image), Some(mount)) = (image, mount) else { return Ok(None) };
     let is_mounted = match &image.form {
         Form::Subvolume(of) => subvolume::mounts_of(&image.path, of, &mounts)?.contains(&mount.id),
         Form::Image => is_on_loop(host, mount, image.id)?,
+        Form::Lv(seen) => {
+            let device = seen.lv.as_ref().and_then(|lv| lv.device.as_ref());
+            let is_of = |device: &LvDevice| {
+                !mounts_of(&device.path, device.dev_t, std::slice::from_ref(mount)).is_empty()
+            };
+            device.is_some_and(is_of)
+        }
     };
     Ok(is_mounted.then_some(image))
 }
 
-/// Every host object of a pool: `t-…`, `s-…` and `q-…`, sorted by path, each with what its tag says; and what a crash left of one that was only begun, as soon
-/// as it has its tag.
-///
-/// # Errors
-/// When the directory or an image can't be read.
-pub fn observe_images(pool_dir: &Path) -> Result<Vec<ImageView>, DeviceError> {
-    let fail = |source| DeviceError::io("list", pool_dir, source);
-    let mut images = Vec::new();
-    for entry in fs::read_dir(pool_dir).map_err(fail)? {
-        let entry = entry.map_err(fail)?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if ["t-", "s-", "q-"].iter().any(|prefix| name.starts_with(prefix)) {
-            images.extend(observe_image(&entry.path())?);
-        } else if name.starts_with(UNFINISHED_PREFIX) {
-            let begun = observe_image(&entry.path())?;
-            images.extend(begun.filter(|begun| matches!(begun.tag, TagReading::Read(_))));
-        }
-    }
-    images.sort_by(|one, two| one.path.cmp(&two.path));
-    Ok(images)
-}
-
-/// The image by its name; else, since a deletion may have renamed it, by its tag among the quarantined.
-fn find_image(pool_dir: &Path, volume: VolumeUuid) -> Result<Option<ImageView>, DeviceError> {
-    for object in [HostObject::Volume, HostObject::Snapshot] {
-        if let Some(image) = observe_image(&pool_dir.join(image_name(object, volume)))? {
-            return Ok(Some(image));
-        }
-    }
-    if !pool_dir.is_dir() {
-        return Ok(None);
-    }
-    let is_ours =
-        |image: &ImageView| matches!(&image.tag, TagReading::Read(tag) if tag.volume == volume);
-    let renamed = |image: &ImageView| {
-        image.path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("q-"))
-    };
-    let images = observe_images(pool_dir)?;
-    let quarantined = images.into_iter().find(|image| renamed(image) && is_ours(image));
-    match quarantined {
-        Some(image) => Ok(Some(image)),
-        None => {
-            let begun = observe_image(&pool_dir.join(unfinished_name(volume)))?;
-            Ok(begun.filter(is_ours))
-        }
-    }
-}
-
-fn observe_image(path: &Path) -> Result<Option<ImageView>, DeviceError> {
-    let status = match fs::symlink_metadata(path) {
-        Ok(status) if status.is_file() => status,
-        Ok(status) if status.is_dir() => return subvolume::observe_object(path),
-        Ok(_) => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(DeviceError::io("stat", path, source)),
-    };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        // Removed since: others are deleted while a pool is listed.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(DeviceError::io("open", path, source)),
-    };
-    Ok(Some(ImageView {
-        path: path.to_owned(),
-        id: FileId { dev: status.dev(), ino: status.ino() },
-        apparent: Bytes(status.len()),
-        allocated: Bytes(status.blocks() * 512),
-        form: Form::Image,
-        tag: read_tag(&file, path)?,
-    }))
-}
-
 /// Mounts of the filesystem on that device (btrfs hides it behind a number of its own: then by source), and binds of its node.
-fn mounts_of(attached: &LoopView, mounts: &[MountPoint]) -> Vec<u64> {
-    let node = attached.device.file_name();
+fn mounts_of(device: &Path, dev_t: DevT, mounts: &[MountPoint]) -> Vec<u64> {
+    let node = device.file_name();
     let is_filesystem = |mount: &MountPoint| {
-        mount.dev_t == attached.dev_t
-            || (mount.fs == "btrfs" && Path::new(&mount.source) == attached.device)
+        mount.dev_t == dev_t || (mount.fs == "btrfs" && Path::new(&mount.source) == device)
     };
     let is_node = |mount: &MountPoint| {
         mount.root.file_name() == node
             && fs::metadata(&mount.at).is_ok_and(|status| {
-                status.file_type().is_block_device() && split_dev(status.rdev()) == attached.dev_t
+                status.file_type().is_block_device() && split_dev(status.rdev()) == dev_t
             })
     };
     let ours = mounts.iter().filter(|mount| is_filesystem(mount) || is_node(mount));
@@ -251,8 +234,10 @@ fn is_on_loop(host: &Host, mount: &MountPoint, image: FileId) -> Result<bool, De
     for name in names.into_iter().flatten() {
         let Some(name) = name.to_str().filter(|name| name.starts_with("loop")) else { continue };
         let found = observe_loop(host, name, &host.dev.join(name), image)?;
-        if found.is_some_and(|held| !mounts_of(&held.view, std::slice::from_ref(mount)).is_empty())
-        {
+        let is_of = |view: &LoopView| {
+            !mounts_of(&view.device, view.dev_t, std::slice::from_ref(mount)).is_empty()
+        };
+        if found.is_some_and(|held| is_of(&held.view)) {
             return Ok(true);
         }
     }

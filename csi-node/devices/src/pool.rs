@@ -16,6 +16,7 @@ use crate::btrfs::observe_quota;
 use crate::durable::{name_file, sync_dir, unnamed_file};
 use crate::host::Host;
 use crate::looped::split_dev;
+use crate::lvm::{PoolGroup, observe_pool_group};
 use crate::mountinfo::observe_mounts;
 use crate::tagged::changed;
 
@@ -45,14 +46,17 @@ pub fn observe_pool(host: &Host, dir: &Path) -> Result<PoolView, DeviceError> {
         "btrfs" => observe_quota(host, dir)?,
         _ => QuotaView::NotBtrfs,
     };
+    let group = observe_pool_group(host, dir)?;
+    let of_folder = (Bytes(room.f_blocks * room.f_frsize), Bytes(room.f_bavail * room.f_frsize));
+    let (total, free) = group.as_ref().map_or(of_folder, PoolGroup::room);
     Ok(PoolView {
         dir: dir.to_owned(),
         exists: true,
         id: Some(FileId { dev: status.dev(), ino: status.ino() }),
         dev_t: Some(split_dev(status.dev())),
         fs,
-        total: Bytes(room.f_blocks * room.f_frsize),
-        free: Bytes(room.f_bavail * room.f_frsize),
+        total,
+        free,
         inodes_total: room.f_files,
         inodes_free: room.f_ffree,
         file,
@@ -60,6 +64,7 @@ pub fn observe_pool(host: &Host, dir: &Path) -> Result<PoolView, DeviceError> {
         xattrs,
         reflink,
         quota,
+        group: group.as_ref().map(PoolGroup::view).transpose()?,
         strangers,
     })
 }
@@ -81,6 +86,7 @@ pub(crate) fn absent(dir: &Path) -> PoolView {
         xattrs: false,
         reflink: false,
         quota: QuotaView::NotBtrfs,
+        group: None,
         strangers: Vec::new(),
     }
 }

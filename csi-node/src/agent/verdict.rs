@@ -158,7 +158,7 @@ pub fn is_staged(view: &View) -> bool {
     match (&tag.stage, tag.mode) {
         (StageState::Never | StageState::Past, _) => false,
         (StageState::At { boot, target: _ }, VolumeMode::Block) => {
-            *boot == view.boot && view.volume.attached.is_some()
+            *boot == view.boot && view.volume.has_device()
         }
         (StageState::At { boot, target }, VolumeMode::Filesystem { .. }) => {
             *boot == view.boot && view.volume_mounts().any(|mount| mount.at == *target)

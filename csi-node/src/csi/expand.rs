@@ -44,7 +44,7 @@ pub async fn expand(context: &Context, request: NodeExpandVolumeRequest) -> Resu
 fn validate_staged(view: &View, located: &Located, name: &str) -> Result<(), Error> {
     let staged = match located.tag.mode {
         VolumeMode::Filesystem { .. } => view.volume_mounts().next().is_some(),
-        VolumeMode::Block => view.volume.attached.is_some(),
+        VolumeMode::Block => view.volume.has_device(),
     };
     if staged { Ok(()) } else { Err(Error::NotStaged { volume: name.to_owned() }) }
 }

@@ -53,7 +53,7 @@ async fn search(
     let view: View = view.map_err(runner::Error::Observe)?;
     if !view.mount_at(path).is_some_and(|mount| view.is_of_volume(mount)) {
         let staged_block = located.tag.mode == VolumeMode::Block && path.is_dir();
-        if !(staged_block && view.volume.attached.is_some()) {
+        if !(staged_block && view.volume.has_device()) {
             let (volume, path) = (name.to_owned(), path.display().to_string());
             return Err(Error::NotThere { volume, path });
         }

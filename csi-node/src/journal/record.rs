@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use terrace_device_types::lvm::{LvRef, LvmStep, VgUuid};
 use terrace_device_types::{
     self as types, Bytes, DeviceRef, HostState, PoolUuid, Step, VolumeUuid,
 };
@@ -78,6 +79,17 @@ pub enum Undo {
         /// Whose it must be.
         volume: VolumeUuid,
     },
+    /// [`LvmStep::RemoveUnfinishedLv`].
+    RemoveUnfinishedLv {
+        /// The entry.
+        object: PathBuf,
+        /// Its group.
+        group: VgUuid,
+        /// The logical volume's name.
+        name: String,
+        /// Whose it must be.
+        volume: VolumeUuid,
+    },
     /// [`Step::EndFreeze`].
     EndFreeze {
         /// Where it is mounted.
@@ -122,11 +134,31 @@ impl Undo {
             Step::EndFreeze { mount, device: DeviceRef::LoopOf { image } } => {
                 Some(Self::EndFreeze { mount, image })
             }
+            Step::Lvm(LvmStep::RemoveUnfinishedLv { object, group, lv }) => {
+                let (name, volume) = (lv.name.to_string(), lv.volume);
+                Some(Self::RemoveUnfinishedLv { object, group, name, volume })
+            }
             Step::DetachLoop { image } => Some(Self::DetachLoop { image }),
             Step::Unmount { target } => Some(Self::Unmount { target }),
             Step::RemoveTarget { target } => Some(Self::RemoveTarget { target }),
             // Nothing else is an undo; were it one day, forgetting it here must not run it.
-            Step::EndFreeze { mount: _, device: DeviceRef::Disk { .. } }
+            Step::EndFreeze { mount: _, device: DeviceRef::Disk { .. } | DeviceRef::Lv { .. } }
+            | Step::Lvm(
+                LvmStep::MakeGroup { .. }
+                | LvmStep::ExtendGroup { .. }
+                | LvmStep::MakeFolder { .. }
+                | LvmStep::ActivateGroup { .. }
+                | LvmStep::ClearLeftovers { .. }
+                | LvmStep::MakeThinPool { .. }
+                | LvmStep::GrowThinPool { .. }
+                | LvmStep::CreateEntry { .. }
+                | LvmStep::CreateLv { .. }
+                | LvmStep::GrowLv { .. }
+                | LvmStep::RefreshLv { .. }
+                | LvmStep::SetAccess { .. }
+                | LvmStep::EraseLv { .. }
+                | LvmStep::RemoveLv { .. },
+            )
             | Step::CloneImage { .. }
             | Step::FreezeFilesystem { .. }
             | Step::ThawFilesystem { .. }
@@ -174,6 +206,10 @@ impl Undo {
             Self::RemoveUnfinishedSubvolume { object, volume } => {
                 Step::RemoveUnfinishedSubvolume { object, volume }
             }
+            Self::RemoveUnfinishedLv { object, group, name, volume } => {
+                let lv = LvRef { name: name.parse().ok()?, volume };
+                Step::Lvm(LvmStep::RemoveUnfinishedLv { object, group, lv })
+            }
             Self::EndFreeze { mount, image } => {
                 Step::EndFreeze { mount, device: DeviceRef::LoopOf { image } }
             }
@@ -188,7 +224,12 @@ impl Undo {
     }
 
     const fn is_removal(&self) -> bool {
-        matches!(self, Self::RemoveUnfinished { .. } | Self::RemoveUnfinishedSubvolume { .. })
+        matches!(
+            self,
+            Self::RemoveUnfinished { .. }
+                | Self::RemoveUnfinishedSubvolume { .. }
+                | Self::RemoveUnfinishedLv { .. }
+        )
     }
 }
 

@@ -18,6 +18,13 @@ impl OpKind {
                 S::WipeSignatures,
                 S::MakePoolDirectory,
                 S::WritePoolFile,
+                S::MakeGroup,
+                S::ExtendGroup,
+                S::MakeFolder,
+                S::ActivateGroup,
+                S::ClearLeftovers,
+                S::MakeThinPool,
+                S::GrowThinPool,
             ],
             Self::Create => &[
                 S::AllocateImage,
@@ -29,6 +36,11 @@ impl OpKind {
                 S::GrowImage,
                 S::ResizeLoop,
                 S::RemoveUnfinished,
+                S::CreateEntry,
+                S::CreateLv,
+                S::GrowLv,
+                S::RefreshLv,
+                S::RemoveUnfinishedLv,
             ],
             Self::Copy => &[
                 S::AllocateImage,
@@ -45,10 +57,21 @@ impl OpKind {
                 S::GrowImage,
                 S::ResizeLoop,
                 S::RemoveUnfinished,
+                S::CreateEntry,
+                S::CreateLv,
+                S::GrowLv,
+                S::RefreshLv,
+                S::RemoveUnfinishedLv,
             ],
-            Self::Grow | Self::Expand => {
-                &[S::LimitSubvolume, S::GrowImage, S::ResizeLoop, S::GrowFilesystem, S::ProveSize]
-            }
+            Self::Grow | Self::Expand => &[
+                S::LimitSubvolume,
+                S::GrowImage,
+                S::ResizeLoop,
+                S::GrowFilesystem,
+                S::ProveSize,
+                S::GrowLv,
+                S::RefreshLv,
+            ],
             Self::Adopt | Self::Retain => &[S::WriteState],
             Self::Delete => &[
                 S::RemoveSubvolume,
@@ -58,6 +81,8 @@ impl OpKind {
                 S::RenameToQuarantine,
                 S::EraseImage,
                 S::RemoveImage,
+                S::EraseLv,
+                S::RemoveLv,
             ],
             Self::Sweep => &[
                 S::RemoveSubvolume,
@@ -66,6 +91,8 @@ impl OpKind {
                 S::RenameToQuarantine,
                 S::RemoveImage,
                 S::RemoveUnfinished,
+                S::RemoveLv,
+                S::RemoveUnfinishedLv,
             ],
             Self::Stage => &[
                 S::WriteLatch,
@@ -83,6 +110,8 @@ impl OpKind {
                 S::ProveSize,
                 S::Unmount,
                 S::DetachLoop,
+                S::RefreshLv,
+                S::SetAccess,
             ],
             Self::Unstage => &[S::WriteStage, S::Unmount, S::DetachLoop],
             Self::Publish => {

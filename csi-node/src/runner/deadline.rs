@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use terrace_device_types::Step;
+use terrace_device_types::lvm::LvmStep;
 
 /// What a step may overrun its own deadline before it is taken to hang.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -60,6 +61,27 @@ pub const fn of(step: &Step) -> Duration {
         | Step::RemoveImage { .. }
         | Step::RemoveUnfinished { .. }
         | Step::WipeSignatures { .. } => WORK,
+        Step::Lvm(step) => of_lvm(step),
         Step::CheckFilesystem { .. } | Step::GrowOffline { .. } | Step::EraseImage { .. } => WHOLE,
+    }
+}
+
+/// A command of lvm's waits for others of its group.
+const fn of_lvm(step: &LvmStep) -> Duration {
+    match step {
+        LvmStep::CreateEntry { .. } | LvmStep::SetAccess { .. } => CALL,
+        LvmStep::MakeGroup { .. }
+        | LvmStep::ExtendGroup { .. }
+        | LvmStep::MakeFolder { .. }
+        | LvmStep::ActivateGroup { .. }
+        | LvmStep::ClearLeftovers { .. }
+        | LvmStep::MakeThinPool { .. }
+        | LvmStep::GrowThinPool { .. }
+        | LvmStep::CreateLv { .. }
+        | LvmStep::GrowLv { .. }
+        | LvmStep::RefreshLv { .. }
+        | LvmStep::RemoveLv { .. }
+        | LvmStep::RemoveUnfinishedLv { .. } => WORK,
+        LvmStep::EraseLv { .. } => WHOLE,
     }
 }

@@ -152,6 +152,7 @@ impl Node {
             xattrs: true,
             reflink: true,
             quota: QuotaView::NotBtrfs,
+            group: None,
             strangers: Vec::new(),
         }
     }

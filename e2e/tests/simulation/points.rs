@@ -237,6 +237,7 @@ fn is_step(kind: OpKind, step: StepKind, trouble: Trouble) -> bool {
             | StepKind::RemoveSubvolume
             | StepKind::RemoveUnfinishedSubvolume
     );
+    let of_lvm = StepKind::LVM.contains(&step);
     let never = match (kind, step) {
         // What is being made is not attached, and its size does not change under it.
         (OpKind::Create, StepKind::GrowImage) => true,
@@ -251,7 +252,7 @@ fn is_step(kind: OpKind, step: StepKind, trouble: Trouble) -> bool {
         (OpKind::Expand, StepKind::GrowImage) => true,
         _ => false,
     };
-    !of_subvolumes && !never
+    !of_subvolumes && !of_lvm && !never
 }
 
 fn is_played_by_operator(point: OperatorPoint) -> bool {

@@ -126,7 +126,8 @@ pub(crate) fn execute(
         | Step::LimitSubvolume { .. }
         | Step::RemoveSubvolume { .. }
         | Step::RemoveUnfinishedSubvolume { .. }
-        | Step::EnableQuota { .. } => Err("not part of this model".into()),
+        | Step::EnableQuota { .. }
+        | Step::Lvm(_) => Err("not part of this model".into()),
         Step::WipeSignatures { .. }
         | Step::MakePoolDirectory { .. }
         | Step::WritePoolFile { .. } => Ok(()),

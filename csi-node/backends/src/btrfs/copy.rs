@@ -23,7 +23,7 @@ pub(super) fn plan_copy(wanted: &Wanted<'_>, view: &View) -> Result<Vec<Step>, R
     if view.source.as_ref().is_none_or(|source| source.image.is_none()) {
         return plan_complete(wanted, ours, view);
     }
-    let mut steps = vec![end::remove_unfinished(ours)];
+    let mut steps = end::remove_unfinished(ours)?;
     steps.extend(plan_make(wanted, view)?);
     Ok(steps)
 }

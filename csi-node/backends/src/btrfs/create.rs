@@ -50,7 +50,7 @@ fn plan_complete(
     match &ours.tag.state {
         HostState::Creating if subvolume_of(ours).is_none() => {
             // Its removal was cut short: it is taken away and made anew.
-            let mut steps = vec![end::remove_unfinished(ours)];
+            let mut steps = end::remove_unfinished(ours)?;
             steps.extend(plan_new(wanted, ours.tag.clone(), view)?);
             Ok(steps)
         }

@@ -112,7 +112,8 @@ impl World {
             | Step::EndFreeze { .. }
             | Step::SyncDevice { .. }
             | Step::SnapshotSubvolumes { .. }
-            | Step::EnableQuota { .. } => Err("not part of this model".to_owned()),
+            | Step::EnableQuota { .. }
+            | Step::Lvm(_) => Err("not part of this model".to_owned()),
             Step::WipeSignatures { .. }
             | Step::MakePoolDirectory { .. }
             | Step::WritePoolFile { .. } => Err("no step for a volume".to_owned()),

@@ -109,6 +109,7 @@ impl World {
             xattrs: true,
             reflink: true,
             quota: QuotaView::NotBtrfs,
+            group: None,
             strangers: Vec::new(),
         };
         Self {

@@ -6,6 +6,8 @@ use std::io;
 use super::ioctl_struct;
 
 const BLKGETSIZE64: u32 = 0x8008_1272;
+const BLKROSET: u32 = 0x125D;
+const BLKROGET: u32 = 0x125E;
 /// `_IOR('X', 126, struct xfs_fsop_geom)`, Linux 5.2.
 const XFS_IOC_FSGEOMETRY: u32 = 0x8100_587E;
 /// `_IOW('X', 110, struct xfs_growfs_data)`.
@@ -23,6 +25,22 @@ pub(crate) fn block_device_size(device: &File) -> io::Result<u64> {
     let mut size = 0u64;
     // SAFETY: BLKGETSIZE64 writes a u64.
     unsafe { ioctl_struct(device, BLKGETSIZE64, &mut size) }.map(|_| size)
+}
+
+/// Whether a block device takes no writes.
+#[expect(unsafe_code, reason = "BLKROGET")]
+pub(crate) fn is_read_only(device: &File) -> io::Result<bool> {
+    let mut set: libc::c_int = 0;
+    // SAFETY: BLKROGET writes an int.
+    unsafe { ioctl_struct(device, BLKROGET, &mut set) }.map(|_| set != 0)
+}
+
+/// Lets a block device take writes, or none: whoever opens it for writing from then on gets EACCES.
+#[expect(unsafe_code, reason = "BLKROSET")]
+pub(crate) fn set_read_only(device: &File, read_only: bool) -> io::Result<()> {
+    let mut set = libc::c_int::from(read_only);
+    // SAFETY: BLKROSET reads an int.
+    unsafe { ioctl_struct(device, BLKROSET, &mut set) }.map(|_| ())
 }
 
 /// The head of `struct xfs_fsop_geom`, padded to its whole size.

@@ -10,6 +10,7 @@ use terrace_device_types::{
 };
 
 use super::held::{Held, hold};
+use super::known::remember;
 use super::label::read_label;
 use super::report::{FIELDS, parse_report};
 use super::run::{Words, refused, words};
@@ -65,10 +66,13 @@ impl Lvm {
             Err(_) if !ended.status.success() => return Err(failure(Tool::Lvm, &ended)),
             Err(error) => return Err(error),
         };
-        groups.into_iter().find(|group| group.uuid == *uuid).ok_or_else(|| {
+        let Some(seen) = groups.into_iter().find(|group| group.uuid == *uuid) else {
             let path = PathBuf::from("/dev").join(&held.name);
-            changed(&path, format!("volume group {uuid}"), "another group of that name".to_owned())
-        })
+            let found = "another group of that name".to_owned();
+            return Err(changed(&path, format!("volume group {uuid}"), found));
+        };
+        remember(&seen);
+        Ok(seen)
     }
 
     /// Makes a group on devices that are proven blank, or that an earlier try left half made, which their UUIDs tell.

@@ -42,6 +42,19 @@ impl Lvm {
         self.remove_if(group, lv, "creating and never staged", unfinished, deadline)
     }
 
+    /// Removes a volume whose entry is quarantined, which the caller has just read. One that is not there is no error.
+    ///
+    /// # Errors
+    /// When it is another volume's, or open.
+    pub(super) fn remove_condemned_volume(
+        &self,
+        group: &GroupRef,
+        lv: &LvRef,
+        deadline: Deadline,
+    ) -> Result<Looked, DeviceError> {
+        self.remove_if(group, lv, "any state", |_| true, deadline)
+    }
+
     fn remove_if(
         &self,
         group: &GroupRef,

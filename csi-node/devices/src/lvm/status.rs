@@ -1,6 +1,6 @@
 //! What device-mapper says of a logical volume, without a command and without a write.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
@@ -19,10 +19,10 @@ use crate::kernel::dm::{self, Named};
 use crate::looped::split_dev;
 use crate::tagged::changed;
 
-/// A volume's device, held alone.
-pub(super) struct OpenLv {
-    pub(super) file: File,
-    pub(super) path: PathBuf,
+/// A volume's device, held open.
+pub(crate) struct OpenLv {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
 }
 
 /// The UUID that LVM gives a volume's device.
@@ -82,11 +82,28 @@ impl Lvm {
         if free { Ok(()) } else { Err(DeviceError::Busy { path, by: "it is open or mounted" }) }
     }
 
-    /// Opens an active volume's device for writing and alone. While it is open its number can't become another's, so its UUID is read again through the number.
+    /// Opens an active volume's device for writing and alone.
     pub(super) fn open_exclusively(
         &self,
         group: &VgUuid,
         lv: &LvUuid,
+    ) -> Result<OpenLv, DeviceError> {
+        let mut options = File::options();
+        options.read(true).write(true).custom_flags(libc::O_EXCL | libc::O_CLOEXEC);
+        self.open_by(group, lv, &options)
+    }
+
+    /// Opens an active volume's device beside whoever has it open.
+    pub(crate) fn open_held(&self, group: &VgUuid, lv: &LvUuid) -> Result<OpenLv, DeviceError> {
+        self.open_by(group, lv, File::options().read(true))
+    }
+
+    /// While it is open its number can't become another's, so its UUID is read again through the number.
+    fn open_by(
+        &self,
+        group: &VgUuid,
+        lv: &LvUuid,
+        options: &fs::OpenOptions,
     ) -> Result<OpenLv, DeviceError> {
         let uuid = dm_uuid(group, lv);
         let gone = |path: &PathBuf| changed(path, format!("device {uuid}"), "another".to_owned());
@@ -95,8 +112,6 @@ impl Lvm {
         };
         let DevT { major: _, minor } = device.dev_t;
         let path = self.host.dev.join(format!("dm-{minor}"));
-        let mut options = File::options();
-        options.read(true).write(true).custom_flags(libc::O_EXCL | libc::O_CLOEXEC);
         let file = options.open(&path).map_err(|source| DeviceError::io("open", &path, source))?;
         let status = file.metadata().map_err(|source| DeviceError::io("stat", &path, source))?;
         let now = dm::look(&self.control()?, Named::Dev(split_dev(status.rdev())))

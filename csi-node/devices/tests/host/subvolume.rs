@@ -26,7 +26,7 @@ const LARGE: Bytes = Bytes::mib(256);
 pub(crate) fn subvolume(rig: &Rig, object: VolumeUuid) -> SubvolumeView {
     match rig.observe(object).volume.image.unwrap().form {
         Form::Subvolume(view) => view,
-        Form::Image => panic!("an image in a btrfs pool"),
+        Form::Image | Form::Lv(_) => panic!("no subvolume in a btrfs pool"),
     }
 }
 

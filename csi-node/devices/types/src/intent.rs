@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::lvm::GroupPlace;
 use crate::{
     Access, Allocation, Bytes, ClusterUid, DeletionId, DeletionProof, DeviceView, Erase,
     HostObject, OperationId, PoolFile, VolumeMode, VolumeUuid,
@@ -179,6 +180,8 @@ pub enum PoolPlace {
         /// Permission to wipe what is on it.
         wipe: Wipe,
     },
+    /// Devices of its own that become a volume group, with a logical volume in it mounted at the pool directory.
+    Group(Box<GroupPlace>),
 }
 
 /// Permission to wipe a device.

@@ -17,6 +17,7 @@
 mod backend_kind;
 mod bytes;
 mod device;
+mod device_ref;
 mod done;
 mod format;
 mod id;
@@ -36,6 +37,7 @@ mod view;
 pub use backend_kind::BackendKind;
 pub use bytes::{Bytes, BytesError, GIB, KIB, MIB};
 pub use device::{DeviceKind, DeviceUse, DeviceView, Signature};
+pub use device_ref::DeviceRef;
 pub use done::{StepDone, Tool};
 pub use format::{Access, Allocation, Erase, FsType, SectorSize, VolumeMode};
 pub use id::{
@@ -50,7 +52,7 @@ pub use refusal::{
     Class, FormatRefusal, InUse, PoolRefusal, ProofRefusal, Refusal, RequestRefusal, TagRefusal,
     UseRefusal,
 };
-pub use step::{BindOptions, DeviceRef, FREEZE_LIMIT, FormatGuard, Grown, Step, SubvolumeCopy};
+pub use step::{BindOptions, FREEZE_LIMIT, FormatGuard, Grown, Step, SubvolumeCopy};
 pub use step_kind::StepKind;
 pub use tag::{HostObject, HostState, Latch, StageState, Tag, TagError};
 pub use undo::undo;

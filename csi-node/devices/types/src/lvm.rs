@@ -6,13 +6,26 @@
 mod id;
 mod make;
 mod name;
+mod seen;
 mod status;
+mod step;
 mod tag;
 mod view;
 
 pub use id::{LvUuid, LvmIdError, PvUuid, VgUuid};
 pub use make::{GroupRef, LvRef, NewGroup, NewPv, NewThinPool, NewVolume, PoolSize, VolumeKind};
 pub use name::{LvName, LvmNameError, VgName};
+pub use seen::{
+    FolderView, GroupDevice, GroupPlace, GroupView, LvDevice, LvObject, LvSeen, ThinView,
+};
 pub use status::{DmStatus, DmTarget, PoolMode, RaidLeg, RaidStatus, ThinPoolStatus, Used};
+pub use step::LvmStep;
 pub use tag::{LvmTag, LvmTagError};
 pub use view::{LabelView, LvKind, LvScope, LvView, PvView, VgMark, VgView};
+
+/// The logical volume that holds a pool's folder.
+pub const FOLDER_LV: &str = "terrace-folder";
+/// A pool's thin pool.
+pub const THIN_LV: &str = "terrace-thin";
+/// How large [`FOLDER_LV`] is.
+pub const FOLDER_SIZE: crate::Bytes = crate::Bytes::mib(64);

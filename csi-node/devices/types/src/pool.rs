@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lvm::GroupView;
 use crate::{BackendKind, Bytes, ClusterUid, DevT, FileId, PoolUuid};
 
 /// The file in a pool directory that says whose pool it is.
@@ -67,7 +68,7 @@ pub struct PoolView {
     pub dev_t: Option<DevT>,
     /// The type of that filesystem, as mountinfo names it.
     pub fs: String,
-    /// Bytes of that filesystem.
+    /// Bytes of that filesystem; of the volume group, where there is one.
     pub total: Bytes,
     /// Bytes an unprivileged writer could still take.
     pub free: Bytes,
@@ -85,6 +86,8 @@ pub struct PoolView {
     pub reflink: bool,
     /// Quota groups of the filesystem.
     pub quota: QuotaView,
+    /// The volume group that it is, where its volumes are logical volumes.
+    pub group: Option<GroupView>,
     /// Names in it other than the pool file and `lost+found`; at most 16, sorted. Looked at only while it is unmarked.
     pub strangers: Vec<String>,
 }

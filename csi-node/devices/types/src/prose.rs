@@ -3,18 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::{
-    Access, Allocation, BindOptions, DeviceRef, Erase, FREEZE_LIMIT, FormatGuard, Step, VolumeMode,
-};
-
-impl fmt::Display for DeviceRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LoopOf { image } => write!(f, "the loop device of {}", image.display()),
-            Self::Disk { path, dev_t } => write!(f, "{} ({dev_t})", path.display()),
-        }
-    }
-}
+use crate::{Access, Allocation, BindOptions, Erase, FREEZE_LIMIT, FormatGuard, Step, VolumeMode};
 
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,6 +154,7 @@ impl fmt::Display for Step {
             Self::WipeSignatures { device, found } => {
                 write!(f, "wipe {found:?} from {device}, as permitted")
             }
+            Self::Lvm(step) => step.fmt(f),
             Self::MakePoolDirectory { dir } => write!(f, "make pool directory {}", at(dir)),
             Self::WritePoolFile { dir, file } => {
                 write!(f, "mark {} as pool {} ({})", at(dir), file.pool, file.pool_uuid)

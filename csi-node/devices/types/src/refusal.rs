@@ -130,7 +130,9 @@ impl Refusal {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Request(_) => "InvalidRequest",
-            Self::Pool(PoolRefusal::Foreign { .. }) => "PoolForeign",
+            Self::Pool(PoolRefusal::Foreign { .. } | PoolRefusal::GroupForeign { .. }) => {
+                "PoolForeign"
+            }
             Self::Pool(PoolRefusal::Full { .. }) => "PoolFull",
             Self::Pool(PoolRefusal::NotWritable { .. }) => "PoolNotWritable",
             Self::Pool(PoolRefusal::DeviceHoldsData { .. }) => "DeviceHoldsData",

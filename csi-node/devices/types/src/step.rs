@@ -1,31 +1,15 @@
 //! Every effect Terrace has on a host, one variant each. A step leaves its executor no choice, can be run twice, and is found again by looking.
 //!
-//! A step names a loop device by its image ([`DeviceRef::LoopOf`]): which number it got is looked up by device and inode at the moment it is needed.
+//! A step names a device by what it is of ([`DeviceRef`]): which number that got is looked up at the moment it is needed.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::lvm::LvmStep;
 use crate::{
-    Access, Allocation, Bytes, DeletionId, DeletionProof, DevT, Erase, FsType, FsUuid, HostState,
-    Latch, PoolFile, PoolUuid, SectorSize, StageState, Tag, VolumeMode, VolumeUuid,
+    Access, Allocation, Bytes, DeletionId, DeletionProof, DeviceRef, Erase, FsType, FsUuid,
+    HostState, Latch, PoolFile, PoolUuid, SectorSize, StageState, Tag, VolumeMode, VolumeUuid,
 };
-
-/// A block device, named so that a re-used number can't be mistaken for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DeviceRef {
-    /// The loop device whose backing file this image is.
-    LoopOf {
-        /// The image.
-        image: PathBuf,
-    },
-    /// A disk.
-    Disk {
-        /// Its node.
-        path: PathBuf,
-        /// The number the node must have.
-        dev_t: DevT,
-    },
-}
 
 /// What must hold at the moment mkfs starts; the executor looks again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,21 +92,21 @@ pub enum Step {
     FreezeFilesystem {
         /// Where it is mounted.
         mount: PathBuf,
-        /// Its loop device.
+        /// Its device.
         device: DeviceRef,
     },
     /// Ends a freeze. Fails if the watchdog had to: what was copied meanwhile is then no copy of one moment.
     ThawFilesystem {
         /// Where it is mounted.
         mount: PathBuf,
-        /// Its loop device.
+        /// Its device.
         device: DeviceRef,
     },
     /// Takes a freeze back; what is not frozen, or not mounted any more, is no error.
     EndFreeze {
         /// Where it is mounted.
         mount: PathBuf,
-        /// Its loop device.
+        /// Its device.
         device: DeviceRef,
     },
     /// Writes out what the page cache holds of a raw block volume's device.
@@ -383,6 +367,8 @@ pub enum Step {
         /// What must be found on it.
         found: String,
     },
+    /// What is done with LVM.
+    Lvm(LvmStep),
     /// Makes the pool directory (0700), with its parents.
     MakePoolDirectory {
         /// The directory.

@@ -4,25 +4,31 @@
 use std::fmt;
 
 use crate::Step;
+use crate::lvm::LvmStep;
 
 /// One line a kind: a new step that is not here does not compile, and what is here is in the list.
 macro_rules! kinds {
-    ($($kind:ident => $word:literal,)*) => {
+    ($($kind:ident => $word:literal,)* ; $($lvm:ident => $lvm_word:literal,)*) => {
         /// Which step, without its particulars.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum StepKind {
             $(#[doc = concat!("[`Step::", stringify!($kind), "`]")] $kind,)*
+            $(#[doc = concat!("[`LvmStep::", stringify!($lvm), "`]")] $lvm,)*
         }
 
         impl StepKind {
             /// Every kind.
-            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+            pub const ALL: &[Self] = &[$(Self::$kind,)* $(Self::$lvm,)*];
+
+            /// Those of LVM.
+            pub const LVM: &[Self] = &[$(Self::$lvm,)*];
 
             /// The word for it.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$kind => $word,)*
+                    $(Self::$lvm => $lvm_word,)*
                 }
             }
         }
@@ -33,6 +39,7 @@ macro_rules! kinds {
             pub const fn kind(&self) -> StepKind {
                 match self {
                     $(Self::$kind { .. } => StepKind::$kind,)*
+                    $(Self::Lvm(LvmStep::$lvm { .. }) => StepKind::$lvm,)*
                 }
             }
         }
@@ -81,6 +88,22 @@ kinds! {
     WipeSignatures => "wipe-signatures",
     MakePoolDirectory => "make-pool-directory",
     WritePoolFile => "write-pool-file",
+    ;
+    MakeGroup => "make-group",
+    ExtendGroup => "extend-group",
+    MakeFolder => "make-folder",
+    ActivateGroup => "activate-group",
+    ClearLeftovers => "clear-leftovers",
+    MakeThinPool => "make-thin-pool",
+    GrowThinPool => "grow-thin-pool",
+    CreateEntry => "create-entry",
+    CreateLv => "create-lv",
+    GrowLv => "grow-lv",
+    RefreshLv => "refresh-lv",
+    SetAccess => "set-access",
+    EraseLv => "erase-lv",
+    RemoveLv => "remove-lv",
+    RemoveUnfinishedLv => "remove-unfinished-lv",
 }
 
 impl fmt::Display for StepKind {

@@ -27,6 +27,7 @@ pub fn undo(step: &Step) -> Option<Step> {
             Some(Step::Unmount { target: target.clone() })
         }
         Step::MakeTarget { target, mode: _ } => Some(Step::RemoveTarget { target: target.clone() }),
+        Step::Lvm(step) => step.undo(),
         // Its members stay `creating`, and the next plan completes or abandons each.
         Step::SnapshotSubvolumes { .. }
         | Step::ThawFilesystem { .. }

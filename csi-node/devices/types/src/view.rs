@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::lvm::LvSeen;
 use crate::{
     BootId, Bytes, DevT, DeviceView, FileId, FsType, Kernel, PoolView, Signature, Tag, TagError,
 };
@@ -55,18 +56,18 @@ impl Default for VolumeView {
     }
 }
 
-/// A host object: an image file, or a directory with a subvolume in it.
+/// A host object: an image file, a directory with a subvolume in it, or the entry of a logical volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImageView {
     /// Its path.
     pub path: PathBuf,
     /// Which file or directory it is.
     pub id: FileId,
-    /// Its size: an image's length; a subvolume's limit (a snapshot: what it references).
+    /// Its size: an image's length; a subvolume's limit (a snapshot: what it references); a logical volume's size (nothing while there is none).
     pub apparent: Bytes,
-    /// Bytes it holds, those shared with a copy included: an image's blocks; what a subvolume references.
+    /// Bytes it holds, those shared with a copy included: an image's blocks; what a subvolume references; a logical volume's size, or what is mapped of a thin one.
     pub allocated: Bytes,
-    /// Which of the two.
+    /// Which of these.
     pub form: Form,
     /// What it says about itself.
     pub tag: TagReading,
@@ -79,6 +80,8 @@ pub enum Form {
     Image,
     /// In a btrfs subvolume.
     Subvolume(SubvolumeView),
+    /// In a logical volume; the object's path is its entry's.
+    Lv(Box<LvSeen>),
 }
 
 /// A btrfs subvolume and its quota group.
@@ -192,6 +195,17 @@ pub enum Opened {
     ByNobody,
     /// Somebody.
     BySomebody,
+}
+
+impl VolumeView {
+    /// Whether there is a block device that shows the volume's bytes: a loop device on its image, or its logical volume's.
+    #[must_use]
+    pub fn has_device(&self) -> bool {
+        match self.image.as_ref().map(|image| &image.form) {
+            Some(Form::Lv(seen)) => seen.lv.as_ref().is_some_and(|lv| lv.device.is_some()),
+            Some(Form::Image | Form::Subvolume(_)) | None => self.attached.is_some(),
+        }
+    }
 }
 
 impl View {

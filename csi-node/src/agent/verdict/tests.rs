@@ -99,6 +99,7 @@ fn pool() -> PoolView {
         xattrs: true,
         reflink: true,
         quota: QuotaView::NotBtrfs,
+        group: None,
         strangers: Vec::new(),
     }
 }

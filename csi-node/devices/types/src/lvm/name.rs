@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use crate::PoolUuid;
+
 /// Group and volume share what device-mapper allows for a name, with each dash doubled.
 const LONGEST: usize = 60;
 /// A volume with one of these inside its name is LVM's own part of another.
@@ -77,6 +79,14 @@ impl FromStr for LvName {
     }
 }
 
+impl VgName {
+    /// The name of a pool's group.
+    #[must_use]
+    pub fn of_pool(pool: PoolUuid) -> Self {
+        Self(format!("terrace-{pool}"))
+    }
+}
+
 macro_rules! text {
     ($name:ident) => {
         impl $name {
@@ -116,6 +126,7 @@ mod tests {
         }
         let name = "t-4f1f6d3e-93a9-5b8e-9d55-1f2d5b0f2c11";
         assert_eq!(name.parse::<LvName>().unwrap().as_str(), name);
-        assert!("terrace-8e1c1a52-55d5-4b0e-9f9b-0f4f2b2d9f10".parse::<VgName>().is_ok());
+        let pool = "8e1c1a52-55d5-4b0e-9f9b-0f4f2b2d9f10".parse().unwrap();
+        assert_eq!(VgName::of_pool(pool).as_str().parse(), Ok(VgName::of_pool(pool)));
     }
 }

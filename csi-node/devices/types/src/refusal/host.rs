@@ -78,6 +78,28 @@ pub enum TagRefusal {
         "some snapshots of the group are there already and others are not: together they would show no one moment; delete the group's snapshots and take it again"
     )]
     TornGroup,
+    /// An entry whose logical volume has gone, and not by us.
+    #[error(
+        "{image} has no logical volume in volume group {group}: nobody but Terrace may remove one; restore it (vgcfgrestore) or delete the volume"
+    )]
+    NoLogicalVolume {
+        /// The entry.
+        image: PathBuf,
+        /// The group's name.
+        group: String,
+    },
+    /// A logical volume without a device.
+    #[error("logical volume {volume} is not active: the pool's next pass activates it")]
+    Inactive {
+        /// Its path.
+        volume: PathBuf,
+    },
+    /// A logical volume whose device waits: a change of it was cut short.
+    #[error("logical volume {volume} is suspended: the pool's next pass lets it go on")]
+    Suspended {
+        /// Its path.
+        volume: PathBuf,
+    },
     /// Wrong point of its life.
     #[error("{image} is {state}, and that does not allow to {verb} it")]
     WrongState {
@@ -255,7 +277,9 @@ impl TagRefusal {
             | Self::Snapshot { .. }
             | Self::OtherSource { .. }
             | Self::TornGroup
+            | Self::NoLogicalVolume { .. }
             | Self::WrongState { .. } => Class::Wait,
+            Self::Inactive { .. } | Self::Suspended { .. } => Class::Retry,
         }
     }
 }

@@ -147,6 +147,62 @@ pub enum PoolRefusal {
         /// The device's id.
         device: String,
     },
+    /// None of the pool's devices is there.
+    #[error("pool {pool} has no device on this node: attach one that spec.devices names")]
+    NoDevice {
+        /// The pool.
+        pool: String,
+    },
+    /// What LVM is never let see.
+    #[error(
+        "device {device} is a loop or device-mapper device: it can't become part of a volume group; name a disk or a partition"
+    )]
+    NotForGroup {
+        /// The device's id.
+        device: String,
+    },
+    /// Another cluster's group, under our pool's name.
+    #[error("volume group {group} belongs to cluster {cluster}: it is left alone")]
+    GroupForeign {
+        /// The group's name.
+        group: String,
+        /// Whose.
+        cluster: ClusterUid,
+    },
+    /// Somebody's group, under our pool's name.
+    #[error(
+        "volume group {group} has the pool's name and not its tag: it is left alone; rename it (vgrename) or take its devices away"
+    )]
+    GroupUntagged {
+        /// The group's name.
+        group: String,
+    },
+    /// Not all of it is there.
+    #[error(
+        "volume group {group} lacks {missing} of its devices: attach them; what is missing is never given up"
+    )]
+    GroupIncomplete {
+        /// The group's name.
+        group: String,
+        /// How many.
+        missing: u64,
+    },
+    /// The pool's folder can't be read, and there are volumes.
+    #[error(
+        "the folder of volume group {group} shows {found}, and the group has volumes: it is never formatted again; restore it (terrace-folder in it)"
+    )]
+    FolderLost {
+        /// The group's name.
+        group: String,
+        /// What is on it.
+        found: String,
+    },
+    /// The pool's view shows no group.
+    #[error("pool {dir} is not on its volume group: is the group's folder mounted there?")]
+    NoGroup {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// Something else is mounted at the pool's mount point.
     #[error("{dir} is already a mount of {source_device}, not of the pool's device")]
     MountedByAnother {
@@ -177,6 +233,13 @@ impl PoolRefusal {
             | Self::DeviceInUse { .. }
             | Self::DeviceReadOnly { .. }
             | Self::DeviceHoldsData { .. }
+            | Self::NoDevice { .. }
+            | Self::NotForGroup { .. }
+            | Self::GroupForeign { .. }
+            | Self::GroupUntagged { .. }
+            | Self::GroupIncomplete { .. }
+            | Self::FolderLost { .. }
+            | Self::NoGroup { .. }
             | Self::MountedByAnother { .. } => Class::Wait,
         }
     }
