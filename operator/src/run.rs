@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use csi_proto_rs::csi::v1::controller_server::ControllerServer;
 use csi_proto_rs::csi::v1::group_controller_server::GroupControllerServer;
@@ -33,6 +34,8 @@ use crate::reconcile::{self, Context};
 
 /// The namespace whose UID is the cluster's identity.
 const CLUSTER: &str = "kube-system";
+/// How often the heap is tidied: some milliseconds each.
+const TIDY: Duration = Duration::from_secs(30);
 
 /// Why the operator cannot start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +68,18 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
     let client = Client::try_default().await.map_err(|error| RunError::Api(Box::new(error)))?;
+    tokio::spawn(keep_small());
     run_with(client, args, stop).await
+}
+
+/// Lists and bursts leave holes in the heap: given back to the kernel. Ends with the runtime.
+async fn keep_small() {
+    let mut ticks = tokio::time::interval(TIDY);
+    loop {
+        ticks.tick().await;
+        // That the runtime is going down is no error.
+        tokio::task::spawn_blocking(terrace_telemetry::give_memory_back).await.ok();
+    }
 }
 
 /// As [`run`], with a client and an end of the caller's choice.

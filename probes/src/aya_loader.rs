@@ -47,7 +47,7 @@ impl Loader for AyaLoader {
         }
         let loaded = climb(&facts, plan, pins.as_ref())?;
         // The kernel's types alone are some 20 MB while they are read; they are not needed again.
-        release_memory();
+        terrace_telemetry::give_memory_back();
         Ok(loaded)
     }
 }
@@ -189,13 +189,4 @@ fn stripes() -> Result<u32, LoadError> {
         source,
     })?;
     Ok((processors as u32).next_power_of_two().min(STRIPES))
-}
-
-#[expect(unsafe_code, reason = "malloc_trim")]
-fn release_memory() {
-    // SAFETY: takes no pointer; gives free pages of the heap back to the kernel.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }

@@ -4,7 +4,6 @@ pub(crate) mod btrfs;
 pub(crate) mod dm;
 mod freezing;
 mod loops;
-pub(crate) mod memory;
 mod sizes;
 
 use std::ffi::c_int;

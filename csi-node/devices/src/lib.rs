@@ -50,7 +50,6 @@ pub use execute::{execute, execute_here};
 pub use facility::{Capability, Facilities, observe_facilities};
 pub use freeze::end_freezes;
 pub use host::{Host, observe_boot};
-pub use kernel::memory::give_memory_back;
 pub use mountinfo::observe_mounts;
 pub use observe::{Probe, observe_images, observe_mounted, observe_unpublish, observe_volume};
 pub use pool::observe_pool;

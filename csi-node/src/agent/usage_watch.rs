@@ -24,7 +24,7 @@ pub async fn watch(agent: Arc<Agent>) {
         ticks.tick().await;
         look(&agent).await;
         // That look, and whatever burst was before it, left holes in the heap. That the runtime is going down is no error.
-        tokio::task::spawn_blocking(terrace_devices::give_memory_back).await.ok();
+        tokio::task::spawn_blocking(terrace_telemetry::give_memory_back).await.ok();
     }
 }
 

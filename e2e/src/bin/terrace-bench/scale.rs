@@ -32,8 +32,6 @@ use self::world::{
     NAMESPACE, POOL, Simulated, Volume, each, listing, make_bound, make_node, make_volume,
 };
 
-/// As the chart sets it for our programs.
-const ARENAS: &str = "1";
 /// Longest wait for anything here.
 const DEADLINE: Duration = Duration::from_secs(600);
 /// An operator is at rest when it used less of a processor than this for so long, and reconciled nothing.

@@ -81,9 +81,18 @@ pub(super) fn operator(folder: &Path) -> Result<Running> {
     let program = std::env::var_os("TERRACE_OPERATOR").context("hack/bench starts this")?;
     let mut command = Command::new(program);
     command.args(["--identity", "bench", "--http", HTTP, "--csi-endpoint"]).arg(socket(folder));
-    // As in its Pod.
-    command.env("MALLOC_ARENA_MAX", super::ARENAS);
+    command.envs(heap());
     Running::start(command, folder, "terrace-operator")
+}
+
+/// What the chart tells our programs about their heap: the variables of its list that have a value of their own.
+fn heap() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let list = include_str!("../../../../../charts/terrace/templates/_names.tpl");
+    let lines = list.lines().zip(list.lines().skip(1));
+    lines.filter_map(|(name, value)| {
+        let (name, value) = (name.strip_prefix("- name: ")?, value.strip_prefix("  value: ")?);
+        (!value.contains("{{")).then(|| (name, value.trim_matches('"')))
+    })
 }
 
 /// csi-provisioner as the chart starts it, but for what needs a Pod and a Deployment of its own: publishing capacity, and
