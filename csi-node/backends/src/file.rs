@@ -7,7 +7,6 @@
 
 mod copy;
 mod create;
-mod format;
 mod grow;
 mod stage;
 

@@ -14,8 +14,13 @@ mod check;
 mod copying;
 mod end;
 mod file;
+mod format;
 pub mod group;
+mod growth;
+mod lvm;
+mod mounting;
 mod object;
+mod options;
 mod planner;
 mod pool;
 mod publish;
@@ -29,6 +34,7 @@ use terrace_device_types::{
 
 pub use btrfs::BtrfsBackend;
 pub use file::FileBackend;
+pub use lvm::LvmBackend;
 
 /// A way to keep volumes.
 pub trait Backend: Sync {
@@ -60,7 +66,7 @@ pub trait Backend: Sync {
 }
 
 /// Every backend; the only list.
-pub const BACKENDS: &[&dyn Backend] = &[&FileBackend, &BtrfsBackend];
+pub const BACKENDS: &[&dyn Backend] = &[&FileBackend, &BtrfsBackend, &LvmBackend];
 
 /// The backend of that kind.
 #[must_use]
@@ -68,6 +74,7 @@ pub fn backend(kind: BackendKind) -> &'static dyn Backend {
     match kind {
         BackendKind::File => &FileBackend,
         BackendKind::Btrfs => &BtrfsBackend,
+        BackendKind::Lvm => &LvmBackend,
     }
 }
 

@@ -1,13 +1,11 @@
 //! Grow: first the file, then its loop device, then the filesystem, then the proof; never another order, never smaller.
 
-use std::path::Path;
-
 use terrace_device_types::{
-    Allocation, Bytes, ClusterUid, DeviceRef, FilesystemView, Grown, Refusal, Step, View,
-    VolumeMode, VolumeUuid,
+    Allocation, Bytes, ClusterUid, DeviceRef, Refusal, Step, View, VolumeUuid,
 };
 
 use crate::check::{self, OurImage};
+use crate::growth;
 
 /// The image, its loop device and, where it is mounted, its filesystem.
 pub(super) fn plan_grow(
@@ -21,7 +19,9 @@ pub(super) fn plan_grow(
     ours.require_ready("grow")?;
     check::validate_size(to, ours.tag.mode, ours.tag.mode.least())?;
     let mut steps = plan_image(ours, to, view)?;
-    steps.extend(plan_filesystem(ours, to.max(ours.image.apparent), view));
+    let device = DeviceRef::LoopOf { image: ours.image.path.clone() };
+    let size = to.max(ours.image.apparent);
+    steps.extend(growth::plan_filesystem(&device, ours.tag.mode, size, view));
     Ok(steps)
 }
 
@@ -46,25 +46,4 @@ pub(super) fn plan_loop(ours: OurImage<'_>, size: Bytes, view: &View) -> Option<
     let attached = view.volume.attached.as_ref()?;
     let image = ours.image.path.clone();
     (attached.size < size).then_some(Step::ResizeLoop { image })
-}
-
-/// The mounted filesystem, where it does not span what a device of `size` lets it.
-pub(super) fn plan_filesystem(ours: OurImage<'_>, size: Bytes, view: &View) -> Vec<Step> {
-    let VolumeMode::Filesystem { fs } = ours.tag.mode else { return Vec::new() };
-    match &view.volume.filesystem {
-        Some(FilesystemView { mounted: Some(mount), spans, .. }) if *spans < fs.reachable(size) => {
-            grow_steps(ours, mount, Grown { fs, device_size: size })
-        }
-        Some(_) | None => Vec::new(),
-    }
-}
-
-/// Grow by ioctl, then prove it.
-pub(super) fn grow_steps(ours: OurImage<'_>, mount: &Path, grown: Grown) -> Vec<Step> {
-    let device = DeviceRef::LoopOf { image: ours.image.path.clone() };
-    let mount = mount.to_owned();
-    vec![
-        Step::GrowFilesystem { mount: mount.clone(), fs: grown.fs, device: device.clone() },
-        Step::ProveSize { mount, device, grown },
-    ]
 }

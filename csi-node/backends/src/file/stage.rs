@@ -1,27 +1,18 @@
 //! Stage: loop device, format latch, stage record, mount, layout. The way back is [`crate::staging`]'s.
 
 use terrace_device_types::{
-    Access, DeviceRef, FilesystemView, FsType, Grown, LayoutView, LoopView, MountPoint, Refusal,
-    RequestRefusal, Step, UseRefusal, View, VolumeMode,
+    Access, DeviceRef, FsType, LoopView, MountPoint, Refusal, Step, UseRefusal, View, VolumeMode,
 };
 
-use super::format::{self, Age, Formatting};
 use super::grow;
-use crate::check::{self, OurImage};
+use crate::check::OurImage;
+use crate::mounting::{self, Ground};
 use crate::planner::Staging;
-use crate::staging::{refuse_second_stage, stage_record};
+use crate::staging::stage_record;
 
 /// Mounted at the target, or attached.
 pub(super) fn plan_stage(wanted: &Staging<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
-    check::validate_path(wanted.target)?;
-    let ours = check::require_image(view, wanted.volume, wanted.cluster)?;
-    ours.require_volume("stage")?;
-    ours.require_ready("stage")?;
-    if ours.tag.mode != wanted.mode {
-        let (tagged, asked) = (ours.tag.mode, wanted.mode);
-        return Err(RequestRefusal::OtherMode { tagged, asked }.into());
-    }
-    refuse_second_stage(wanted.target, ours, view)?;
+    let ours = mounting::require_stageable(wanted, view)?;
     match wanted.mode {
         VolumeMode::Block => plan_stage_block(wanted, ours, view),
         VolumeMode::Filesystem { fs } => match view.mount_at(wanted.target) {
@@ -31,41 +22,23 @@ pub(super) fn plan_stage(wanted: &Staging<'_>, view: &View) -> Result<Vec<Step>,
     }
 }
 
+/// Loop device first, and it detaches itself once the filesystem holds it.
 fn plan_stage_filesystem(
     wanted: &Staging<'_>,
     ours: OurImage<'_>,
     fs: FsType,
     view: &View,
 ) -> Result<Vec<Step>, Refusal> {
-    let options = mount_options(fs, wanted.options)?;
-    let Formatting { steps: format, uuid, age } =
-        format::plan_format(ours, fs, &view.volume.signature, wanted.operation)?;
-    let (image, device) = (ours.image.path.clone(), loop_of(ours));
-    let mount = wanted.target.to_owned();
-    let spans = match (age, &view.volume.filesystem) {
-        (Age::Old, Some(FilesystemView { spans, .. })) => Some(*spans),
-        (Age::Fresh, _) | (Age::Old, None) => None,
+    let ground = Ground {
+        device: loop_of(ours),
+        size: ours.image.apparent,
+        before: plan_attach(ours, Access::ReadWrite, view)?,
+        mounted: vec![Step::SetAutoclear { image: ours.image.path.clone() }],
     };
-    let short = spans.is_some_and(|spans| spans < fs.reachable(ours.image.apparent));
-
-    let mut steps = plan_attach(ours, Access::ReadWrite, view)?;
-    steps.extend(format);
-    if age == Age::Old && fs == FsType::Ext4 {
-        steps.push(Step::CheckFilesystem { device: device.clone(), fs });
-        steps.extend(short.then(|| Step::GrowOffline { device: device.clone() }));
-    }
-    steps.extend(stage_record(wanted.target, ours, view));
-    steps.push(Step::MountFilesystem { device, fs, uuid, target: mount.clone(), options });
-    steps.push(Step::SetAutoclear { image });
-    steps.push(Step::MakeLayout { mount: mount.clone() });
-    if short && fs != FsType::Ext4 {
-        let grown = Grown { fs, device_size: ours.image.apparent };
-        steps.extend(grow::grow_steps(ours, &mount, grown));
-    }
-    Ok(steps)
+    mounting::plan_mount(wanted, ours, fs, ground, view)
 }
 
-/// The target is a mount already: finish what a crash may have left undone. An ext4 is not grown here, since that could fail for want of a capability.
+/// The target is a mount already: finish what a crash may have left undone.
 fn plan_stage_again(
     wanted: &Staging<'_>,
     ours: OurImage<'_>,
@@ -73,27 +46,15 @@ fn plan_stage_again(
     mount: &MountPoint,
     view: &View,
 ) -> Result<Vec<Step>, Refusal> {
-    if !view.is_of_volume(mount) {
-        let (target, found) = (wanted.target.to_owned(), mount.source.clone());
-        return Err(UseRefusal::TargetOccupied { target, found }.into());
-    }
-    if mount.fs != fs.as_str() {
-        let (mount, found) = (mount.at.clone(), mount.fs.clone());
-        return Err(UseRefusal::OtherFilesystem { mount, found, wanted: fs }.into());
-    }
-    let mut steps: Vec<Step> = stage_record(wanted.target, ours, view).into_iter().collect();
-    if view.volume.attached.as_ref().is_some_and(|attached| !attached.autoclear) {
-        steps.push(Step::SetAutoclear { image: ours.image.path.clone() });
-    }
-    let layout = view.volume.filesystem.as_ref().map(|filesystem| filesystem.layout);
-    if layout == Some(LayoutView::Missing) {
-        steps.push(Step::MakeLayout { mount: wanted.target.to_owned() });
-    }
-    steps.extend(grow::plan_loop(ours, ours.image.apparent, view));
-    if fs != FsType::Ext4 {
-        steps.extend(grow::plan_filesystem(ours, ours.image.apparent, view));
-    }
-    Ok(steps)
+    let autoclear = view.volume.attached.as_ref().is_some_and(|attached| !attached.autoclear);
+    let set = autoclear.then(|| Step::SetAutoclear { image: ours.image.path.clone() });
+    let ground = Ground {
+        device: loop_of(ours),
+        size: ours.image.apparent,
+        before: grow::plan_loop(ours, ours.image.apparent, view).into_iter().collect(),
+        mounted: set.into_iter().collect(),
+    };
+    mounting::plan_again(wanted, ours, fs, mount, ground, view)
 }
 
 fn plan_stage_block(
@@ -124,62 +85,4 @@ fn plan_attach(ours: OurImage<'_>, access: Access, view: &View) -> Result<Vec<St
 
 fn loop_of(ours: OurImage<'_>) -> DeviceRef {
     DeviceRef::LoopOf { image: ours.image.path.clone() }
-}
-
-/// What is asked, less `ro` and `rw` (they belong to publishing), plus relatime, plus `nouuid` for xfs (a restored copy on the same node has the same UUID).
-fn mount_options(fs: FsType, asked: &[String]) -> Result<Vec<String>, Refusal> {
-    let asked = asked.iter().map(String::as_str);
-    let asked = asked.filter(|option| !option.is_empty() && *option != "ro" && *option != "rw");
-    let mut options: Vec<String> = Vec::new();
-    for option in asked {
-        if !may_pass(option) {
-            return Err(RequestRefusal::MountOption { option: option.to_owned() }.into());
-        }
-        if !options.iter().any(|known| known == option) {
-            options.push(option.to_owned());
-        }
-    }
-    let atime = ["noatime", "relatime", "strictatime"];
-    if !options.iter().any(|option| atime.contains(&option.as_str())) {
-        options.push("relatime".to_owned());
-    }
-    if fs == FsType::Xfs && !options.iter().any(|option| option == "nouuid") {
-        options.push("nouuid".to_owned());
-    }
-    Ok(options)
-}
-
-/// Options that change what is mounted, or where, are not the user's to give.
-fn may_pass(option: &str) -> bool {
-    let name = option.split('=').next().unwrap_or(option);
-    let barred = [
-        "bind",
-        "rbind",
-        "move",
-        "remount",
-        "loop",
-        "offset",
-        "sizelimit",
-        "shared",
-        "rshared",
-        "slave",
-        "rslave",
-        "private",
-        "rprivate",
-        "unbindable",
-        "runbindable",
-        "device",
-        "subvol",
-        "subvolid",
-        "logdev",
-        "rtdev",
-        "journal_dev",
-        "journal_path",
-        "norecovery",
-        "noload",
-        "sb",
-        "rescue",
-        "usebackuproot",
-    ];
-    !barred.contains(&name) && !option.contains(',') && !option.chars().any(char::is_control)
 }

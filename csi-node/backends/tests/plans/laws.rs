@@ -4,6 +4,7 @@ use proptest::prelude::{
     Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };
 use terrace_backends::backend;
+use terrace_device_types::lvm::LvmStep;
 use terrace_device_types::{
     Access, Allocation, BackendKind, Bytes, Claimed, DeletionProof, DeletionStamp, Erase, FsType,
     HostState, Intent, Latch, Leftover, PvReading, Sharing, Step, StepDone, VolumeMode,
@@ -80,6 +81,9 @@ fn hosts() -> impl Strategy<Value = (World, VolumeMode)> {
     prop_oneof![
         3 => fs.prop_map(|fs| (World::new(), VolumeMode::Filesystem { fs })),
         1 => Just((World::new(), VolumeMode::Block)),
+        3 => prop::sample::select(FsType::ALL.to_vec())
+            .prop_map(|fs| (World::on_lvm(), VolumeMode::Filesystem { fs })),
+        1 => Just((World::on_lvm(), VolumeMode::Block)),
         3 => Just((World::on_btrfs(), subvolume)),
     ]
 }
@@ -183,10 +187,14 @@ fn assert_destroys_only_when_asked(intent: &Intent, steps: &[Step]) {
             Step::EraseImage { .. }
                 | Step::RemoveImage { .. }
                 | Step::RemoveSubvolume { .. }
+                | Step::Lvm(LvmStep::EraseLv { .. } | LvmStep::RemoveLv { .. })
                 | Step::RenameToQuarantine { .. }
         )
     });
-    let takes_back = steps.iter().any(|step| matches!(step, Step::RemoveUnfinished { .. }));
+    let takes_back = steps.iter().any(|step| {
+        let of_lvm = matches!(step, Step::Lvm(LvmStep::RemoveUnfinishedLv { .. }));
+        of_lvm || matches!(step, Step::RemoveUnfinished { .. })
+    });
     assert!(!marks || matches!(intent, Intent::Delete { .. }), "{intent:?}");
     let sweeps = |what: fn(&Leftover) -> bool| matches!(intent, Intent::Sweep { leftover, .. } if what(leftover));
     let of_proven = sweeps(|leftover| matches!(leftover, Leftover::Quarantined { .. }));
@@ -219,7 +227,8 @@ fn live(mut world: World, mode: VolumeMode, events: &[Event]) {
 fn assert_history_holds(before: &World, after: &World) {
     let Some(old) = &before.image else { return };
     let Some(new) = &after.image else {
-        let unformatted = old.tag.latch == Latch::None || old.inside != Inside::Image;
+        let is_subvolume = matches!(old.inside, Inside::Subvolume { .. });
+        let unformatted = old.tag.latch == Latch::None || is_subvolume;
         let taken_back = old.tag.state == HostState::Creating && unformatted;
         assert!(after.proven || (taken_back && !old.precious), "{old:?} went without a proof");
         return;

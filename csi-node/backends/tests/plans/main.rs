@@ -7,6 +7,7 @@ mod copy_laws;
 mod golden;
 mod group;
 mod laws;
+mod lv;
 mod model;
 mod pair;
 mod subvolume;

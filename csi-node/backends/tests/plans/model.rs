@@ -112,8 +112,8 @@ impl World {
             | Step::EndFreeze { .. }
             | Step::SyncDevice { .. }
             | Step::SnapshotSubvolumes { .. }
-            | Step::EnableQuota { .. }
-            | Step::Lvm(_) => Err("not part of this model".to_owned()),
+            | Step::EnableQuota { .. } => Err("not part of this model".to_owned()),
+            Step::Lvm(step) => self.apply_lvm(step),
             Step::WipeSignatures { .. }
             | Step::MakePoolDirectory { .. }
             | Step::WritePoolFile { .. } => Err("no step for a volume".to_owned()),
@@ -194,7 +194,8 @@ impl World {
     }
 
     fn apply_end(&mut self, step: &Step) -> Result<StepDone, Refused> {
-        let free = self.mounts.is_empty() && self.attached.is_none() && !self.held_open;
+        let loose = self.attached.is_none() || self.kind == BackendKind::Lvm;
+        let free = self.mounts.is_empty() && loose && !self.held_open;
         let boot = self.boot();
         let image = self.image_mut();
         match step {
@@ -225,10 +226,12 @@ impl World {
                     "no",
                 )?;
                 need(image.path == *path, "another path")?;
+                need(image.inside != (Inside::Lv { there: true }), "its bytes are there")?;
                 assert!(self.proven, "removed without a proof");
                 self.image = None;
             }
             _ => {
+                need(image.inside != (Inside::Lv { there: true }), "its bytes are there")?;
                 need(free && image.tag.state == HostState::Creating, "it was used")?;
                 // A copy that was only begun holds nothing but what its source has too.
                 let own = !image.precious && image.tag.latch == Latch::None;
@@ -242,6 +245,7 @@ impl World {
     /// The kernel is killed in the middle of a step: of the steps of an image only mkfs leaves something between.
     pub(crate) fn crash_inside(&mut self, step: &Step) {
         self.crash_inside_subvolume(step);
+        self.crash_inside_lvm(step);
         if matches!(step, Step::MakeFilesystem { .. }) && self.attached.is_some() {
             assert!(!self.image_mut().precious, "mkfs over a Pod's data");
             self.image_mut().content = Content::Half;

@@ -14,6 +14,7 @@ fn tell(name: &str, leftover: &Leftover, world: &World) {
     let prefix = match world.kind {
         BackendKind::File => "",
         BackendKind::Btrfs => "btrfs-",
+        BackendKind::Lvm => "lvm-",
     };
     let intent = Intent::Sweep { volume, cluster, leftover };
     check(&format!("{prefix}{name}"), backend(world.kind).plan(&intent, &world.view()));

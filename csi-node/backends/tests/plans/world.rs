@@ -43,6 +43,10 @@ pub(crate) enum Inside {
         there: bool,
         read_only: bool,
     },
+    /// `size` is that of the logical volume; its device is `attached` for as long as it is there.
+    Lv {
+        there: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +136,9 @@ impl World {
     pub(crate) fn reboot(&mut self) {
         self.boots += 1;
         self.mounts.clear();
-        self.attached = None;
+        if self.kind != BackendKind::Lvm {
+            self.attached = None;
+        }
         self.held_open = false;
     }
 
@@ -153,6 +159,9 @@ impl World {
         };
         let ids: Vec<u64> = mounts.iter().map(|mount| mount.id).collect();
         if let Some(volume) = self.view_subvolume(image, &ids) {
+            return self.whole(volume, mounts);
+        }
+        if let Some(volume) = self.view_lv(image, &ids) {
             return self.whole(volume, mounts);
         }
         let opened = if self.held_open || !mounts.is_empty() {
@@ -201,7 +210,7 @@ impl World {
         }
     }
 
-    fn filesystem(&self, image: &Image) -> Option<FilesystemView> {
+    pub(crate) fn filesystem(&self, image: &Image) -> Option<FilesystemView> {
         let Content::Filesystem { fs, spans, laid_out, .. } = &image.content else { return None };
         let mounted = self.mounts.iter().find(|mount| mount.root == "/");
         let layout = match (mounted, laid_out) {
@@ -226,7 +235,7 @@ fn loop_view(attached: Loop) -> LoopView {
     }
 }
 
-fn signature(content: &Content) -> Signature {
+pub(crate) fn signature(content: &Content) -> Signature {
     match content {
         Content::Zeros => Signature::Blank,
         Content::Half => Signature::Unrecognized,

@@ -16,11 +16,13 @@ pub enum BackendKind {
     File,
     /// A btrfs subvolume.
     Btrfs,
+    /// A logical volume of LVM's.
+    Lvm,
 }
 
 impl BackendKind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::File, Self::Btrfs];
+    pub const ALL: [Self; 3] = [Self::File, Self::Btrfs, Self::Lvm];
 
     /// The word in StoragePool.spec, pool file and metrics.
     #[must_use]
@@ -28,6 +30,7 @@ impl BackendKind {
         match self {
             Self::File => "file",
             Self::Btrfs => "btrfs",
+            Self::Lvm => "lvm",
         }
     }
 

@@ -8,18 +8,18 @@ use terrace_device_types::{
 use crate::check::OurImage;
 
 /// What must happen to the image's format before it can be mounted.
-pub(super) struct Formatting {
+pub(crate) struct Formatting {
     /// The steps: none, the latch alone, or latch, mkfs, latch.
-    pub(super) steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// The filesystem it carries then.
-    pub(super) uuid: FsUuid,
+    pub(crate) uuid: FsUuid,
     /// Whether what is mounted was made just now.
-    pub(super) age: Age,
+    pub(crate) age: Age,
 }
 
 /// Whether a filesystem may hold anything.
 #[derive(PartialEq, Eq, Clone, Copy)]
-pub(super) enum Age {
+pub(crate) enum Age {
     /// Made in this plan.
     Fresh,
     /// It was there.
@@ -27,8 +27,9 @@ pub(super) enum Age {
 }
 
 /// Decides by latch, stage record and signature. The order of the arms is the rule.
-pub(super) fn plan_format(
+pub(crate) fn plan_format(
     ours: OurImage<'_>,
+    device: &DeviceRef,
     fs: FsType,
     signature: &Signature,
     operation: &OperationId,
@@ -56,9 +57,9 @@ pub(super) fn plan_format(
         Latch::Formatting { .. }
             if *signature == partial || *signature == Signature::Unrecognized =>
         {
-            Ok(make(ours, fs, uuid, operation))
+            Ok(make(ours, device, fs, uuid, operation))
         }
-        _ if *signature == Signature::Blank => Ok(make(ours, fs, uuid, operation)),
+        _ if *signature == Signature::Blank => Ok(make(ours, device, fs, uuid, operation)),
         Latch::None | Latch::Formatting { .. } | Latch::Formatted { .. } => {
             Err(FormatRefusal::NotBlank { image: path(), found: signature.to_string() }.into())
         }
@@ -78,13 +79,19 @@ fn plan_formatted(
     Err(FormatRefusal::Lost { image, expected: uuid, found }.into())
 }
 
-fn make(ours: OurImage<'_>, fs: FsType, uuid: FsUuid, operation: &OperationId) -> Formatting {
+fn make(
+    ours: OurImage<'_>,
+    device: &DeviceRef,
+    fs: FsType,
+    uuid: FsUuid,
+    operation: &OperationId,
+) -> Formatting {
     let (image, volume) = (ours.image.path.clone(), ours.tag.volume);
     let begun = Latch::Formatting { operation: operation.clone() };
     let steps = vec![
         Step::WriteLatch { image: image.clone(), volume, latch: begun },
         Step::MakeFilesystem {
-            device: DeviceRef::LoopOf { image: image.clone() },
+            device: device.clone(),
             fs,
             uuid,
             guard: FormatGuard::Latch { image, volume },
