@@ -7,6 +7,7 @@ mod batch;
 mod fault;
 mod foreign;
 mod group;
+mod pool;
 mod rig;
 mod sectors;
 mod thin;

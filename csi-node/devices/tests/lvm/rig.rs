@@ -221,7 +221,7 @@ pub(crate) fn clear_mapper() {
         let names = sh("dmsetup ls");
         if names.starts_with("No devices") {
             // Where no udev runs, they outlive what they lead to, and LVM makes no group whose folder is there.
-            sh("rm -rf /dev/tank* /dev/sectors");
+            sh("rm -rf /dev/tank* /dev/sectors /dev/terrace-*");
             return;
         }
         for name in names.lines().filter_map(|line| line.split_whitespace().next()) {

@@ -1,0 +1,291 @@
+//! Pools on volume groups and their volumes, by plans that are carried out on real devices: made, found again, cut short anywhere, refused where they are not ours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use terrace_backends::backend;
+use terrace_device_types::{
+    Access, Allocation, BackendKind, Bytes, Claimed, DeletionProof, DeletionStamp, Erase, FsType,
+    Intent, PoolFile, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Step, StepDone,
+    TagReading, View, VolumeMode, VolumeUuid, Wipe,
+};
+use terrace_devices::lvm::{keep_in, observe_place};
+use terrace_devices::{
+    DeviceError, Host, Probe, execute, observe_devices, observe_images, observe_mounts,
+    observe_pool, observe_volume,
+};
+
+use crate::rig::{Rig, clear_mapper, sh, soon, volume_of};
+
+const SMALL: Bytes = Bytes::mib(320);
+const LARGE: Bytes = Bytes::mib(400);
+
+/// A pool of the backend `lvm` on some of the guest's disks.
+struct Pool {
+    dir: PathBuf,
+    scratch: tempfile::TempDir,
+    disks: Vec<PathBuf>,
+    rig: Rig,
+}
+
+#[derive(Debug)]
+enum Failed {
+    Refused(Refusal),
+    Device(DeviceError),
+}
+
+impl Pool {
+    fn unmade(disks: usize) -> Option<Self> {
+        let rig = Rig::new()?;
+        let scratch = tempfile::tempdir().unwrap();
+        keep_in(&scratch.path().join("lvm")).unwrap();
+        let (dir, disks) = (scratch.path().join("pool"), rig.disks[..disks].to_vec());
+        Some(Self { dir, scratch, disks, rig })
+    }
+
+    fn new(disks: usize) -> Option<Self> {
+        let pool = Self::unmade(disks)?;
+        pool.make().unwrap();
+        Some(pool)
+    }
+
+    fn file(&self) -> PoolFile {
+        PoolFile { backend: BackendKind::Lvm, ..self.rig.pool_file() }
+    }
+
+    fn plan_pool(&self) -> Result<Vec<Step>, Failed> {
+        let host = Host::real();
+        let all = observe_devices(&host).unwrap();
+        let ours = all.into_iter().filter(|device| self.disks.contains(&device.path));
+        let ours = ours.map(|device| (device, Wipe::Never)).collect();
+        let place = observe_place(&host, ours, self.rig.pool, soon()).map_err(Failed::Device)?;
+        let place = PoolPlace::Group(Box::new(place));
+        let intent = PoolIntent::Make { file: self.file(), place };
+        let view = observe_pool(&host, &self.dir).map_err(Failed::Device)?;
+        let mounts = observe_mounts(&host).unwrap();
+        backend(BackendKind::Lvm).plan_pool(&intent, &view, &mounts).map_err(Failed::Refused)
+    }
+
+    /// Looks and plans until nothing is left.
+    fn make(&self) -> Result<(), Failed> {
+        for _ in 0..8 {
+            let steps = self.plan_pool()?;
+            if steps.is_empty() {
+                return Ok(());
+            }
+            for step in &steps {
+                execute(step, soon()).map_err(Failed::Device)?;
+            }
+        }
+        panic!("the pool is never made");
+    }
+
+    fn look(&self, volume: VolumeUuid) -> View {
+        observe_volume(&Host::real(), &self.dir, volume, None, Probe::Look, soon()).unwrap()
+    }
+
+    fn plan(&self, volume: VolumeUuid, intent: &Intent) -> Result<Vec<Step>, Failed> {
+        backend(BackendKind::Lvm).plan(intent, &self.look(volume)).map_err(Failed::Refused)
+    }
+
+    /// As far as the step of that number; says how many there are.
+    fn run_until(&self, volume: VolumeUuid, intent: &Intent, stop: usize) -> usize {
+        let steps = self.plan(volume, intent).unwrap();
+        for step in steps.iter().take(stop) {
+            execute(step, soon()).unwrap();
+        }
+        steps.len()
+    }
+
+    /// Makes it true, and sees that nothing is left to do.
+    fn fulfil(&self, volume: VolumeUuid, intent: &Intent) -> Result<(), Failed> {
+        for step in self.plan(volume, intent)? {
+            execute(&step, soon()).map_err(Failed::Device)?;
+        }
+        for step in self.plan(volume, intent)? {
+            let done = execute(&step, soon()).map_err(Failed::Device)?;
+            assert_eq!(done, StepDone::Already, "{step} after {intent:?}");
+        }
+        Ok(())
+    }
+
+    fn create(&self, volume: VolumeUuid, mode: VolumeMode) -> Intent {
+        let (cluster, name) = (self.file().cluster_uid, "pvc-1".to_owned());
+        let allocation = Allocation::Reserved;
+        Intent::Create { volume, cluster, name, size: SMALL, mode, allocation }
+    }
+
+    fn stage(&self, volume: VolumeUuid, mode: VolumeMode) -> Intent {
+        let target = self.path("staging");
+        fs::create_dir_all(&target).unwrap();
+        let (cluster, operation) = (self.file().cluster_uid, "op-1".parse().unwrap());
+        let (options, access) = (Vec::new(), Access::ReadWrite);
+        Intent::Stage { volume, cluster, mode, target, options, access, operation }
+    }
+
+    fn publish(&self, volume: VolumeUuid) -> Intent {
+        let (staging, target) = (self.path("staging"), self.path("pod"));
+        let (access, sharing) = (Access::ReadWrite, Sharing::Shared);
+        let cluster = self.file().cluster_uid;
+        Intent::Publish { volume, cluster, staging, target, access, sharing }
+    }
+
+    fn unstage(&self, volume: VolumeUuid) -> Intent {
+        let (cluster, target) = (self.file().cluster_uid, self.path("staging"));
+        Intent::Unstage { volume, cluster, target }
+    }
+
+    fn delete(&self, volume: VolumeUuid, erase: Erase) -> Intent {
+        let Some(TagReading::Read(tag)) = self.look(volume).volume.image.map(|image| image.tag)
+        else {
+            panic!("no tag to prove a deletion with")
+        };
+        let stamp = DeletionStamp { volume, id: "deletion-1".parse().unwrap() };
+        let claimed = Claimed::Volume(PvReading::NotFound);
+        let proof =
+            DeletionProof::check(Some(&stamp), volume, &tag.cluster, &claimed, &tag).unwrap();
+        Intent::Delete { volume, proof, erase }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn free(&self) -> Bytes {
+        observe_pool(&Host::real(), &self.dir).unwrap().free
+    }
+
+    fn unmount_all(&self) {
+        let below = self.scratch.path();
+        let mounts = observe_mounts(&Host::real()).unwrap();
+        for mount in mounts.iter().rev().filter(|mount| mount.at.starts_with(below)) {
+            sh(&format!("umount {}", mount.at.display()));
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.unmount_all();
+    }
+}
+
+fn fs_of(fs: FsType) -> VolumeMode {
+    VolumeMode::Filesystem { fs }
+}
+
+fn span(mount: &Path) -> u64 {
+    let seen = rustix::fs::statvfs(mount).unwrap();
+    seen.f_blocks * seen.f_frsize
+}
+
+#[test]
+fn a_pool_is_made_of_blank_disks_and_found_again_when_everything_was_deactivated() {
+    let Some(pool) = Pool::new(2) else { return };
+    let (volume, mode) = (volume_of("v"), fs_of(FsType::Ext4));
+    pool.fulfil(volume, &pool.create(volume, mode)).unwrap();
+    pool.fulfil(volume, &pool.stage(volume, mode)).unwrap();
+    fs::write(pool.path("staging/data/kept"), "kept").unwrap();
+    let free = pool.free();
+    pool.unmount_all();
+    clear_mapper();
+    assert!(observe_images(&pool.dir).unwrap().is_empty(), "an unmounted folder shows none");
+    pool.make().unwrap();
+    assert_eq!((observe_images(&pool.dir).unwrap().len(), pool.free()), (1, free));
+    pool.fulfil(volume, &pool.stage(volume, mode)).unwrap();
+    assert_eq!(fs::read_to_string(pool.path("staging/data/kept")).unwrap(), "kept");
+}
+
+#[test]
+fn a_volume_lives_from_its_making_to_its_end_on_each_filesystem() {
+    let Some(pool) = Pool::new(2) else { return };
+    let free = pool.free();
+    for fs_type in [FsType::Ext4, FsType::Xfs] {
+        let (volume, mode) = (volume_of(fs_type.as_str()), fs_of(fs_type));
+        pool.fulfil(volume, &pool.create(volume, mode)).unwrap();
+        pool.fulfil(volume, &pool.stage(volume, mode)).unwrap();
+        pool.fulfil(volume, &pool.publish(volume)).unwrap();
+        fs::write(pool.path("pod/kept"), "kept").unwrap();
+        let before = span(&pool.path("staging"));
+        let grow = Intent::Grow { volume, cluster: pool.file().cluster_uid, to: LARGE };
+        pool.fulfil(volume, &grow).unwrap();
+        assert!(span(&pool.path("staging")) > before + (60 << 20), "{fs_type} did not grow");
+        let staged = pool.plan(volume, &pool.delete(volume, Erase::No)).unwrap_err();
+        assert!(matches!(staged, Failed::Refused(Refusal::Use(_))), "{staged:?}");
+        let unpublish = Intent::Unpublish { target: pool.path("pod") };
+        for step in pool.plan(volume, &unpublish).unwrap() {
+            execute(&step, soon()).unwrap();
+        }
+        pool.fulfil(volume, &pool.unstage(volume)).unwrap();
+        pool.fulfil(volume, &pool.stage(volume, mode)).unwrap();
+        assert_eq!(fs::read_to_string(pool.path("staging/data/kept")).unwrap(), "kept");
+        pool.fulfil(volume, &pool.unstage(volume)).unwrap();
+        pool.fulfil(volume, &pool.delete(volume, Erase::Zeros)).unwrap();
+        assert_eq!(observe_images(&pool.dir).unwrap(), []);
+        assert_eq!(pool.free(), free, "{fs_type} left something of the group");
+    }
+}
+
+#[test]
+fn i3_what_is_cut_short_between_any_two_steps_is_whole_in_the_end() {
+    let Some(pool) = Pool::new(1) else { return };
+    let (mode, free) = (fs_of(FsType::Ext4), pool.free());
+    for step in 0..9 {
+        let volume = volume_of(&format!("v{step}"));
+        let create = pool.create(volume, mode);
+        assert_eq!(pool.run_until(volume, &create, step), 4);
+        pool.fulfil(volume, &create).unwrap();
+        let stage = pool.stage(volume, mode);
+        assert_eq!(pool.run_until(volume, &stage, step), 6);
+        pool.fulfil(volume, &stage).unwrap();
+        fs::write(pool.path("staging/data/kept"), "kept").unwrap();
+        pool.fulfil(volume, &pool.unstage(volume)).unwrap();
+        let delete = pool.delete(volume, Erase::No);
+        assert_eq!(pool.run_until(volume, &delete, step), 6);
+        pool.fulfil(volume, &delete).unwrap();
+        assert_eq!(observe_images(&pool.dir).unwrap(), [], "after step {step}");
+        assert_eq!(pool.free(), free, "after step {step}");
+    }
+}
+
+#[test]
+fn a_raw_block_volume_is_its_logical_volumes_node() {
+    let Some(pool) = Pool::new(1) else { return };
+    let (volume, mode) = (volume_of("raw"), VolumeMode::Block);
+    pool.fulfil(volume, &pool.create(volume, mode)).unwrap();
+    pool.fulfil(volume, &pool.stage(volume, mode)).unwrap();
+    pool.fulfil(volume, &pool.publish(volume)).unwrap();
+    crate::rig::write_at(&pool.path("pod"), 4096, 7, 4096);
+    let device = pool.look(volume).volume.image.unwrap();
+    let terrace_device_types::Form::Lv(seen) = device.form else { panic!("no logical volume") };
+    let node = seen.lv.unwrap().device.unwrap();
+    assert_eq!(crate::rig::read_at(&node.path, 4096, 4096), vec![7; 4096]);
+    assert_eq!(node.size, SMALL);
+}
+
+#[test]
+fn i4_a_logical_volume_of_our_name_without_our_tag_is_not_touched() {
+    let Some(pool) = Pool::new(1) else { return };
+    let volume = volume_of("v");
+    let group = format!("terrace-{}", pool.rig.pool);
+    let name = format!("t-{volume}");
+    let devices = pool.disks[0].display();
+    sh(&format!("lvm lvcreate -qq --yes --devices {devices} -Wn -Zn -L 8m -n {name} {group}"));
+    let refused = pool.plan(volume, &pool.create(volume, VolumeMode::Block)).unwrap_err();
+    assert!(matches!(refused, Failed::Refused(Refusal::Tag(_))), "{refused:?}");
+    let listed = observe_images(&pool.dir).unwrap();
+    assert!(listed.len() == 1 && listed[0].tag == TagReading::Absent, "{listed:?}");
+}
+
+#[test]
+fn i4_a_group_with_the_pools_name_and_not_its_tag_is_refused() {
+    let Some(pool) = Pool::unmade(1) else { return };
+    let device = pool.disks[0].display();
+    sh(&format!("lvm vgcreate -qq --devices {device} terrace-{} {device}", pool.rig.pool));
+    let refused = pool.make().unwrap_err();
+    let refused = match refused {
+        Failed::Refused(refused) => refused,
+        Failed::Device(error) => panic!("{error}"),
+    };
+    assert!(refused.to_string().contains("not its tag"), "{refused}");
+}
