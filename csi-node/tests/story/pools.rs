@@ -34,6 +34,7 @@ fn disk(name: &str, id: &str) -> StoragePool {
     disk_of("file", name, id)
 }
 
+/// The name makes the filesystem's UUID, and mkfs.btrfs refuses one that another disk has: tests that run beside each other have names of their own.
 fn disk_of(backend: &str, name: &str, id: &str) -> StoragePool {
     let mut spec = json!({ "tier": "ssd", "devices": [{ "id": id }] });
     spec[backend] = json!({});
@@ -202,7 +203,7 @@ async fn a_blank_disk_becomes_a_pool_of_either_backend_and_is_mounted_again_afte
         let bench = Bench::new();
         let running = bench.start().await;
         let disk_one = Disk::new(&bench, "disk");
-        let wanted = disk_of(backend, "disks", &disk_one.id());
+        let wanted = disk_of(backend, "rebooted", &disk_one.id());
         let found = pass(&bench, &running, &[&wanted]).await;
         assert_eq!(found[0].state, PoolState::Ready, "{found:?}");
         assert_eq!(found[0].backend, backend);
@@ -253,7 +254,7 @@ async fn i2_a_disk_that_was_a_pool_and_looks_blank_now_is_not_formatted_again() 
         let bench = Bench::new();
         let running = bench.start().await;
         let disk_one = Disk::new(&bench, "disk");
-        let wanted = disk_of(backend, "disks", &disk_one.id());
+        let wanted = disk_of(backend, "blanked", &disk_one.id());
         let found = pass(&bench, &running, &[&wanted]).await;
         assert_eq!(found[0].state, PoolState::Ready, "{found:?}");
         let dir = bench.path("mnt").join(found[0].uuid.as_ref().expect("a UUID"));
@@ -293,7 +294,7 @@ fn undo_last_write_of_mkfs(disk: &Disk) {
 async fn a_btrfs_whose_mkfs_was_killed_is_made_anew_if_it_was_to_be_this_pools() {
     let bench = Bench::new();
     let disk_one = Disk::new(&bench, "disk");
-    let wanted = disk_of("btrfs", "disks", &disk_one.id());
+    let wanted = disk_of("btrfs", "killed", &disk_one.id());
     // No journal knows the pool: it was never in service.
     let anew = async || {
         let running = bench.start().await;
