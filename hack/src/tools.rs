@@ -95,7 +95,7 @@ const GO_MODULES: [GoModule; 6] = [
 const CLANG: (&str, &str) = ("/usr/bin/clang-14", "clang-14");
 
 /// (a file the package brings, package)
-const PACKAGES: [(&str, &str); 13] = [
+const PACKAGES: [(&str, &str); 14] = [
     ("/usr/sbin/runc", "runc"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
     ("/usr/bin/mmdebstrap", "mmdebstrap"),
@@ -103,6 +103,7 @@ const PACKAGES: [(&str, &str); 13] = [
     ("/sbin/mkfs.ext4", "e2fsprogs"),
     ("/sbin/mkfs.xfs", "xfsprogs"),
     ("/bin/btrfs", "btrfs-progs"),
+    ("/usr/bin/setfattr", "attr"),
     ("/usr/bin/nsenter", "util-linux"),
     ("/bin/mount", "mount"),
     ("/sbin/ip", "iproute2"),
