@@ -127,6 +127,7 @@ fn phase_of_lvm(step: &LvmStep) -> Phase {
         | LvmStep::MakeThinPool { .. }
         | LvmStep::GrowThinPool { .. }
         | LvmStep::GrowLv { .. }
+        | LvmStep::ZeroLv { .. }
         | LvmStep::RefreshLv { .. }
         | LvmStep::SetAccess { .. }
         | LvmStep::EraseLv { .. }

@@ -5,6 +5,7 @@
 //! overwrites in place (btrfs, a reflinked image), blocks given back by earlier discards, and what flash keeps behind its translation layer. Those who need that encrypt.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -22,11 +23,6 @@ const ALIGN: u64 = 4096;
 struct Zeros([u8; CHUNK]);
 
 static ZEROS: Zeros = Zeros([0; CHUNK]);
-
-/// A MiB of zeros that may be written around the page cache.
-pub(crate) fn zeros() -> &'static [u8; CHUNK] {
-    &ZEROS.0
-}
 
 /// Erases a quarantined image. Begins anew after a crash; zeros are written over zeros then.
 pub(crate) fn erase_image(
@@ -48,17 +44,30 @@ fn write_zeros(file: &File, image: &Path, deadline: Deadline) -> Result<StepDone
     let around = open_around_cache(image)?;
     let mut at = 0;
     while let Some((from, to)) = next_data(file, at, length).map_err(|e| fail(e.into()))? {
-        let (mut next, end) = (from / ALIGN * ALIGN, to.next_multiple_of(ALIGN).min(length));
-        while next < end {
-            deadline.check("erase an image")?;
-            let size = CHUNK.min(usize::try_from(end - next).unwrap_or(CHUNK));
-            around.write_all_at(&ZEROS.0[..size], next).map_err(fail)?;
-            next += size as u64;
-        }
+        let (next, end) = (from / ALIGN * ALIGN, to.next_multiple_of(ALIGN).min(length));
+        write_over(&around, image, next..end, deadline)?;
         at = end;
     }
     around.sync_all().map_err(fail)?;
     Ok(StepDone::Changed)
+}
+
+/// Zeros over a stretch of a file or device, which begins where `O_DIRECT` may.
+pub(crate) fn write_over(
+    file: &File,
+    path: &Path,
+    stretch: Range<u64>,
+    deadline: Deadline,
+) -> Result<(), DeviceError> {
+    let Range { start: mut at, end } = stretch;
+    while at < end {
+        deadline.check("erase")?;
+        let size = CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK));
+        let written = file.write_all_at(&ZEROS.0[..size], at);
+        written.map_err(|source| DeviceError::io("erase", path, source))?;
+        at += size as u64;
+    }
+    Ok(())
 }
 
 /// `O_DIRECT` where the filesystem has it.

@@ -27,6 +27,7 @@ mod report;
 mod run;
 mod status;
 mod thin_pool;
+mod zeros;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};

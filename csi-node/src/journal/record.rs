@@ -154,6 +154,7 @@ impl Undo {
                 | LvmStep::CreateEntry { .. }
                 | LvmStep::CreateLv { .. }
                 | LvmStep::GrowLv { .. }
+                | LvmStep::ZeroLv { .. }
                 | LvmStep::RefreshLv { .. }
                 | LvmStep::SetAccess { .. }
                 | LvmStep::EraseLv { .. }

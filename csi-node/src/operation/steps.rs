@@ -39,6 +39,7 @@ impl OpKind {
                 S::CreateEntry,
                 S::CreateLv,
                 S::GrowLv,
+                S::ZeroLv,
                 S::RefreshLv,
                 S::RemoveUnfinishedLv,
             ],

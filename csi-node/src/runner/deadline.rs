@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use terrace_device_types::Step;
-use terrace_device_types::lvm::LvmStep;
+use terrace_device_types::lvm::{Gains, LvmStep};
 
 /// What a step may overrun its own deadline before it is taken to hang.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -78,10 +78,12 @@ const fn of_lvm(step: &LvmStep) -> Duration {
         | LvmStep::MakeThinPool { .. }
         | LvmStep::GrowThinPool { .. }
         | LvmStep::CreateLv { .. }
-        | LvmStep::GrowLv { .. }
+        | LvmStep::GrowLv { gains: Gains::AsFound, .. }
         | LvmStep::RefreshLv { .. }
         | LvmStep::RemoveLv { .. }
         | LvmStep::RemoveUnfinishedLv { .. } => WORK,
-        LvmStep::EraseLv { .. } => WHOLE,
+        LvmStep::EraseLv { .. }
+        | LvmStep::ZeroLv { .. }
+        | LvmStep::GrowLv { gains: Gains::Zeros, .. } => WHOLE,
     }
 }

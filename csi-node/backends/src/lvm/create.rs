@@ -1,9 +1,9 @@
 //! Create: the entry, its logical volume, then `ready`. What was begun is gone on with, never made a second time.
 
-use terrace_device_types::lvm::{LvmStep, NewVolume, VolumeKind};
+use terrace_device_types::lvm::{Gains, LvRef, LvmStep, NewVolume, VolumeKind};
 use terrace_device_types::{
     Allocation, Bytes, HostObject, HostState, Latch, Refusal, RequestRefusal, Step, Tag,
-    TagRefusal, View, image_name,
+    TagRefusal, View, VolumeMode, image_name,
 };
 
 use super::{grow, require_group};
@@ -80,17 +80,23 @@ fn bytes_and_ready(
     let tag = Tag { state: HostState::Creating, ..tag.clone() };
     let new = Box::new(NewVolume { name, kind: VolumeKind::Linear { size }, tag });
     let group = require_group(&view.pool)?.uuid.clone();
-    Ok(vec![
-        Step::Lvm(LvmStep::CreateLv { object: object.clone(), group, new }),
-        Step::WriteState { image: object, volume: wanted.volume, state: HostState::Ready },
-    ])
+    let lv = LvRef { name: new.name.clone(), volume: wanted.volume };
+    let create = LvmStep::CreateLv { object: object.clone(), group: group.clone(), new };
+    let mut steps = vec![Step::Lvm(create)];
+    if wanted.mode == VolumeMode::Block {
+        steps.push(Step::Lvm(LvmStep::ZeroLv { object: object.clone(), group, lv }));
+    }
+    let (image, volume) = (object, wanted.volume);
+    steps.push(Step::WriteState { image, volume, state: HostState::Ready });
+    Ok(steps)
 }
 
 fn grow_step(wanted: &Creation<'_>, view: &View) -> Result<Step, Refusal> {
     let name = parse_name(&image_name(HostObject::Volume, wanted.volume), view)?;
-    let lv = terrace_device_types::lvm::LvRef { name, volume: wanted.volume };
+    let lv = LvRef { name, volume: wanted.volume };
     let group = require_group(&view.pool)?.uuid.clone();
-    Ok(Step::Lvm(LvmStep::GrowLv { group, lv, to: wanted.size }))
+    // Whatever it gains is written over before it is ready, or is a filesystem's.
+    Ok(Step::Lvm(LvmStep::GrowLv { group, lv, to: wanted.size, gains: Gains::AsFound }))
 }
 
 /// Every name of ours is one that LVM takes.

@@ -1,7 +1,9 @@
 //! Grow: the logical volume, then the filesystem, then the proof; never another order, never smaller.
 
-use terrace_device_types::lvm::{LvObject, LvmStep};
-use terrace_device_types::{Bytes, ClusterUid, Form, Refusal, Step, TagRefusal, View, VolumeUuid};
+use terrace_device_types::lvm::{Gains, LvObject, LvmStep};
+use terrace_device_types::{
+    Bytes, ClusterUid, Form, Refusal, Step, TagRefusal, View, VolumeMode, VolumeUuid,
+};
 
 use super::require_group;
 use crate::check::{self, OurImage};
@@ -35,7 +37,11 @@ pub(super) fn plan_lv(ours: OurImage<'_>, to: Bytes, view: &View) -> Result<Vec<
         let need = to.round_up(require_group(&view.pool)?.extent).minus(lv.size);
         check::validate_room(&view.pool, need)?;
         let group = group.clone();
-        return Ok(vec![Step::Lvm(LvmStep::GrowLv { group, lv: named, to })]);
+        let gains = match ours.tag.mode {
+            VolumeMode::Filesystem { .. } => Gains::AsFound,
+            VolumeMode::Block => Gains::Zeros,
+        };
+        return Ok(vec![Step::Lvm(LvmStep::GrowLv { group, lv: named, to, gains })]);
     }
     Ok(plan_refresh(ours)?.into_iter().collect())
 }

@@ -96,6 +96,13 @@ impl World {
                 image.size = to.round_up(EXTENT);
                 self.refresh()
             }
+            LvmStep::ZeroLv { .. } => {
+                let image = self.image_mut();
+                need(image.inside == Inside::Lv { there: true }, "no logical volume")?;
+                need(image.tag.state == HostState::Creating, "it was used")?;
+                image.content = Content::Zeros;
+                done(true)
+            }
             LvmStep::RefreshLv { .. } => self.refresh(),
             LvmStep::SetAccess { access, .. } => {
                 let attached = self.attached.as_mut().ok_or("no device")?;
@@ -224,6 +231,9 @@ fn the_life_of_a_logical_volume() {
     let made = after(&[make()]);
     tell("i1-delete-erased", &delete(&made, Erase::Zeros), &made);
     tell("snapshot", &copy(HostObject::Snapshot, Bytes::gib(1), EXT4), &made);
+    let raw = || create(VolumeMode::Block, Bytes::gib(1));
+    tell("create-raw-block", &raw(), &World::on_lvm());
+    tell("grow-raw-block", &grow(Bytes::gib(2)), &after(&[raw()]));
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use terrace_device_types::lvm::{GroupRef, LvRef, LvmStep, NewVolume, VgUuid};
+use terrace_device_types::lvm::{Gains, GroupRef, LvRef, LvmStep, NewVolume, VgUuid};
 use terrace_device_types::{
-    Access, DeletionId, Erase, HostState, MIB, StageState, StepDone, Tag, VolumeUuid,
+    Access, DeletionId, Erase, HostState, StageState, StepDone, Tag, VolumeUuid,
 };
 
 use super::{Looked, Lvm};
@@ -50,8 +50,15 @@ pub(crate) fn apply(
             expect_unfinished(object, new.tag.volume)?;
             create(host, group, new, deadline)
         }
-        LvmStep::GrowLv { group, lv, to } => {
+        LvmStep::GrowLv { group, lv, to, gains: Gains::AsFound } => {
             on(host, group, |lvm, group| lvm.extend_volume(group, lv, *to, deadline))
+        }
+        LvmStep::GrowLv { group, lv, to, gains: Gains::Zeros } => {
+            on(host, group, |lvm, group| lvm.extend_by_zeros(group, lv, *to, deadline))
+        }
+        LvmStep::ZeroLv { object, group, lv } => {
+            expect_unfinished(object, lv.volume)?;
+            Lvm::here(host)?.zero_volume(group, lv, deadline)
         }
         LvmStep::RefreshLv { group, lv } => {
             on(host, group, |lvm, group| lvm.refresh_volume(group, lv, deadline))
@@ -166,13 +173,7 @@ fn erase_device(device: &Path, erase: Erase, deadline: Deadline) -> Result<StepD
     options.read(true).write(true).custom_flags(libc::O_DIRECT | libc::O_EXCL | libc::O_CLOEXEC);
     let disk = options.open(device).map_err(fail)?;
     let length = kernel::block_device_size(&disk).map_err(fail)?;
-    let mut at = 0;
-    while at < length {
-        deadline.check("erase a logical volume")?;
-        let size = usize::try_from((length - at).min(MIB)).unwrap_or_default();
-        disk.write_all_at(&erase::zeros()[..size], at).map_err(fail)?;
-        at += size as u64;
-    }
+    erase::write_over(&disk, device, 0..length, deadline)?;
     disk.sync_all().map_err(fail)?;
     Ok(StepDone::Changed)
 }

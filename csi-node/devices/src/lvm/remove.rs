@@ -64,6 +64,7 @@ impl Lvm {
         deadline: Deadline,
     ) -> Result<Looked, DeviceError> {
         let before = self.before(group, deadline)?;
+        self.remove_gain(&before, lv, deadline)?;
         let Some(found) = find(&before.seen, lv)? else {
             return Ok(Looked { done: StepDone::Already, group: before.seen });
         };
@@ -84,7 +85,7 @@ impl Lvm {
         self.remove_this(&before, found, deadline)
     }
 
-    fn remove_this(
+    pub(super) fn remove_this(
         &self,
         before: &Before,
         lv: &LvView,

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use terrace_backends::backend;
+use terrace_device_types::lvm::LvmTag;
 use terrace_device_types::{
     Access, Allocation, BackendKind, Bytes, Claimed, DeletionProof, DeletionStamp, Erase, FsType,
-    Intent, PoolFile, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Step, StepDone,
+    Intent, PoolFile, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Step, StepDone, Tag,
     TagReading, View, VolumeMode, VolumeUuid, Wipe,
 };
 use terrace_devices::lvm::{keep_in, observe_place};
@@ -261,6 +262,64 @@ fn a_raw_block_volume_is_its_logical_volumes_node() {
     let node = seen.lv.unwrap().device.unwrap();
     assert_eq!(crate::rig::read_at(&node.path, 4096, 4096), vec![7; 4096]);
     assert_eq!(node.size, SMALL);
+}
+
+/// Something in each MiB of a device.
+fn soil(node: &Path, size: Bytes) {
+    for at in (0..size.0).step_by(1 << 20) {
+        crate::rig::write_at(node, at, 7, 4096);
+    }
+}
+
+fn is_clean(node: &Path, size: Bytes) -> bool {
+    (0..size.0).step_by(1 << 20).all(|at| crate::rig::read_at(node, at, 4096) == vec![0; 4096])
+}
+
+#[test]
+fn what_a_removed_volume_held_is_read_neither_in_a_raw_block_volume_nor_in_what_it_gains() {
+    let Some(pool) = Pool::new(2) else { return };
+    let (free, mode, node) = (pool.free(), VolumeMode::Block, pool.path("pod"));
+    let grow = |volume, to| Intent::Grow { volume, cluster: pool.file().cluster_uid, to };
+    let serve = |volume| {
+        pool.fulfil(volume, &pool.create(volume, mode)).unwrap();
+        pool.fulfil(volume, &pool.stage(volume, mode)).unwrap();
+        pool.fulfil(volume, &pool.publish(volume)).unwrap();
+    };
+    let end = |volume| {
+        for intent in [Intent::Unpublish { target: node.clone() }, pool.unstage(volume)] {
+            for step in pool.plan(volume, &intent).unwrap() {
+                execute(&step, soon()).unwrap();
+            }
+        }
+        pool.fulfil(volume, &pool.delete(volume, Erase::No)).unwrap();
+        assert_eq!(pool.free(), free, "something is left of the group");
+    };
+    // A part that a crash left, which holds what it held.
+    let leave_part = |volume| {
+        let (devices, group) = (pool.disks[0].display(), format!("terrace-{}", pool.rig.pool));
+        let tag = LvmTag::of_volume(&Tag { volume, ..pool.rig.tag(volume) }).unwrap();
+        let more = pool.disks[1].display();
+        sh(&format!(
+            "lvm lvcreate -qq --yes --devices {devices},{more} -Wn -Zn -L 8m --addtag '{tag}' -n g-{volume} {group}"
+        ));
+    };
+    let (old, new) = (volume_of("old"), volume_of("new"));
+    serve(old);
+    pool.fulfil(old, &grow(old, LARGE)).unwrap();
+    soil(&node, LARGE);
+    end(old);
+    serve(new);
+    assert!(is_clean(&node, SMALL), "a new volume shows an old one's bytes");
+    let open = fs::File::open(&node).unwrap();
+    crate::rig::write_at(&node, 4096, 9, 4096);
+    leave_part(new);
+    pool.fulfil(new, &grow(new, LARGE)).unwrap();
+    let gained = crate::rig::read_at(&node, SMALL.0, usize::try_from(LARGE.0 - SMALL.0).unwrap());
+    assert!(gained.iter().all(|byte| *byte == 0), "what it gained shows an old one's bytes");
+    assert_eq!(crate::rig::read_at(&node, 4096, 4096), vec![9; 4096]);
+    drop(open);
+    leave_part(new);
+    end(new);
 }
 
 #[test]

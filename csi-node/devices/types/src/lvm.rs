@@ -13,7 +13,9 @@ mod tag;
 mod view;
 
 pub use id::{LvUuid, LvmIdError, PvUuid, VgUuid};
-pub use make::{GroupRef, LvRef, NewGroup, NewPv, NewThinPool, NewVolume, PoolSize, VolumeKind};
+pub use make::{
+    Gains, GroupRef, LvRef, NewGroup, NewPv, NewThinPool, NewVolume, PoolSize, VolumeKind,
+};
 pub use name::{LvName, LvmNameError, VgName};
 pub use seen::{
     FolderView, GroupDevice, GroupPlace, GroupView, LvDevice, LvObject, LvSeen, ThinView,

@@ -99,6 +99,7 @@ kinds! {
     CreateEntry => "create-entry",
     CreateLv => "create-lv",
     GrowLv => "grow-lv",
+    ZeroLv => "zero-lv",
     RefreshLv => "refresh-lv",
     SetAccess => "set-access",
     EraseLv => "erase-lv",

@@ -115,3 +115,12 @@ pub struct NewVolume {
     /// What it says about itself.
     pub tag: Tag,
 }
+
+/// What is read of the part that a logical volume gains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gains {
+    /// Whatever lies there: a filesystem shows nobody what it has not written.
+    AsFound,
+    /// Zeros, from the moment on at which it is there.
+    Zeros,
+}

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::PoolUuid;
+use crate::{PoolUuid, VolumeUuid};
 
 /// Group and volume share what device-mapper allows for a name, with each dash doubled.
 const LONGEST: usize = 60;
@@ -76,6 +76,14 @@ impl FromStr for LvName {
             None => Ok(Self(name)),
             Some(reserved) => Err(LvmNameError::Reserved { text: name, reserved }),
         }
+    }
+}
+
+impl LvName {
+    /// What a volume is about to gain, until it has it.
+    #[must_use]
+    pub fn of_gain(volume: VolumeUuid) -> Self {
+        Self(format!("g-{volume}"))
     }
 }
 

@@ -7,7 +7,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{LvName, LvRef, NewGroup, NewPv, NewThinPool, NewVolume, PoolSize, VgUuid, VolumeKind};
+use super::{
+    Gains, LvName, LvRef, NewGroup, NewPv, NewThinPool, NewVolume, PoolSize, VgUuid, VolumeKind,
+};
 use crate::{Access, Bytes, DeletionId, DeviceRef, Erase, PoolFile, Step, Tag};
 
 /// One effect by LVM, or on a logical volume.
@@ -82,6 +84,17 @@ pub enum LvmStep {
         lv: LvRef,
         /// How long it is to be, at least.
         to: Bytes,
+        /// What is read of what it gains.
+        gains: Gains,
+    },
+    /// Writes zeros over the logical volume of an entry that is still `creating` and was never staged: what a removed volume left there is nobody's to read.
+    ZeroLv {
+        /// The entry.
+        object: PathBuf,
+        /// The group.
+        group: VgUuid,
+        /// Which.
+        lv: LvRef,
     },
     /// Makes a logical volume's device what LVM has written down of it: a crash came between the two.
     RefreshLv {
@@ -150,6 +163,7 @@ impl LvmStep {
             | Self::MakeThinPool { .. }
             | Self::GrowThinPool { .. }
             | Self::GrowLv { .. }
+            | Self::ZeroLv { .. }
             | Self::RefreshLv { .. }
             | Self::SetAccess { .. }
             | Self::EraseLv { .. }
@@ -200,8 +214,15 @@ impl fmt::Display for LvmStep {
                 let NewVolume { name, kind, tag: _ } = &**new;
                 write!(f, "create logical volume {name} in volume group {group}, {}", Way(kind))
             }
-            Self::GrowLv { group, lv, to } => {
-                write!(f, "grow logical volume {} of volume group {group} to {to}", lv.name)
+            Self::GrowLv { group, lv, to, gains } => {
+                write!(f, "grow logical volume {} of volume group {group} to {to}", lv.name)?;
+                match gains {
+                    Gains::AsFound => Ok(()),
+                    Gains::Zeros => f.write_str(", by zeros"),
+                }
+            }
+            Self::ZeroLv { object: _, group, lv } => {
+                write!(f, "write zeros over logical volume {} of volume group {group}", lv.name)
             }
             Self::RefreshLv { group, lv } => {
                 write!(
