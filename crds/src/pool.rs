@@ -42,13 +42,15 @@ use crate::Size;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.file) != has(self.btrfs)").message("name exactly one backend: spec.file or spec.btrfs"),
+    validation = Rule::new("[has(self.file), has(self.btrfs), has(self.lvm)].exists_one(named, named)").message("name exactly one backend: spec.file, spec.btrfs or spec.lvm"),
+    validation = Rule::new("!has(self.lvm) || (has(self.devices) && size(self.devices) > 0)").message("an lvm pool is a volume group on devices of its own: name them in spec.devices"),
+    validation = Rule::new("!has(self.erase) || (has(self.devices) && size(self.devices) > 0)").message("spec.erase permits to wipe devices of the pool: name them in spec.devices"),
     validation = Rule::new("!has(self.btrfs) || has(self.btrfs.directory) != (has(self.devices) && size(self.devices) > 0)").message("a btrfs pool lies either in spec.btrfs.directory or on spec.devices: name exactly one"),
     validation = Rule::new("!has(self.btrfs) || !has(self.devices) || size(self.devices) <= 1").message("a btrfs pool takes one device for each node: make one pool for each device"),
     validation = Rule::new("!has(self.btrfs) || !has(oldSelf.btrfs) || has(self.btrfs.directory) == has(oldSelf.btrfs.directory)").message("a pool cannot change between spec.btrfs.directory and spec.devices"),
     validation = Rule::new("!has(self.file) || has(self.file.directory) != (has(self.devices) && size(self.devices) > 0)").message("a file pool lies either in spec.file.directory or on spec.devices: name exactly one"),
     validation = Rule::new("!has(self.file) || !has(self.devices) || size(self.devices) <= 1").message("a file pool takes one device for each node: make one pool for each device"),
-    validation = Rule::new("has(self.file) == has(oldSelf.file)").message("the backend of a pool cannot change"),
+    validation = Rule::new("has(self.file) == has(oldSelf.file) && has(self.btrfs) == has(oldSelf.btrfs)").message("the backend of a pool cannot change"),
     validation = Rule::new("!has(self.file) || !has(oldSelf.file) || has(self.file.directory) == has(oldSelf.file.directory)").message("a pool cannot change between spec.file.directory and spec.devices"),
     validation = Rule::new("!has(self.file) || !has(self.file.overprovision) || self.file.overprovision <= 1.0 || (has(self.watermarks) && has(self.watermarks.data))").message("spec.file.overprovision above 1 needs spec.watermarks.data: the share of the pool at which new volumes are refused")
 )]
@@ -71,9 +73,29 @@ pub struct StoragePoolSpec {
     /// Backend: subvolumes of a btrfs folder, or of a btrfs made on a device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub btrfs: Option<BtrfsBackend>,
+    /// Backend: logical volumes of a volume group that is made on all the devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lvm: Option<LvmBackend>,
+    /// Devices with something on them that may be wiped, once: a device that is not blank is refused otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["device".into()]))]
+    pub erase: Vec<Erasure>,
     /// Shares of the pool at which new volumes are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermarks: Option<Watermarks>,
+}
+
+/// Permission to wipe one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Erasure {
+    /// Id as StorageNode shows it.
+    #[schemars(length(min = 1, max = 253))]
+    pub device: String,
+    /// What is on it, word for word as StorageNode shows it; if anything else is, nothing is wiped.
+    #[schemars(length(min = 1, max = 253))]
+    pub found: String,
 }
 
 /// A device by its id, or by what it is.
@@ -138,6 +160,11 @@ pub struct BtrfsBackend {
     )]
     pub directory: Option<String>,
 }
+
+/// Logical volumes, each with all of its space from the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LvmBackend {}
 
 /// Shares in percent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -129,6 +129,12 @@ impl Args {
         self.state_dir.join("journal.redb")
     }
 
+    /// Where lvm's configuration lies, which is ours alone.
+    #[must_use]
+    pub fn lvm_dir(&self) -> PathBuf {
+        self.state_dir.join("lvm")
+    }
+
     /// Where filesystems of device pools are mounted.
     #[must_use]
     pub fn pool_mounts(&self) -> PathBuf {

@@ -7,7 +7,10 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use terrace_device_types::{DeviceView, ImageView, PoolView, Step, StepDone, View, VolumeUuid};
+use terrace_device_types::lvm::GroupPlace;
+use terrace_device_types::{
+    DeviceView, ImageView, PoolUuid, PoolView, Step, StepDone, View, VolumeUuid, Wipe,
+};
 pub use terrace_devices::{Capability, Facilities, Probe, Usage};
 use terrace_devices::{Deadline, DeviceError};
 pub use wary::Wary;
@@ -69,6 +72,16 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`Host::volume`].
     fn probe_device(&self, device: DeviceView) -> Result<DeviceView, DeviceError>;
+
+    /// The disks that a pool names for a volume group, and how far that is.
+    ///
+    /// # Errors
+    /// As [`Host::volume`].
+    fn group(
+        &self,
+        devices: Vec<(DeviceView, Wipe)>,
+        pool: PoolUuid,
+    ) -> Result<GroupPlace, DeviceError>;
 
     /// Use of the filesystem that `path` lies on.
     ///
@@ -151,6 +164,14 @@ impl Host for RealHost {
 
     fn probe_device(&self, device: DeviceView) -> Result<DeviceView, DeviceError> {
         terrace_devices::probe_device(&self.host, device, Deadline::after(LOOK))
+    }
+
+    fn group(
+        &self,
+        devices: Vec<(DeviceView, Wipe)>,
+        pool: PoolUuid,
+    ) -> Result<GroupPlace, DeviceError> {
+        terrace_devices::lvm::observe_place(&self.host, devices, pool, Deadline::after(LOOK))
     }
 
     fn usage(&self, path: &Path) -> Result<Usage, DeviceError> {

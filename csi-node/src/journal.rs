@@ -72,6 +72,9 @@ pub struct KnownPool {
     pub dir: PathBuf,
     /// The disk mounted there, by its lasting id, if it has one of its own.
     pub device: Option<String>,
+    /// The disks of its volume group, by their lasting ids, if it is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
 }
 
 /// How the journal was found.

@@ -100,7 +100,13 @@ impl Pools {
         for dir in roots.iter().flat_map(|root| children(root)).filter(is_new) {
             if let Some(file) = pool_file(host, &dir) {
                 let PoolFile { pool_uuid: uuid, cluster_uid: _, pool: name, backend: _ } = file;
-                found.entry(uuid).or_default().push(KnownPool { uuid, name, dir, device: None });
+                found.entry(uuid).or_default().push(KnownPool {
+                    uuid,
+                    name,
+                    dir,
+                    device: None,
+                    devices: Vec::new(),
+                });
             }
         }
         for (uuid, mut pools) in found {

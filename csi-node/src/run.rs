@@ -53,6 +53,9 @@ pub enum Error {
     /// What an earlier run left cannot be dealt with.
     #[error(transparent)]
     Recovery(#[from] runner::Error),
+    /// Nowhere to keep LVM's configuration.
+    #[error("keep a configuration for lvm")]
+    Lvm(#[source] terrace_devices::DeviceError),
     /// Of a build with fault points: nowhere to take orders from.
     #[error("make the folder of fault points")]
     Faults(#[source] std::io::Error),
@@ -98,6 +101,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     };
     let host: Arc<dyn Host> = Arc::new(Wary::new(RealHost::new()));
     let faults = fault::of_process(&args.csi_socket()).map_err(Error::Faults)?;
+    terrace_devices::lvm::keep_in(&args.lvm_dir()).map_err(Error::Lvm)?;
     let pools = Pools::default();
     pools.load(&journal, &*host, &args.pool_roots)?;
     let queue = Queue::new(usize::from(args.workers));

@@ -13,7 +13,13 @@ const AFTER: Duration = Duration::from_secs(600);
 
 fn known() -> KnownPool {
     let uuid = PoolUuid(Uuid::from_u128(2));
-    KnownPool { uuid, name: "fast".into(), dir: "/pools/fast".into(), device: None }
+    KnownPool {
+        uuid,
+        name: "fast".into(),
+        dir: "/pools/fast".into(),
+        device: None,
+        devices: Vec::new(),
+    }
 }
 
 fn image(name: &str, tag: TagReading) -> ImageView {

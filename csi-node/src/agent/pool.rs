@@ -26,8 +26,8 @@ use crate::presence::{self, Absence};
 use crate::queue::schedule::{LockKey, LockMode, Priority};
 use crate::runner::{self, AGENT_PATIENCE, Job, Outcome};
 
-/// A device takes two looks: made and mounted, then marked. One more proves that nothing is left.
-const ROUNDS: usize = 4;
+/// A device takes two looks: made and mounted, then marked; a volume group four. One more proves that nothing is left.
+const ROUNDS: usize = 8;
 /// A change of size below one part in so many is not worth a write (I8).
 const MOVED_PART: u64 = 100;
 
@@ -180,6 +180,10 @@ async fn one(
 ) -> NodePool {
     let Claim { name, tier, backend: kind, allocation, place, also } = claim;
     let facts = PoolFacts { name: name.clone(), tier: tier.clone(), backend: kind, allocation };
+    let absent = match &place {
+        Ok((_, Place::Group { absent, .. })) if !absent.is_empty() => Some(absent.clone()),
+        Ok(_) | Err(_) => None,
+    };
     let made = match place {
         Ok((uuid, place)) => make(agent, &name, uuid, kind, &place, cluster, known).await,
         Err(refused) => Err(refused.into()),
@@ -187,6 +191,9 @@ async fn one(
     let backend = kind.as_str().to_owned();
     match made {
         Ok((uuid, view, images)) => {
+            let absent = absent.map(|names| {
+                format!("named and not there: no device of this node is {}", names.join(", nor "))
+            });
             agent.facts().insert(uuid, facts);
             let Room { capacity, free } = plan_room(&view, &images);
             let settled = |now: u64, was: Option<&Size>| Some(settle(now, was));
@@ -198,11 +205,13 @@ async fn one(
                 state: PoolState::Ready,
                 capacity: settled(capacity, there.and_then(|pool| pool.capacity.as_ref())),
                 free: settled(free, there.and_then(|pool| pool.free.as_ref())),
-                message: also.map(|other| {
-                    format!(
-                        "pool {other} asks for the same place and is refused: this one is older"
-                    )
-                }),
+                message: also
+                    .map(|other| {
+                        format!(
+                            "pool {other} asks for the same place and is refused: this one is older"
+                        )
+                    })
+                    .or(absent),
             }
         }
         Err(fault) => {
@@ -235,10 +244,7 @@ async fn make(
     cluster: &ClusterUid,
     known: &[KnownPool],
 ) -> Result<(PoolUuid, PoolView, Vec<ImageView>), Fault> {
-    let (dir, device) = match place {
-        Place::Directory(dir) => (dir.clone(), None),
-        Place::Device { device, dir } => (dir.clone(), Some(device.clone())),
-    };
+    let dir = place.dir().to_owned();
     let uuid = validate_known(agent, name, uuid, kind, place, cluster, known).await?;
     let file = PoolFile {
         pool_uuid: uuid,
@@ -247,7 +253,7 @@ async fn make(
         backend: kind,
     };
     for _ in 0..ROUNDS {
-        if run(agent, &file, &dir, device.clone()).await? == Outcome::Already {
+        if run(agent, &file, place).await? == Outcome::Already {
             break;
         }
     }
@@ -255,7 +261,14 @@ async fn make(
         uuid,
         name: name.to_owned(),
         dir: dir.clone(),
-        device: device.map(|device| device.id),
+        device: match place {
+            Place::Device { device, .. } => Some(device.id.clone()),
+            Place::Directory(_) | Place::Group { .. } => None,
+        },
+        devices: match place {
+            Place::Group { .. } => place.device_ids(),
+            Place::Directory(_) | Place::Device { .. } => Vec::new(),
+        },
     };
     let put = |journal: &Journal| journal.put_pool(&pool);
     agent.context.pools.take_in(&pool);
@@ -284,7 +297,7 @@ async fn validate_known(
     let (path, is_gone) = match place {
         Place::Directory(dir) => (dir.clone(), was_here(dir)),
         // Not mounted yet is how a device looks after a reboot.
-        Place::Device { device: _, dir } => (dir.clone(), false),
+        Place::Device { dir, .. } | Place::Group { dir, .. } => (dir.clone(), false),
     };
     let dir = path.display().to_string();
     let view = agent.context.look(move |host| host.pool(&path)).await?;
@@ -299,8 +312,8 @@ async fn validate_known(
     }
 }
 
-/// A device that was this pool must carry its filesystem still: one that looks blank now is broken, wiped or
-/// another, and is never formatted a second time (I2).
+/// Devices that were this pool must carry it still: those that look blank now are broken, wiped or others, and nothing is
+/// made on them a second time (I2).
 async fn validate_device(
     agent: &Agent,
     uuid: PoolUuid,
@@ -308,10 +321,14 @@ async fn validate_device(
     place: &Place,
     was_here: &impl Fn(&Path) -> bool,
 ) -> Result<PoolUuid, Fault> {
-    let Place::Device { device, dir } = place else { return Ok(uuid) };
-    if !was_here(dir) {
+    if !was_here(place.dir()) {
         return Ok(uuid);
     }
+    let device = match place {
+        Place::Directory(_) => return Ok(uuid),
+        Place::Device { device, .. } => device,
+        Place::Group { devices, .. } => return validate_group(agent, uuid, devices).await,
+    };
     let asked = (**device).clone();
     let probed = agent.context.look(move |host| host.probe_device(asked)).await?;
     let found = probed.map_err(runner::Error::Observe)?.signature;
@@ -322,14 +339,24 @@ async fn validate_device(
     Err(Fault::Wiped { device: device.id.clone(), uuid, found: found.to_string() })
 }
 
-async fn run(
+async fn validate_group(
     agent: &Agent,
-    file: &PoolFile,
-    dir: &Path,
-    device: Option<Box<DeviceView>>,
-) -> Result<Outcome, runner::Error> {
-    let locks =
-        device.iter().map(|device| (LockKey::Device(device.id.clone()), LockMode::Exclusive));
+    uuid: PoolUuid,
+    devices: &[(DeviceView, Wipe)],
+) -> Result<PoolUuid, Fault> {
+    let asked = devices.to_vec();
+    let place = agent.context.look(move |host| host.group(asked, uuid)).await?;
+    if place.map_err(runner::Error::Observe)?.group.is_some() {
+        return Ok(uuid);
+    }
+    let names: Vec<&str> = devices.iter().map(|(device, _)| device.id.as_str()).collect();
+    let found = "no part of its volume group".to_owned();
+    Err(Fault::Wiped { device: names.join(", "), uuid, found })
+}
+
+async fn run(agent: &Agent, file: &PoolFile, place: &Place) -> Result<Outcome, runner::Error> {
+    let devices = place.device_ids();
+    let locks = devices.into_iter().map(|id| (LockKey::Device(id), LockMode::Exclusive));
     let pool = (LockKey::Pool(file.pool_uuid.0), LockMode::Exclusive);
     let subject =
         Subject { pool: Some(file.pool_uuid), name: file.pool.clone(), ..Subject::default() };
@@ -341,11 +368,11 @@ async fn run(
         priority: Priority::Agent,
         patience: AGENT_PATIENCE,
     };
-    let (file, dir) = (file.clone(), dir.to_owned());
+    let (file, place) = (file.clone(), place.clone());
     // Most passes find nothing to do: that is looked up without the locks, so that volumes go on.
-    let (quick_file, quick_dir, quick_device) = (file.clone(), dir.clone(), device.clone());
+    let (quick_file, quick_place) = (file.clone(), place.clone());
     let idle = agent.context.look(move |host| {
-        plan(host, &quick_file, &quick_dir, quick_device).is_ok_and(|steps| steps.is_empty())
+        plan(host, &quick_file, &quick_place).is_ok_and(|steps| steps.is_empty())
     });
     match idle.await {
         Ok(true) => return Ok(Outcome::Already),
@@ -357,30 +384,29 @@ async fn run(
         // The operation meets the same and says so.
         Err(LookError::Panicked) => {}
     }
-    let steps = move |host: &dyn Host, _: &OperationId| plan(host, &file, &dir, device);
+    let steps = move |host: &dyn Host, _: &OperationId| plan(host, &file, &place);
     agent.context.runner.run(job, steps).await
 }
 
-fn plan(
-    host: &dyn Host,
-    file: &PoolFile,
-    dir: &Path,
-    device: Option<Box<DeviceView>>,
-) -> Result<Vec<Step>, runner::Error> {
-    let view = host.pool(dir).map_err(runner::Error::Observe)?;
+fn plan(host: &dyn Host, file: &PoolFile, place: &Place) -> Result<Vec<Step>, runner::Error> {
+    let view = host.pool(place.dir()).map_err(runner::Error::Observe)?;
     let mounts = host.mounts().map_err(runner::Error::Observe)?.mounts;
-    let place = match device {
-        None => PoolPlace::Directory,
-        Some(device) => {
-            let mounted = mounts.iter().rev().find(|mount| mount.at == dir);
-            let ours = mounted.is_some_and(|mount| mount.stands_on(&device));
+    let place = match place {
+        Place::Directory(_) => PoolPlace::Directory,
+        Place::Device { device, wipe, dir } => {
+            let mounted = mounts.iter().rev().find(|mount| mount.at == *dir);
+            let ours = mounted.is_some_and(|mount| mount.stands_on(device));
             // What is mounted already needs no look at its signature (I8).
             let device = if ours {
-                device
+                device.clone()
             } else {
-                Box::new(host.probe_device(*device).map_err(runner::Error::Observe)?)
+                Box::new(host.probe_device((**device).clone()).map_err(runner::Error::Observe)?)
             };
-            PoolPlace::Device { device, wipe: Wipe::Never }
+            PoolPlace::Device { device, wipe: wipe.clone() }
+        }
+        Place::Group { devices, absent: _, dir: _ } => {
+            let group = host.group(devices.clone(), file.pool_uuid);
+            PoolPlace::Group(Box::new(group.map_err(runner::Error::Observe)?))
         }
     };
     let backend: &dyn Backend = backend(file.backend);

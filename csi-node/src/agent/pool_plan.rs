@@ -6,11 +6,16 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use terrace_crds::StoragePool;
-use terrace_crds::pool::{DeviceChoice, DeviceSelector};
-use terrace_device_types::{Allocation, BackendKind, ClusterUid, DeviceKind, DeviceView, PoolUuid};
+use terrace_crds::pool::{DeviceChoice, DeviceSelector, LvmBackend, StoragePoolSpec};
+use terrace_device_types::{
+    Allocation, BackendKind, ClusterUid, DeviceKind, DeviceView, PoolUuid, Wipe,
+};
 use uuid::Uuid;
 
 use crate::journal::KnownPool;
+
+/// In the place of a device or folder, of which a volume group has none that stays.
+const GROUP: &str = "a volume group";
 
 /// What a pool wants here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +26,42 @@ pub enum Place {
     Device {
         /// The disk.
         device: Box<DeviceView>,
+        /// What may be wiped off it.
+        wipe: Wipe,
         /// Its mount point.
         dir: PathBuf,
     },
+    /// Disks of its own, as a volume group.
+    Group {
+        /// The disks that are there, and what may be wiped off each.
+        devices: Vec<(DeviceView, Wipe)>,
+        /// Those it names and that are not there, in words. None of a group that is yet to be made.
+        absent: Vec<String>,
+        /// Where the group's own folder is mounted.
+        dir: PathBuf,
+    },
+}
+
+impl Place {
+    /// The pool's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        match self {
+            Self::Directory(dir) | Self::Device { dir, .. } | Self::Group { dir, .. } => dir,
+        }
+    }
+
+    /// The disks of its own, by their lasting ids.
+    #[must_use]
+    pub fn device_ids(&self) -> Vec<String> {
+        match self {
+            Self::Directory(_) => Vec::new(),
+            Self::Device { device, .. } => vec![device.id.clone()],
+            Self::Group { devices, .. } => {
+                devices.iter().map(|(device, _)| device.id.clone()).collect()
+            }
+        }
+    }
 }
 
 /// One pool on this node, as planned.
@@ -47,7 +85,9 @@ pub struct Claim {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// None that is known here, or more than one.
-    #[error("it does not name exactly one backend of this release: use spec.file or spec.btrfs")]
+    #[error(
+        "it does not name exactly one backend of this release: use spec.file, spec.btrfs or spec.lvm"
+    )]
     NoBackend,
     /// Neither folder nor device.
     #[error("it names neither a directory nor a device")]
@@ -128,7 +168,7 @@ fn plan_claim(pool: &StoragePool, world: &World<'_>, older: &[Claim]) -> Claim {
     let allocation = if sparse { Allocation::Sparse } else { Allocation::Reserved };
     let named = named_backend(pool);
     let place = match &named {
-        Some((_, directory)) => plan_place(pool, &name, *directory, world, older),
+        Some(named) => plan_place(pool, &name, *named, world, older),
         None => Err(Refused::NoBackend),
     };
     let backend = named.map_or(BackendKind::File, |(backend, _)| backend);
@@ -137,24 +177,31 @@ fn plan_claim(pool: &StoragePool, world: &World<'_>, older: &[Claim]) -> Claim {
 
 /// The backend, and the folder it is to use if it names one.
 fn named_backend(pool: &StoragePool) -> Option<(BackendKind, Option<&String>)> {
-    match (&pool.spec.file, &pool.spec.btrfs) {
-        (Some(file), None) => Some((BackendKind::File, file.directory.as_ref())),
-        (None, Some(btrfs)) => Some((BackendKind::Btrfs, btrfs.directory.as_ref())),
-        (None, None) | (Some(_), Some(_)) => None,
+    let StoragePoolSpec { file, btrfs, lvm, .. } = &pool.spec;
+    match (file, btrfs, lvm) {
+        (Some(file), None, None) => Some((BackendKind::File, file.directory.as_ref())),
+        (None, Some(btrfs), None) => Some((BackendKind::Btrfs, btrfs.directory.as_ref())),
+        (None, None, Some(LvmBackend {})) => Some((BackendKind::Lvm, None)),
+        (Some(_) | None, _, _) => None,
     }
 }
 
 fn plan_place(
     pool: &StoragePool,
     name: &str,
-    directory: Option<&String>,
+    (backend, directory): (BackendKind, Option<&String>),
     world: &World<'_>,
     older: &[Claim],
 ) -> Result<(PoolUuid, Place), Refused> {
-    match (directory, pool.spec.devices.first()) {
-        (Some(directory), _) => plan_directory(name, directory, world, older),
-        (None, Some(choice)) => plan_device(name, choice, world, older),
-        (None, None) => Err(Refused::NoPlace),
+    match (backend, directory, pool.spec.devices.first()) {
+        (BackendKind::Lvm, _, _) => plan_group(name, pool, world, older),
+        (BackendKind::File | BackendKind::Btrfs, Some(directory), _) => {
+            plan_directory(name, directory, world, older)
+        }
+        (BackendKind::File | BackendKind::Btrfs, None, Some(choice)) => {
+            plan_device(name, (choice, pool), world, older)
+        }
+        (BackendKind::File | BackendKind::Btrfs, None, None) => Err(Refused::NoPlace),
     }
 }
 
@@ -180,9 +227,63 @@ fn plan_directory(
     Ok((uuid, Place::Directory(dir)))
 }
 
+/// Every device that is named, and every unused one that a selector fits. The first time all that are named must be there: a group is made whole.
+fn plan_group(
+    name: &str,
+    pool: &StoragePool,
+    world: &World<'_>,
+    older: &[Claim],
+) -> Result<(PoolUuid, Place), Refused> {
+    let uuid = uuid_for(name, world, GROUP);
+    let known = world.known.iter().find(|known| known.uuid == uuid);
+    let kept = known.map_or(&[][..], |known| &known.devices);
+    let (mut devices, mut absent) = (Vec::new(), Vec::new());
+    for choice in &pool.spec.devices {
+        let mut found = false;
+        for device in world.devices.iter().filter(|device| is_chosen(choice, device, kept)) {
+            match (owner(device, older), &choice.id) {
+                (None, _) => found = true,
+                (Some(older), Some(_)) => {
+                    return Err(Refused::Taken { what: format!("device {}", device.id), older });
+                }
+                (Some(_), None) => continue,
+            }
+            let wiped = (device.clone(), permitted(pool, device));
+            if !devices.contains(&wiped) {
+                devices.push(wiped);
+            }
+        }
+        if !found {
+            absent.push(words(choice));
+        }
+    }
+    if devices.is_empty() || (known.is_none() && !absent.is_empty()) {
+        return Err(Refused::NoDevice { wanted: absent.join(", nor ") });
+    }
+    devices.sort_by(|(one, _), (two, _)| one.id.cmp(&two.id));
+    Ok((uuid, Place::Group { devices, absent, dir: world.mounts.join(uuid.to_string()) }))
+}
+
+fn is_chosen(choice: &DeviceChoice, device: &DeviceView, kept: &[String]) -> bool {
+    match (&choice.id, &choice.selector) {
+        (Some(id), _) => device.id == *id,
+        (None, Some(selector)) => {
+            let is_free = device.kind != DeviceKind::Loop && device.uses.is_empty();
+            selected(device, selector) && (is_free || kept.contains(&device.id))
+        }
+        (None, None) => false,
+    }
+}
+
+/// What spec.erase permits to wipe off a device.
+fn permitted(pool: &StoragePool, device: &DeviceView) -> Wipe {
+    let named = pool.spec.erase.iter().find(|erasure| erasure.device == device.id);
+    named.map_or(Wipe::Never, |erasure| Wipe::IfFound { found: erasure.found.clone() })
+}
+
 fn plan_device(
     name: &str,
-    choice: &DeviceChoice,
+    (choice, pool): (&DeviceChoice, &StoragePool),
     world: &World<'_>,
     older: &[Claim],
 ) -> Result<(PoolUuid, Place), Refused> {
@@ -206,7 +307,8 @@ fn plan_device(
         (Some(device), _) => {
             let uuid = uuid_for(name, world, &device.id);
             let dir = world.mounts.join(uuid.to_string());
-            Ok((uuid, Place::Device { device: Box::new(device.clone()), dir }))
+            let wipe = permitted(pool, device);
+            Ok((uuid, Place::Device { device: Box::new(device.clone()), wipe, dir }))
         }
         (None, Some(device)) => {
             let older = owner(device, older).unwrap_or_default();
@@ -218,8 +320,8 @@ fn plan_device(
 
 fn owner(device: &DeviceView, older: &[Claim]) -> Option<String> {
     let has = |claim: &&Claim| match &claim.place {
-        Ok((_, Place::Device { device: other, dir: _ })) => other.id == device.id,
-        Ok((_, Place::Directory(_))) | Err(_) => false,
+        Ok((_, place)) => place.device_ids().contains(&device.id),
+        Err(_) => false,
     };
     older.iter().find(has).map(|claim| claim.name.clone())
 }

@@ -26,6 +26,10 @@ pub struct Room {
 pub fn plan_room(view: &PoolView, images: &[ImageView]) -> Room {
     let Bytes(free) = view.free;
     let all = free + taken(images);
+    if view.group.is_some() {
+        // LVM keeps its records elsewhere.
+        return Room { capacity: all, free };
+    }
     let spare = (all / SPARE_PART).max(SPARE_LEAST);
     Room { capacity: all.saturating_sub(spare), free: free.saturating_sub(spare) }
 }

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use terrace_device_types::{DeviceView, ImageView, PoolView, Step, StepDone, View, VolumeUuid};
+use terrace_device_types::lvm::GroupPlace;
+use terrace_device_types::{
+    DeviceView, ImageView, PoolUuid, PoolView, Step, StepDone, View, VolumeUuid, Wipe,
+};
 use terrace_devices::DeviceError;
 
 use super::{Facilities, Host, Probe, Usage};
@@ -127,6 +130,16 @@ impl<H: Host> Host for Wary<H> {
     fn probe_device(&self, device: DeviceView) -> Result<DeviceView, DeviceError> {
         let path = device.path.clone();
         self.ask(&path, |host| host.probe_device(device))
+    }
+
+    fn group(
+        &self,
+        devices: Vec<(DeviceView, Wipe)>,
+        pool: PoolUuid,
+    ) -> Result<GroupPlace, DeviceError> {
+        // One that does not answer keeps all of its group waiting.
+        let path = devices.first().map(|(device, _)| device.path.clone()).unwrap_or_default();
+        self.ask(&path, |host| host.group(devices, pool))
     }
 
     fn usage(&self, path: &Path) -> Result<Usage, DeviceError> {

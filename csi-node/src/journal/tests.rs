@@ -69,7 +69,13 @@ fn pools_are_known_after_a_restart() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("journal.redb");
     let uuid = PoolUuid(Uuid::from_u128(9));
-    let pool = KnownPool { uuid, name: "fast".into(), dir: "/pools/fast".into(), device: None };
+    let pool = KnownPool {
+        uuid,
+        name: "fast".into(),
+        dir: "/pools/fast".into(),
+        device: None,
+        devices: Vec::new(),
+    };
     open(&path).0.put_pool(&pool).expect("written");
     let (journal, _) = open(&path);
     assert_eq!(journal.pools().expect("read"), [pool]);

@@ -4,9 +4,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use terrace_device_types::lvm::GroupPlace;
 use terrace_device_types::{
     DeviceView, HostState, ImageView, OperationId, PoolUuid, PoolView, Step, StepDone, View,
-    VolumeUuid,
+    VolumeUuid, Wipe,
 };
 use terrace_devices::DeviceError;
 use uuid::Uuid;
@@ -58,6 +59,9 @@ impl Host for Hanging {
         none()
     }
     fn probe_device(&self, _: DeviceView) -> Result<DeviceView, DeviceError> {
+        none()
+    }
+    fn group(&self, _: Vec<(DeviceView, Wipe)>, _: PoolUuid) -> Result<GroupPlace, DeviceError> {
         none()
     }
     fn usage(&self, _: &Path) -> Result<Usage, DeviceError> {

@@ -94,7 +94,8 @@ impl Bench {
         let cluster: ClusterUid = Uuid::new_v4().to_string().parse().expect("a token");
         let uuid = PoolUuid(Uuid::new_v4());
         let path = dir.path().join("pool");
-        let pool = KnownPool { uuid, name: "pool".into(), dir: path, device: None };
+        let pool =
+            KnownPool { uuid, name: "pool".into(), dir: path, device: None, devices: Vec::new() };
         Self { dir, cluster, pool }
     }
 

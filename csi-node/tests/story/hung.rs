@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 use csi_proto_rs::csi::v1::NodeGetVolumeStatsRequest;
 use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
 use futures::future::join_all;
+use terrace_device_types::lvm::GroupPlace;
 use terrace_device_types::{
-    DeviceView, ImageView, PoolUuid, PoolView, Signature, Step, StepDone, View, VolumeUuid,
+    DeviceView, ImageView, PoolUuid, PoolView, Signature, Step, StepDone, View, VolumeUuid, Wipe,
 };
 use terrace_devices::DeviceError;
 use terrace_node::agent::disks::Disks;
@@ -77,6 +78,13 @@ impl Host for Hung {
         self.wait_in(device.id.strip_prefix("loop:").unwrap_or_default().as_ref());
         self.real.probe_device(device)
     }
+    fn group(
+        &self,
+        devices: Vec<(DeviceView, Wipe)>,
+        pool: PoolUuid,
+    ) -> Result<GroupPlace, DeviceError> {
+        self.real.group(devices, pool)
+    }
     fn usage(&self, path: &Path) -> Result<Usage, DeviceError> {
         self.real.usage(path)
     }
@@ -97,7 +105,13 @@ fn add_hung_pool(bench: &Bench, context: &mut Context) -> Sender<()> {
     let dir = bench.path("hung");
     // Sorts before every other one, so that a walk meets it first.
     let uuid = PoolUuid(uuid::Uuid::from_u128(1));
-    let known = KnownPool { uuid, name: "hung".into(), dir: dir.clone(), device: None };
+    let known = KnownPool {
+        uuid,
+        name: "hung".into(),
+        dir: dir.clone(),
+        device: None,
+        devices: Vec::new(),
+    };
     context.pools.put(known, &context.runner.journal).expect("journal");
     let host = Hung { real: RealHost::new(), dir, end: Mutex::new(ended) };
     context.runner.host = Arc::new(Wary::new(host));

@@ -33,7 +33,8 @@ pub struct Refusal {
 pub fn refusal(world: &World, pool: &StoragePool) -> Option<Refusal> {
     if backend_of(pool).is_none() {
         let message =
-            "its backend is not part of this release: use spec.file or spec.btrfs".to_owned();
+            "its backend is not part of this release: use spec.file, spec.btrfs or spec.lvm"
+                .to_owned();
         return Some(Refusal { reason: Reason::NotSupported, message });
     }
     let (other, what) = conflict(world, pool)?;
@@ -44,10 +45,11 @@ pub fn refusal(world: &World, pool: &StoragePool) -> Option<Refusal> {
 
 /// The backend that the pool names.
 fn backend_of(pool: &StoragePool) -> Option<&'static str> {
-    match (&pool.spec.file, &pool.spec.btrfs) {
-        (Some(_), _) => Some("file"),
-        (None, Some(_)) => Some("btrfs"),
-        (None, None) => None,
+    match (&pool.spec.file, &pool.spec.btrfs, &pool.spec.lvm) {
+        (Some(_), _, _) => Some("file"),
+        (None, Some(_), _) => Some("btrfs"),
+        (None, None, Some(_)) => Some("lvm"),
+        (None, None, None) => None,
     }
 }
 

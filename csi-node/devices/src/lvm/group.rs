@@ -24,6 +24,9 @@ use crate::{Deadline, DeviceError};
 /// Room for the metadata of several thousand volumes with tags; LVM's own default holds some hundreds.
 const METADATA: &str = "16m";
 
+/// What a group gives out at a time: volumes are whole MiB, and none of them gets more than it was promised.
+const EXTENT: &str = "1m";
+
 /// What a device that is named for a group is by now.
 enum Standing {
     /// Blank, and nobody's.
@@ -93,9 +96,9 @@ impl Lvm {
             return self.finish_group(new, uuid, deadline);
         }
         let tag = pool_tag(pool)?;
-        let fixed = "vgcreate -qq --setautoactivation n --addtag";
+        let fixed = format!("vgcreate -qq --setautoactivation n -s {EXTENT} --addtag");
         let paths = paths_of(devices)?;
-        commands.push(words(fixed, [tag.to_string(), name.to_string()].into_iter().chain(paths)));
+        commands.push(words(&fixed, [tag.to_string(), name.to_string()].into_iter().chain(paths)));
         let places: Vec<PathBuf> = devices.iter().map(|device| device.path.clone()).collect();
         let ended = self.run_all(&places, &commands, deadline)?;
         match self.first_group(&places)? {

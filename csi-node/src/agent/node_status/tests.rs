@@ -35,7 +35,13 @@ fn pool() -> NodePool {
 
 fn known() -> KnownPool {
     let uuid = PoolUuid(Uuid::from_u128(2));
-    KnownPool { uuid, name: "fast".into(), dir: "/pools/fast".into(), device: None }
+    KnownPool {
+        uuid,
+        name: "fast".into(),
+        dir: "/pools/fast".into(),
+        device: None,
+        devices: Vec::new(),
+    }
 }
 
 fn image(name: &str, tag: TagReading) -> ImageView {

@@ -17,6 +17,8 @@ fn pool(
         devices: choice.into_iter().collect(),
         file: Some(FileBackend { directory: directory.map(str::to_owned), overprovision: None }),
         btrfs: None,
+        lvm: None,
+        erase: Vec::new(),
         watermarks: None,
     };
     let mut pool = StoragePool::new(name, spec);
@@ -110,11 +112,11 @@ fn a_selector_takes_an_unused_device_and_keeps_it() {
     let disks = [disk("sdb", true), disk("sda", true), disk("nvme0", false)];
     let pools = [pool("p", 1, None, by_kind(true))];
     let first = claims(&pools, &disks, &[]);
-    let Ok((uuid, Place::Device { device, dir })) = &first[0].place else { unreachable!() };
+    let Ok((uuid, Place::Device { device, dir, .. })) = &first[0].place else { unreachable!() };
     assert_eq!(device.id, "sda");
     assert_eq!(*dir, Path::new("/mnt").join(uuid.to_string()));
     let (name, device) = ("p".to_owned(), Some("sdb".to_owned()));
-    let known = [KnownPool { uuid: *uuid, name, dir: dir.clone(), device }];
+    let known = [KnownPool { uuid: *uuid, name, dir: dir.clone(), device, devices: Vec::new() }];
     let Ok((_, Place::Device { device, .. })) = &claims(&pools, &disks, &known)[0].place else {
         unreachable!()
     };
@@ -167,4 +169,61 @@ fn a_pool_of_either_backend_gets_its_folder_or_its_device() {
     for claim in self::claims(&pools, &[], &[]) {
         assert_eq!(claim.place, Err(Refused::NoBackend));
     }
+}
+
+fn group(age: i64, choices: Vec<DeviceChoice>) -> StoragePool {
+    let mut pool = pool("g", age, None, None);
+    pool.spec.file = None;
+    pool.spec.lvm = Some(LvmBackend {});
+    pool.spec.devices = choices;
+    pool
+}
+
+#[test]
+fn a_volume_group_takes_every_named_disk_and_is_made_only_of_all_of_them() {
+    let named = || [by_id("sdb"), by_id("sda")].into_iter().flatten().collect();
+    let disks = [disk("sda", false), disk("sdb", false), disk("sdc", false)];
+    let all = claims(&[group(1, named())], &disks, &[]);
+    let Ok((uuid, place @ Place::Group { dir, absent, .. })) = &all[0].place else { panic!() };
+    assert_eq!((place.device_ids(), absent.len()), (vec!["sda".to_owned(), "sdb".to_owned()], 0));
+    let part = claims(&[group(1, named())], &disks[1..], &[]);
+    assert!(refusal(&part[0]).starts_with("no device of this node is \"sda\""));
+    // Once it is there it goes on without a disk, and says so.
+    let (name, devices) = ("g".to_owned(), place.device_ids());
+    let known = [KnownPool { uuid: *uuid, name, dir: dir.clone(), device: None, devices }];
+    let later = claims(&[group(1, named())], &disks[1..], &known);
+    let Ok((same, place @ Place::Group { absent, .. })) = &later[0].place else { panic!() };
+    assert_eq!(
+        (same, absent, place.device_ids()),
+        (uuid, &vec!["\"sda\"".to_owned()], vec!["sdb".to_owned()])
+    );
+}
+
+#[test]
+fn a_selector_of_a_volume_group_takes_all_unused_disks_that_fit_and_keeps_its_own() {
+    let selector = || by_kind(false).into_iter().collect::<Vec<_>>();
+    let mut used = disk("sda", false);
+    used.uses = vec![terrace_device_types::DeviceUse::Swap];
+    let disks = [used.clone(), disk("sdb", false), disk("sdc", true), disk("sdd", false)];
+    let first = claims(&[group(1, selector())], &disks, &[]);
+    let Ok((uuid, place @ Place::Group { dir, .. })) = &first[0].place else { panic!() };
+    assert_eq!(place.device_ids(), ["sdb", "sdd"]);
+    let (name, devices) = ("g".to_owned(), vec!["sda".to_owned()]);
+    let known = [KnownPool { uuid: *uuid, name, dir: dir.clone(), device: None, devices }];
+    let Ok((_, place)) = &claims(&[group(1, selector())], &disks, &known)[0].place else {
+        panic!()
+    };
+    assert_eq!(place.device_ids(), ["sda", "sdb", "sdd"]);
+}
+
+#[test]
+fn what_may_be_wiped_is_said_device_by_device() {
+    let mut asked = group(1, [by_id("sda"), by_id("sdb")].into_iter().flatten().collect());
+    let found = "ext4 1234".to_owned();
+    asked.spec.erase =
+        vec![terrace_crds::pool::Erasure { device: "sdb".into(), found: found.clone() }];
+    let claims = claims(&[asked], &[disk("sda", false), disk("sdb", false)], &[]);
+    let Ok((_, Place::Group { devices, .. })) = &claims[0].place else { panic!() };
+    let wipes: Vec<&Wipe> = devices.iter().map(|(_, wipe)| wipe).collect();
+    assert_eq!(wipes, [&Wipe::Never, &Wipe::IfFound { found }]);
 }

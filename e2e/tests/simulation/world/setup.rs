@@ -28,6 +28,8 @@ pub(super) fn pool() -> StoragePool {
         devices: Vec::new(),
         file: Some(FileBackend { directory: Some("/pool".to_owned()), overprovision: None }),
         btrfs: None,
+        lvm: None,
+        erase: Vec::new(),
         watermarks: None,
     };
     StoragePool { metadata, spec, status: None }
