@@ -122,7 +122,7 @@ pub struct StorageSnapshotStatus {
     /// Backend of that pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
-    /// Host object: the image's path, or the subvolume's.
+    /// Host object: the path of the image, the subvolume or the logical volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// The moment that the copy shows.

@@ -276,7 +276,7 @@ pub struct StorageVolumeStatus {
     /// Backend of that pool (node).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
-    /// Host object: the image's path (node).
+    /// Host object: the path of the image, the subvolume or the logical volume (node).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// Size of the host object now (node).

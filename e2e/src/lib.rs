@@ -2,6 +2,7 @@
 //! It decides nothing about Terrace and imports none of its programs: a story sees what an administrator sees.
 
 pub mod examples;
+pub mod ground;
 pub mod reader;
 pub mod rig;
 pub mod schema;

@@ -11,19 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::ground::{Ground, doubled};
 use crate::rig::{kubeconfig, on_node, said};
-
-/// The pool's folder on the node.
-pub const POOL: &str = "/var/lib/terrace/pools/stories";
-
-const CLASSES: &str = r"
-apiVersion: terrace.storage/v1alpha1
-kind: StoragePool
-metadata: {name: stories}
-spec:
-  tier: stories
-  file: {directory: /var/lib/terrace/pools/stories}
-";
 
 /// kubectl with these words; its standard output.
 ///
@@ -101,7 +90,10 @@ impl Story {
     /// # Errors
     /// Where the cluster does not do it.
     pub fn begin(name: &str) -> Result<Self> {
-        let mut all = CLASSES.to_owned();
+        let mut all = format!(
+            "apiVersion: terrace.storage/v1alpha1\nkind: StoragePool\nmetadata: {{name: stories}}\nspec: {{tier: stories, {}}}\n",
+            Ground::of_environment().spec()?
+        );
         let plain = "{terrace.storage/pool: stories}";
         all += &class_yaml("stories-plain", plain, "WaitForFirstConsumer", "Delete");
         for (class, fs, binding) in [
@@ -317,7 +309,8 @@ pub fn pod_yaml(name: &str, pod: &str, container: &str, volume: &str) -> String 
 pub fn host_is_rid_of(uuid: &str) -> Result<()> {
     until(&format!("the node is rid of volume {uuid}"), 60, || {
         let line = format!(
-            "find /var/lib/terrace/pools -name '*{uuid}*'; losetup -a | grep '{uuid}'; grep '{uuid}' /proc/mounts; true"
+            "find /var/lib/terrace/pools -name '*{uuid}*'; losetup -a | grep '{uuid}'; grep '{uuid}' /proc/mounts; cat /sys/block/dm-*/dm/name 2>/dev/null | grep '{}'; true",
+            doubled(uuid)
         );
         let left = on_node(&line)?;
         Ok(if left.trim().is_empty() { Ok(()) } else { Err(left) })

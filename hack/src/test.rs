@@ -257,7 +257,7 @@ pub(crate) fn list_stories(paths: &Paths, progress: &Progress, dir: &Path) -> Re
     progress.say("building the stories");
     let build = ["nextest", "list", "--cargo-profile", "ci", "--package", STORIES];
     let form = ["--list-type", "binaries-only", "--message-format", "json"];
-    let describe = ["metadata", "--format-version", "1", "--offline"];
+    let describe = ["metadata", "--format-version", "1", "--locked"];
     for (words, file) in [[&build[..], &form].concat(), describe.to_vec()].into_iter().zip(LISTS) {
         let mut cargo = command("cargo", words);
         cargo.current_dir(&paths.repo).env("CARGO_TARGET_DIR", &paths.target);

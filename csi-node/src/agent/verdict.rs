@@ -108,7 +108,7 @@ pub fn plan_status(
         pool: Some(facts.place.pool.clone()),
         tier: facts.place.tier.clone().or_else(|| there.tier.clone()),
         backend: Some(facts.place.backend.clone()),
-        device: image.map(|image| image.path.display().to_string()),
+        device: image.map(|image| image.place().display().to_string()),
         // Kept when the image is out of sight: that it was there once forbids making it again (I2).
         capacity: image.map(|image| size(image.apparent)).or_else(|| there.capacity.clone()),
         formatted: formatted(facts).or_else(|| there.formatted.clone()),

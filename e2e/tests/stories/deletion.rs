@@ -1,6 +1,7 @@
 //! The end of volumes: at odd moments, with parts away, and what is kept.
 
 use anyhow::{Context, Result, ensure};
+use terrace_e2e::ground::bytes_of;
 use terrace_e2e::rig::on_node;
 use terrace_e2e::story::{Story, apply, class_yaml, host_is_rid_of, kubectl, until};
 
@@ -106,8 +107,7 @@ fn a_retained_volume_keeps_object_and_bytes() -> Result<()> {
         "--for=jsonpath={.status.phase}=Released",
         "--timeout=60s",
     ])?;
-    let kept = on_node(&format!("ls /var/lib/terrace/pools/stories/t-{uuid}"))?;
-    ensure!(kept.contains(&uuid), "the image is gone: {kept}");
+    on_node(&format!("ls {}", bytes_of(&uuid)?)).context("the bytes are gone")?;
     kubectl(&["get", "sv", &name])?;
     // The way out: let the PersistentVolume go with Delete.
     kubectl(&[

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use terrace_e2e::ground::bytes_of;
 use terrace_e2e::rig::{on_node, rig};
 use terrace_e2e::story::{Story, kubectl, until};
 
@@ -59,7 +60,7 @@ fn an_api_server_put_back_to_before_the_volume_costs_no_bytes_no_mkfs_and_makes_
     story.exec("one", "echo kept > /data/f && sync")?;
     let before = story.volume("data")?;
     let uuid = before["spec"]["volumeUUID"].as_str().context("no UUID")?.to_owned();
-    let filesystem = format!("blkid -p -s UUID -o value /var/lib/terrace/pools/stories/t-{uuid}");
+    let filesystem = format!("blkid -p -s UUID -o value {}", bytes_of(&uuid)?);
     let made = on_node(&filesystem)?;
     rig(&["restore-etcd", backup])?;
     std::fs::remove_file(backup)?;

@@ -3,8 +3,9 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use terrace_e2e::ground::bytes_of;
 use terrace_e2e::rig::{on_node, rig};
-use terrace_e2e::story::{POOL, Story, apply, kubectl, until};
+use terrace_e2e::story::{Story, apply, kubectl, until};
 
 use crate::direct::{bound, let_go, yaml};
 
@@ -55,7 +56,8 @@ fn kinds_deleted_and_applied_again_cost_no_bytes_and_volumes_come_back_by_themse
     let direct = object("direct-lost")?;
     let name = csi["metadata"]["name"].as_str().context("no name")?.to_owned();
     let uuid = csi["spec"]["volumeUUID"].as_str().context("no UUID")?.to_owned();
-    let filesystem = format!("blkid -p -s UUID -o value {POOL}/t-{uuid}");
+    let bytes = bytes_of(&uuid)?;
+    let filesystem = format!("blkid -p -s UUID -o value {bytes}");
     let made = on_node(&filesystem)?;
     let (pools, kinds) = (pools()?, kinds()?);
     ensure!(kinds.len() == 6, "{kinds:?}");
@@ -63,7 +65,7 @@ fn kinds_deleted_and_applied_again_cost_no_bytes_and_volumes_come_back_by_themse
     words.extend(kinds.iter().map(String::as_str));
     kubectl(&words)?;
     story.exec("one", "grep -q kept /data/f && echo more >> /data/f && sync")?;
-    on_node(&format!("ls {POOL}/t-{uuid}"))?;
+    on_node(&format!("ls {bytes}"))?;
     let folder = format!("{}/../crds/yaml", env!("CARGO_MANIFEST_DIR"));
     kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &folder])?;
     for kind in &kinds {
@@ -112,7 +114,7 @@ fn a_node_object_deleted_and_made_again_costs_no_bytes() -> Result<()> {
     let volume = story.volume("data")?;
     let name = volume["metadata"]["name"].as_str().context("no name")?.to_owned();
     let uuid = volume["spec"]["volumeUUID"].as_str().context("no UUID")?.to_owned();
-    let filesystem = format!("blkid -p -s UUID -o value {POOL}/t-{uuid}");
+    let filesystem = format!("blkid -p -s UUID -o value {}", bytes_of(&uuid)?);
     let made = on_node(&filesystem)?;
     kubectl(&["delete", "node", "node-a", "--timeout=30s"])?;
     let said = until("the volume says that its node is gone", 60, || {

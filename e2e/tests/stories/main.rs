@@ -13,6 +13,7 @@ mod growth;
 mod life;
 mod limits;
 mod lost;
+mod lvm;
 mod orphans;
 mod policies;
 mod pools;

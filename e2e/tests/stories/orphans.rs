@@ -3,8 +3,9 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use terrace_e2e::ground::bytes_of;
 use terrace_e2e::rig::on_node;
-use terrace_e2e::story::{POOL, Story, host_is_rid_of, kubectl, until};
+use terrace_e2e::story::{Story, host_is_rid_of, kubectl, until};
 
 use crate::direct::{bound, let_go, refused, says};
 use crate::explain::terrace;
@@ -72,13 +73,14 @@ fn an_orphan_is_listed_and_adopted_for_a_new_claim_with_its_bytes() -> Result<()
 fn i1_an_orphan_is_deleted_on_a_persons_word_alone() -> Result<()> {
     let story = Story::begin("orphan-delete")?;
     let (name, uuid) = keep(&story, "data")?;
-    let image = format!("ls {POOL}/t-{uuid}");
+    let bytes = bytes_of(&uuid)?;
+    let image = format!("ls {bytes}");
     // Nobody is there to answer.
     refused(terrace(&["orphan", "delete", "--uuid", &uuid]), "the answer was not yes")?;
     on_node(&image)?;
     // Somebody has it open on the node.
     on_node(&format!(
-        "setsid sh -c 'exec sleep 300 3<{POOL}/t-{uuid}' >/dev/null 2>&1 & echo $! > /run/story-pid"
+        "setsid sh -c 'exec sleep 300 3<{bytes}' >/dev/null 2>&1 & echo $! > /run/story-pid"
     ))?;
     let held = terrace(&["orphan", "delete", "--uuid", &uuid, "--yes"]);
     on_node("kill $(cat /run/story-pid); rm /run/story-pid")?;

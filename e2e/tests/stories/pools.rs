@@ -1,6 +1,9 @@
 //! Pools that cannot be: each says on its own status what stands in the way, and touches nothing.
 
-use anyhow::{Result, ensure};
+use std::fs::File;
+
+use anyhow::{Context, Result, ensure};
+use terrace_e2e::ground::{disks, id_of};
 use terrace_e2e::rig::on_node;
 use terrace_e2e::story::{Story, apply, class_yaml, kubectl, until};
 
@@ -53,6 +56,39 @@ fn with_disk_of(
     done
 }
 
+/// A disk that a pool of this backend may lie on: a group's is a real one.
+fn with_disk_for(
+    backend: &str,
+    name: &str,
+    size: &str,
+    work: impl FnOnce(&str) -> Result<()>,
+) -> Result<()> {
+    if backend == LVM { with_spare(work) } else { with_disk_of(name, size, "true", work) }
+}
+
+/// A blank disk of this machine that no other story has, blank again afterwards. The first of them is the pool's of all stories.
+fn with_spare(work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    let spares = disks().into_iter().skip(1);
+    let mut locks = spares.map(|disk| {
+        let lock = File::create(format!("/run/terrace-story-{disk}"))?;
+        anyhow::Ok((disk, lock.try_lock().is_ok(), lock))
+    });
+    let free = locks.find(|lock| matches!(lock, Err(_) | Ok((_, true, _))));
+    let (disk, _, _lock) = free.context("no spare disk is free")??;
+    let done = work(&id_of(&disk)?);
+    // Terrace takes no group away. Where no udev runs, lvm makes and removes the nodes itself.
+    on_node(&format!(
+        "lvm() {{ DM_DISABLE_UDEV=1 /sbin/lvm \"$@\" --devices /dev/{disk}; }}
+        group=$(lvm vgs --noheadings -o vg_name | tr -d ' ')
+        for mount in $(grep \"^/dev/mapper/$(echo $group | sed s/-/--/g)-\" /proc/mounts | cut -d' ' -f2); do umount $mount; done
+        test -z \"$group\" || lvm vgremove -ff --yes $group
+        wipefs -a /dev/{disk}; dd if=/dev/zero of=/dev/{disk} bs=1M count=2 conv=fsync"
+    ))?;
+    done
+}
+
+/// Logical volumes.
+pub(crate) const LVM: &str = "lvm";
 /// Images, with xfs in them where nothing else is asked for.
 pub(crate) const XFS: &str = "file";
 /// Subvolumes.
@@ -67,7 +103,7 @@ pub(crate) fn on_pool(
     tell: impl Fn(&Story, &str) -> Result<()>,
 ) -> Result<()> {
     let object = format!("{name}-{backend}");
-    with_disk_of(&object, size, "true", |id| {
+    with_disk_for(backend, &object, size, |id| {
         let story = Story::begin(&object)?;
         pool(&object, &format!("devices: [{{id: '{id}'}}], {backend}: {{}}"))?;
         kubectl(&["wait", &format!("spool/{object}"), "--for=condition=Ready", "--timeout=90s"])?;

@@ -31,6 +31,9 @@ pub(crate) struct Cluster {
 pub(crate) struct Stories {
     #[command(flatten)]
     node: Node,
+    /// The backend of every pool that a story does not give another: on a disk of the guest, unless it is file.
+    #[arg(long, default_value = "file", value_parser = ["file", "lvm"])]
+    backend: String,
     /// Those whose name contains this; all without it.
     #[arg(default_value = "")]
     name: String,
@@ -64,14 +67,16 @@ impl Cluster {
 impl Stories {
     /// Fails if one of them does.
     pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
-        let Self { node, name } = self;
+        let Self { node, backend, name } = self;
         tools::ensure_cargo_tools(paths, progress)?;
         let lists = paths.cache.join(format!("guest/lists-{}", std::process::id()));
         fs::create_dir_all(&lists)?;
         let ended = list_stories(paths, progress, &lists).and_then(|()| {
             let files = fs::read_dir(&lists)?.flatten().map(|entry| entry.path());
-            let script =
-                format!("\"$program\" test --built \"$TERRACE_SHARE\" --story {}\n", quoted(&name));
+            let script = format!(
+                "export TERRACE_STORY_BACKEND={backend}\n\"$program\" test --built \"$TERRACE_SHARE\" --story {}\n",
+                quoted(&name)
+            );
             node.run(paths, progress, &script, &files.collect::<Vec<_>>())
         });
         fs::remove_dir_all(&lists)?;
@@ -99,8 +104,9 @@ impl Node {
             taken.push((name.into_owned(), file.clone()));
         }
         let script = format!(
-            "export PATH={}\nrig={}\n{RIG}{script}",
+            "export PATH={} CARGO_TARGET_DIR={}\nrig={}\n{RIG}{script}",
             quoted(&search_path(&Tools::locate(paths)?)),
+            quoted(&paths.target.display().to_string()),
             quoted(&paths.rig.display().to_string()),
         );
         // The last disk is the rig's folder, with all the state of the cluster.

@@ -1,6 +1,6 @@
 //! What the host shows of one volume, its pool and the path that is asked about. Facts only, taken at one moment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -71,6 +71,20 @@ pub struct ImageView {
     pub form: Form,
     /// What it says about itself.
     pub tag: TagReading,
+}
+
+impl ImageView {
+    /// Where an admin of the node finds its bytes: its path, or that of its logical volume.
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        match &self.form {
+            Form::Image | Form::Subvolume(_) => self.path.clone(),
+            Form::Lv(seen) => seen.lv.as_ref().map_or_else(
+                || self.path.clone(),
+                |lv| Path::new("/dev").join(&seen.group_name).join(&lv.name),
+            ),
+        }
+    }
 }
 
 /// How a host object keeps its bytes.

@@ -83,7 +83,7 @@ fn plan_status(
     let image = view.and_then(|view| view.volume.image.as_ref());
     let made = image.filter(|_| **standing == Standing::Made);
     let (pool, there_pool) = (pool.map(str::to_owned), there.pool.clone());
-    let path = image.map(|image| image.path.display().to_string());
+    let path = image.map(|image| image.place().display().to_string());
     StorageSnapshotStatus {
         pool: pool.or(there_pool),
         backend: backend(*view).map(|kind| kind.to_string()).or_else(|| there.backend.clone()),

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use terrace_e2e::ground::bytes_of;
 use terrace_e2e::rig::on_node;
-use terrace_e2e::story::{POOL, Story, apply, class_yaml, kubectl, until};
+use terrace_e2e::story::{Story, apply, class_yaml, kubectl, until};
 
 use super::look::{Told, troubles, warnings};
 
@@ -125,7 +126,7 @@ pub(super) fn image_is_gone() -> Result<Told> {
     let volume: Value = story.volume("data")?;
     story.drop_pod("one")?;
     let uuid = volume["spec"]["volumeUUID"].as_str().context("no UUID")?;
-    let (image, aside) = (format!("{POOL}/t-{uuid}"), format!("/var/lib/terrace/aside-{uuid}"));
+    let (image, aside) = (bytes_of(uuid)?, format!("/var/lib/terrace/aside-{uuid}"));
     until("the image is at rest", 60, || {
         let held = on_node(&format!("losetup -j {image}"))?;
         Ok(if held.trim().is_empty() { Ok(()) } else { Err(held) })
