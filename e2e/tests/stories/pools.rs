@@ -80,9 +80,11 @@ fn with_spare(work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
     on_node(&format!(
         "lvm() {{ DM_DISABLE_UDEV=1 /sbin/lvm \"$@\" --devices /dev/{disk}; }}
         group=$(lvm vgs --noheadings -o vg_name | tr -d ' ')
-        for mount in $(grep \"^/dev/mapper/$(echo $group | sed s/-/--/g)-\" /proc/mounts | cut -d' ' -f2); do umount $mount; done
-        test -z \"$group\" || lvm vgremove -ff --yes $group
-        wipefs -a /dev/{disk}; dd if=/dev/zero of=/dev/{disk} bs=1M count=2 conv=fsync"
+        for device in $(basename -a /sys/block/{disk}/holders/*); do
+            for mount in $(grep \"^/dev/$device \" /proc/mounts | cut -d' ' -f2); do umount $mount; done
+        done
+        test -z \"$group\" || lvm vgremove -ff --yes $group || exit 1
+        wipefs -a /dev/{disk} && dd if=/dev/zero of=/dev/{disk} bs=1M count=2 conv=fsync"
     ))?;
     done
 }
@@ -106,7 +108,11 @@ pub(crate) fn on_pool(
     with_disk_for(backend, &object, size, |id| {
         let story = Story::begin(&object)?;
         pool(&object, &format!("devices: [{{id: '{id}'}}], {backend}: {{}}"))?;
-        kubectl(&["wait", &format!("spool/{object}"), "--for=condition=Ready", "--timeout=90s"])?;
+        let wait = ["wait", &format!("spool/{object}"), "--for=condition=Ready", "--timeout=90s"];
+        kubectl(&wait).map_err(|error| {
+            let seen = kubectl(&["get", "spool", &object, "-o", "jsonpath={.status}"]);
+            error.context(seen.unwrap_or_default())
+        })?;
         let parameters = format!("{{terrace.storage/pool: {object}}}");
         apply(&class_yaml(&object, &parameters, "WaitForFirstConsumer", "Delete"))?;
         let told = tell(&story, &object);
