@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use terrace_device_types::lvm::{LvKind, LvSeen};
 use terrace_device_types::{
     BackendKind, Bytes, ClusterUid, Erase, Form, HostObject, HostState, ImageView, PoolFileReading,
     PoolRefusal, PoolView, Refusal, RequestRefusal, Tag, TagReading, TagRefusal, View, VolumeMode,
@@ -156,6 +157,12 @@ pub(crate) fn validate_room(pool: &PoolView, need: Bytes) -> Result<(), Refusal>
 /// What can be done to the bytes at the end.
 pub(crate) fn validate_erase(form: &Form, erase: Erase) -> Result<(), Refusal> {
     match (form, erase) {
+        (Form::Lv(seen), Erase::Zeros) if is_thin(seen) => Err(RequestRefusal::NotSupported {
+            backend: BackendKind::LvmThin,
+            what: "volumes that are erased when deleted",
+            remedy: "blocks may be shared with snapshots, and zeros would fill the pool; use an lvm pool, or set eraseOnDelete to false",
+        }
+        .into()),
         (_, Erase::No) | (Form::Image | Form::Lv(_), Erase::Zeros) => Ok(()),
         (Form::Subvolume(_), Erase::Zeros) => Err(RequestRefusal::NotSupported {
             backend: BackendKind::Btrfs,
@@ -164,6 +171,10 @@ pub(crate) fn validate_erase(form: &Form, erase: Erase) -> Result<(), Refusal> {
         }
         .into()),
     }
+}
+
+fn is_thin(seen: &LvSeen) -> bool {
+    seen.lv.as_ref().is_some_and(|lv| lv.kind == LvKind::Thin)
 }
 
 /// An absolute path.

@@ -1,12 +1,15 @@
-//! What a copy is on every backend: whose bytes, of what kind, into what. Knows no image and no subvolume.
+//! What a copy is on every backend: whose bytes, of what kind, into what, and how its source stands still meanwhile. Knows no image and no subvolume.
 
 use terrace_device_types::{
-    Allocation, BackendKind, Bytes, ClusterUid, HostObject, HostState, Latch, PoolFileReading,
-    PoolRefusal, Refusal, RequestRefusal, StageState, Tag, TagRefusal, View, VolumeMode,
-    VolumeUuid,
+    Allocation, BackendKind, Bytes, ClusterUid, DeviceRef, FsType, HostObject, HostState, InUse,
+    Kernel, Latch, Opened, PoolFileReading, PoolRefusal, Refusal, RequestRefusal, StageState, Step,
+    Tag, TagRefusal, UseRefusal, View, VolumeMode, VolumeUuid, VolumeView,
 };
 
 use crate::check::{self, OurImage};
+
+/// The first kernel that mounts two btrfs filesystems of one UUID side by side (temporary fsid).
+const BTRFS_TWINS: Kernel = Kernel { major: 6, minor: 7 };
 
 /// What is asked.
 pub(crate) struct Wanted<'a> {
@@ -98,4 +101,70 @@ pub(crate) fn tag_of_copy(
         stage: StageState::Never,
         source: from.map(|from| from.tag.volume),
     })
+}
+
+/// Whether there are bytes to copy: a filesystem volume that was never formatted has none.
+pub(crate) fn holds_bytes(source: OurImage<'_>) -> bool {
+    match (source.tag.mode, &source.tag.latch) {
+        (VolumeMode::Block, _) | (VolumeMode::Filesystem { .. }, Latch::Formatted { .. }) => true,
+        (VolumeMode::Filesystem { .. }, Latch::None | Latch::Formatting { .. }) => false,
+    }
+}
+
+/// A btrfs that is to be mounted beside the one it is a copy of.
+pub(crate) fn validate_twins(
+    backend: BackendKind,
+    wanted: &Wanted<'_>,
+    view: &View,
+) -> Result<(), Refusal> {
+    let btrfs = wanted.mode == VolumeMode::Filesystem { fs: FsType::Btrfs };
+    if btrfs && wanted.object == HostObject::Volume && view.kernel < BTRFS_TWINS {
+        let what = "a copy of a volume with btrfs that is to be mounted beside it";
+        let remedy = "it needs Linux 6.7 or a pool of the btrfs backend";
+        return Err(RequestRefusal::NotSupported { backend, what, remedy }.into());
+    }
+    Ok(())
+}
+
+/// What makes the source stand still, and what lets it go on.
+pub(crate) struct Stillness {
+    pub(crate) before: Option<Step>,
+    pub(crate) after: Option<Step>,
+}
+
+/// One freeze holds every mount of a filesystem. Bytes of a device that no filesystem holds are written out of its page cache.
+pub(crate) fn plan_stillness(
+    source: OurImage<'_>,
+    device: DeviceRef,
+    view: &View,
+) -> Result<Stillness, Refusal> {
+    let Some(seen) = view.source.as_ref().filter(|seen| seen.has_device()) else {
+        return Ok(Stillness { before: None, after: None });
+    };
+    let VolumeView { opened, filesystem, .. } = seen;
+    let root = filesystem.as_ref().and_then(|filesystem| filesystem.mounted.clone());
+    let mount = root.or_else(|| view.source_mounts().next().map(|mount| mount.at.clone()));
+    match (source.tag.mode, mount) {
+        (VolumeMode::Filesystem { .. }, Some(mount)) => Ok(Stillness {
+            before: Some(Step::FreezeFilesystem { mount: mount.clone(), device: device.clone() }),
+            after: Some(Step::ThawFilesystem { mount, device }),
+        }),
+        (VolumeMode::Filesystem { .. }, None) => {
+            refuse_hidden_mount(source, *opened)?;
+            Ok(Stillness { before: Some(Step::SyncDevice { device }), after: None })
+        }
+        (VolumeMode::Block, _) => {
+            Ok(Stillness { before: Some(Step::SyncDevice { device }), after: None })
+        }
+    }
+}
+
+/// Claimed, but mounted nowhere that we see: a filesystem that can't be frozen is not copied.
+fn refuse_hidden_mount(source: OurImage<'_>, opened: Opened) -> Result<(), Refusal> {
+    let by = match opened {
+        Opened::ByNobody => return Ok(()),
+        Opened::BySomebody => InUse::Open,
+        Opened::NotLooked => InUse::NotLooked,
+    };
+    Err(UseRefusal::StillInUse { volume: source.tag.volume, by }.into())
 }

@@ -7,13 +7,17 @@
 //! No member becomes ready before every member's name is durable, so a crash leaves none ready or all of them there.
 
 use terrace_device_types::lvm::{LvmStep, VolumeKind};
-use terrace_device_types::{HostState, Refusal, Step, SubvolumeCopy, TagRefusal};
+use terrace_device_types::{
+    BackendKind, HostState, Refusal, RequestRefusal, Step, SubvolumeCopy, TagRefusal,
+};
 
 /// One plan out of the plans of all members, which were made from one look each. Of one member: its plan.
 ///
 /// # Errors
-/// [`TagRefusal::TornGroup`], when a member is in service from an earlier moment and another one is yet to be copied.
+/// [`TagRefusal::TornGroup`], when a member is in service from an earlier moment and another one is yet to be copied. [`RequestRefusal::NotSupported`], when this kernel
+/// can't let them stand still together.
 pub fn plan_group(plans: Vec<Vec<Step>>) -> Result<Vec<Step>, Refusal> {
+    refuse_apart(&plans)?;
     let plans = if plans.iter().all(|plan| makes(plan)) { plans } else { complete(plans)? };
     Ok(weave(plans))
 }
@@ -35,9 +39,24 @@ fn makes(plan: &[Step]) -> bool {
     plan.iter().any(|step| matches!(phase(step), Phase::Copy | Phase::Make))
 }
 
-/// Whether it removes what an earlier attempt left, before it makes it anew.
+/// Whether it removes what an earlier attempt left, before it makes it anew. An entry without its logical volume is nothing yet.
 fn takes_back(plan: &[Step]) -> bool {
-    plan.iter().any(is_removal)
+    let has_entry = |step: &Step| matches!(step, Step::Lvm(LvmStep::CreateEntry { .. }));
+    let of_lv = |step: &Step| matches!(step, Step::Lvm(LvmStep::RemoveUnfinishedLv { .. }));
+    if plan.iter().any(has_entry) { plan.iter().any(of_lv) } else { plan.iter().any(is_removal) }
+}
+
+/// Lvm freezes each source by itself where its freeze can't stand within ours (before Linux 6.8), so several would show several moments.
+fn refuse_apart(plans: &[Vec<Step>]) -> Result<(), Refusal> {
+    let is_copy = |step: &Step| matches!(step, Step::Lvm(LvmStep::CreateLv { new, .. }) if matches!(new.kind, VolumeKind::ThinSnapshot { .. }));
+    let stands = |step: &Step| matches!(phase(step), Phase::Freeze | Phase::Sync);
+    let apart = |plan: &Vec<Step>| plan.iter().any(is_copy) && !plan.iter().any(stands);
+    if plans.len() < 2 || !plans.iter().any(apart) {
+        return Ok(());
+    }
+    let what = "a group snapshot of mounted volumes on this kernel";
+    let remedy = "it needs Linux 6.8; take a snapshot of each";
+    Err(RequestRefusal::NotSupported { backend: BackendKind::LvmThin, what, remedy }.into())
 }
 
 fn is_removal(step: &Step) -> bool {

@@ -34,7 +34,7 @@ use terrace_device_types::{
 
 pub use btrfs::BtrfsBackend;
 pub use file::FileBackend;
-pub use lvm::LvmBackend;
+pub use lvm::{LvmBackend, LvmThinBackend};
 
 /// A way to keep volumes.
 pub trait Backend: Sync {
@@ -66,7 +66,7 @@ pub trait Backend: Sync {
 }
 
 /// Every backend; the only list.
-pub const BACKENDS: &[&dyn Backend] = &[&FileBackend, &BtrfsBackend, &LvmBackend];
+pub const BACKENDS: &[&dyn Backend] = &[&FileBackend, &BtrfsBackend, &LvmBackend, &LvmThinBackend];
 
 /// The backend of that kind.
 #[must_use]
@@ -75,6 +75,7 @@ pub fn backend(kind: BackendKind) -> &'static dyn Backend {
         BackendKind::File => &FileBackend,
         BackendKind::Btrfs => &BtrfsBackend,
         BackendKind::Lvm => &LvmBackend,
+        BackendKind::LvmThin => &LvmThinBackend,
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Ground {
 }
 
 /// See [`Ground::group`].
-pub(crate) type Furnish = fn(&VgView) -> Result<Vec<Step>, Refusal>;
+pub(crate) type Furnish = fn(&VgView, &PoolView) -> Result<Vec<Step>, Refusal>;
 
 /// The pool file decides: ours is left as it is, another's refused, none is written only where nothing else is.
 pub(crate) fn plan_make(

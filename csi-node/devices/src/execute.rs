@@ -4,7 +4,7 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use terrace_device_types::{BindOptions, DeviceRef, Step, StepDone};
+use terrace_device_types::{BindOptions, DevT, DeviceRef, Step, StepDone};
 
 use crate::deadline::within;
 use crate::host::Host;
@@ -41,10 +41,10 @@ fn apply(host: &Host, step: &Step, deadline: Deadline) -> Result<StepDone, Devic
             clone::clone_image(from, *source, image, tag)
         }
         Step::FreezeFilesystem { mount, device } => {
-            freeze::freeze_filesystem(host, mount, image_of(device)?, deadline)
+            freeze::freeze_filesystem(host, mount, device, deadline)
         }
-        Step::ThawFilesystem { mount, device } => freeze::thaw_filesystem(mount, image_of(device)?),
-        Step::EndFreeze { mount, device } => freeze::end_freeze(host, mount, image_of(device)?),
+        Step::ThawFilesystem { mount, device } => freeze::thaw_filesystem(mount, device),
+        Step::EndFreeze { mount, device } => freeze::end_freeze(host, mount, device),
         Step::SyncDevice { device } => node(device)?.sync(),
         Step::CreateSubvolume { object, tag } => subvolume::create_subvolume(host, object, tag),
         Step::SnapshotSubvolumes { members } => {
@@ -160,6 +160,25 @@ impl Node {
         }
     }
 
+    /// As [`Self::of`]; `None`, where the image, or the device, is gone.
+    pub(crate) fn find(host: &Host, device: &DeviceRef) -> Result<Option<Self>, DeviceError> {
+        match device {
+            DeviceRef::LoopOf { image } => Ok(looped::find_held(host, image)?.map(Self::Loop)),
+            DeviceRef::Lv { group, lv, name: _ } => {
+                let open = lvm::Lvm::here(host)?.find_held(group, lv)?;
+                Ok(open.map(|lvm::OpenLv { file: open, path }| Self::Open { path, open }))
+            }
+            DeviceRef::Disk { .. } => Self::of(host, device).map(Some),
+        }
+    }
+
+    pub(crate) fn dev_t(&self) -> Result<DevT, DeviceError> {
+        match self {
+            Self::Loop(held) => Ok(held.view.dev_t),
+            Self::Open { path, open } => looped::dev_t_of(open, path),
+        }
+    }
+
     /// Writes out what the page cache holds of the device, and what the device below holds back.
     fn sync(&self) -> Result<StepDone, DeviceError> {
         match self {
@@ -169,14 +188,5 @@ impl Node {
             }
         }
         Ok(StepDone::Changed)
-    }
-}
-
-/// What is frozen lies on images.
-fn image_of(device: &DeviceRef) -> Result<&Path, DeviceError> {
-    match device {
-        DeviceRef::LoopOf { image } => Ok(image),
-        DeviceRef::Disk { .. } => Err(DeviceError::Bug { why: "a disk is not frozen" }),
-        DeviceRef::Lv { .. } => Err(DeviceError::Bug { why: "a logical volume is not frozen" }),
     }
 }

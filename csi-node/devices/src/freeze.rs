@@ -9,24 +9,25 @@ mod window;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use terrace_device_types::{FREEZE_LIMIT, LoopView, StepDone};
+use terrace_device_types::lvm::VgUuid;
+use terrace_device_types::{DevT, DeviceRef, FREEZE_LIMIT, StepDone};
 
+use crate::execute::Node;
 use crate::host::Host;
-use crate::looped::{HeldLoop, file_id, hold_loop, require_loop, split_dev};
+use crate::looped::split_dev;
 use crate::mountinfo::observe_mounts;
 use crate::tagged::changed;
 use crate::{Deadline, DeviceError, kernel};
 
 use window::{Freeze, State, not_still, thaw};
 
-/// What became of the last freeze of each image, by its path, which has the volume's UUID in it. It is kept when the freeze is over: a second end of it must not end somebody else's.
+/// What became of the last freeze of each volume, by [`key_of`]. It is kept when the freeze is over: a second end of it must not end somebody else's.
 static FREEZES: Mutex<Freezes> = Mutex::new(Freezes { may: May::Begin, last: BTreeMap::new() });
 
 struct Freezes {
@@ -46,16 +47,17 @@ enum May {
 pub(crate) fn freeze_filesystem(
     host: &Host,
     mount: &Path,
-    image: &Path,
+    device: &DeviceRef,
     deadline: Deadline,
 ) -> Result<StepDone, DeviceError> {
-    let HeldLoop { view: attached, open: _held } = &require_loop(host, image)?;
+    let key = key_of(device)?;
+    let held = Node::of(host, device)?;
     let root = File::open(mount).map_err(|source| DeviceError::io("open", mount, source))?;
-    if !is_filesystem_on(&root, attached) {
-        let expected = format!("a filesystem on {}", attached.device.display());
+    if !is_filesystem_on(&root, held.dev_t()?) {
+        let expected = format!("a filesystem on {}", held.display());
         return Err(changed(mount, expected, "another".to_owned()));
     }
-    let freeze = match register(image, mount)? {
+    let freeze = match register(&key, mount)? {
         Registered::Frozen => return Ok(StepDone::Already),
         Registered::New(freeze) => freeze,
     };
@@ -68,51 +70,66 @@ pub(crate) fn freeze_filesystem(
 }
 
 /// Ends a freeze of ours that lasted until now; anything else is an error.
-pub(crate) fn thaw_filesystem(mount: &Path, image: &Path) -> Result<StepDone, DeviceError> {
-    match known(image) {
+pub(crate) fn thaw_filesystem(mount: &Path, device: &DeviceRef) -> Result<StepDone, DeviceError> {
+    match known(&key_of(device)?) {
         Some(freeze) => freeze.end(mount),
         None => Err(not_still(mount, "this process did not freeze it")),
     }
 }
 
 /// Sees that no freeze of ours is left. A process that knows of none may be the successor of one that was killed: then the filesystem is thawed wherever it is mounted.
-pub(crate) fn end_freeze(host: &Host, mount: &Path, image: &Path) -> Result<StepDone, DeviceError> {
-    if let Some(freeze) = known(image) {
+pub(crate) fn end_freeze(
+    host: &Host,
+    mount: &Path,
+    device: &DeviceRef,
+) -> Result<StepDone, DeviceError> {
+    if let Some(freeze) = known(&key_of(device)?) {
         return freeze.take_back(mount);
     }
-    let id = match file_id(image) {
-        Err(DeviceError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(StepDone::Already);
-        }
-        other => other?,
-    };
-    let Some(held) = hold_loop(host, image, id)? else { return Ok(StepDone::Already) };
-    match find_root(host, mount, &held.view)? {
+    let Some(held) = Node::find(host, device)? else { return Ok(StepDone::Already) };
+    match find_root(host, mount, &held, held.dev_t()?)? {
         Some(root) => thaw(&root, mount),
         None => Ok(StepDone::Already),
     }
 }
 
+/// What a volume's freeze is known by: its image, or its logical volume. Both have the volume's UUID in their name.
+fn key_of(device: &DeviceRef) -> Result<PathBuf, DeviceError> {
+    match device {
+        DeviceRef::LoopOf { image } => Ok(image.clone()),
+        DeviceRef::Lv { group, lv: _, name } => Ok(key_of_lv(group, name)),
+        DeviceRef::Disk { .. } => Err(DeviceError::Bug { why: "a disk is not frozen" }),
+    }
+}
+
+/// As [`stillness_of`] takes it.
+pub(crate) fn key_of_lv(group: &VgUuid, name: &str) -> PathBuf {
+    Path::new("/dev").join(group.to_string()).join(name)
+}
+
 /// Whether the filesystem this file lies on is the one on that device: by its number, which stays taken while the filesystem is open (I4). btrfs shows a
 /// number of its own, and names its device.
-fn is_filesystem_on(root: &File, attached: &LoopView) -> bool {
-    if root.metadata().is_ok_and(|status| split_dev(status.dev()) == attached.dev_t) {
+fn is_filesystem_on(root: &File, dev_t: DevT) -> bool {
+    if root.metadata().is_ok_and(|status| split_dev(status.dev()) == dev_t) {
         return true;
     }
     let node = kernel::btrfs_device(root).and_then(|path| fs::metadata(path).ok());
-    node.is_some_and(|node| {
-        node.file_type().is_block_device() && split_dev(node.rdev()) == attached.dev_t
-    })
+    node.is_some_and(|node| node.file_type().is_block_device() && split_dev(node.rdev()) == dev_t)
 }
 
 /// The mount, or any other of the same filesystem, should that be gone.
-fn find_root(host: &Host, mount: &Path, attached: &LoopView) -> Result<Option<File>, DeviceError> {
-    let others = observe_mounts(host)?.into_iter().filter(|other| {
-        other.dev_t == attached.dev_t || Path::new(&other.source) == attached.device
-    });
+fn find_root(
+    host: &Host,
+    mount: &Path,
+    device: &Path,
+    dev_t: DevT,
+) -> Result<Option<File>, DeviceError> {
+    let others = observe_mounts(host)?
+        .into_iter()
+        .filter(|other| other.dev_t == dev_t || Path::new(&other.source) == device);
     let paths = std::iter::once(mount.to_owned()).chain(others.map(|other| other.at));
     let mut roots = paths.filter_map(|path: PathBuf| File::open(path).ok());
-    Ok(roots.find(|root| is_filesystem_on(root, attached)))
+    Ok(roots.find(|root| is_filesystem_on(root, dev_t)))
 }
 
 fn known(image: &Path) -> Option<Arc<Freeze>> {

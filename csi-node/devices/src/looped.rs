@@ -244,6 +244,15 @@ pub(crate) fn set_autoclear(host: &Host, image: &Path) -> Result<StepDone, Devic
     Ok(StepDone::Changed)
 }
 
+/// The image's loop device; `None`, where either is gone.
+pub(crate) fn find_held(host: &Host, image: &Path) -> Result<Option<HeldLoop>, DeviceError> {
+    match file_id(image) {
+        Err(DeviceError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(file) => hold_loop(host, image, file),
+    }
+}
+
 /// Detaches, and looks whether it is: while somebody has it open, the kernel only promises.
 pub(crate) fn detach_loop(host: &Host, image: &Path) -> Result<StepDone, DeviceError> {
     let file = match fs::metadata(image) {

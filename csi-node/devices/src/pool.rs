@@ -48,7 +48,7 @@ pub fn observe_pool(host: &Host, dir: &Path) -> Result<PoolView, DeviceError> {
     };
     let group = observe_pool_group(host, dir)?;
     let of_folder = (Bytes(room.f_blocks * room.f_frsize), Bytes(room.f_bavail * room.f_frsize));
-    let (total, free) = group.as_ref().map_or(of_folder, PoolGroup::room);
+    let (total, free) = group.as_ref().map_or(Ok(of_folder), PoolGroup::room)?;
     Ok(PoolView {
         dir: dir.to_owned(),
         exists: true,

@@ -194,7 +194,7 @@ fn plan_place(
     older: &[Claim],
 ) -> Result<(PoolUuid, Place), Refused> {
     match (backend, directory, pool.spec.devices.first()) {
-        (BackendKind::Lvm, _, _) => plan_group(name, pool, world, older),
+        (BackendKind::Lvm | BackendKind::LvmThin, _, _) => plan_group(name, pool, world, older),
         (BackendKind::File | BackendKind::Btrfs, Some(directory), _) => {
             plan_directory(name, directory, world, older)
         }

@@ -1,49 +1,53 @@
 //! Create: the entry, its logical volume, then `ready`. What was begun is gone on with, never made a second time.
 
-use terrace_device_types::lvm::{Gains, LvRef, LvmStep, NewVolume, VolumeKind};
+use terrace_device_types::lvm::{Gains, LvName, LvRef, LvmStep, NewVolume};
 use terrace_device_types::{
-    Allocation, Bytes, HostObject, HostState, Latch, Refusal, RequestRefusal, Step, Tag,
-    TagRefusal, View, VolumeMode, image_name,
+    Bytes, HostObject, HostState, Latch, Refusal, RequestRefusal, Step, Tag, TagRefusal, View,
+    VolumeMode, image_name,
 };
 
-use super::{grow, require_group};
+use super::{Way, grow, require_group};
 use crate::check::{self, OurImage};
 use crate::object::{OurLv, find_lv};
 use crate::planner::Creation;
 
-pub(super) fn plan_create(wanted: &Creation<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+pub(super) fn plan_create(
+    way: Way,
+    wanted: &Creation<'_>,
+    view: &View,
+) -> Result<Vec<Step>, Refusal> {
     check::validate_size(wanted.size, wanted.mode, wanted.mode.least())?;
     check::validate_pool(&view.pool, wanted.cluster)?;
     let ours = check::find_image(view, wanted.volume, wanted.cluster)?;
-    let Some(ours) = ours else { return plan_make(wanted, view) };
+    let Some(ours) = ours else { return plan_make(way, wanted, view) };
     ours.require_volume("create")?;
     if ours.tag.mode != wanted.mode {
         let (tagged, asked) = (ours.tag.mode, wanted.mode);
         return Err(RequestRefusal::OtherMode { tagged, asked }.into());
     }
     match &ours.tag.state {
-        HostState::Creating => plan_finish(wanted, ours, view),
-        HostState::Ready => grow::plan_lv(ours, wanted.size, view),
+        HostState::Creating => plan_finish(way, wanted, ours, view),
+        HostState::Ready => grow::plan_lv(way, ours, wanted.size, view),
         HostState::Retained | HostState::Quarantined { .. } => Err(ours.wrong_state("create")),
     }
 }
 
-fn plan_make(wanted: &Creation<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
+fn plan_make(way: Way, wanted: &Creation<'_>, view: &View) -> Result<Vec<Step>, Refusal> {
     let pool = &view.pool;
-    check::validate_room(pool, wanted.size.round_up(require_group(pool)?.extent))?;
-    // A logical volume has all its space from the start.
-    let tag = Tag { allocation: Allocation::Reserved, ..wanted.tag(pool, Latch::None)? };
+    way.validate_room(view, wanted.size.round_up(require_group(pool)?.extent))?;
+    let tag = Tag { allocation: way.allocation(), ..wanted.tag(pool, Latch::None)? };
     let object = pool.dir.join(image_name(HostObject::Volume, wanted.volume));
     let mut steps = vec![
         Step::Lvm(LvmStep::CreateEntry { object: object.clone(), tag: Box::new(tag.clone()) }),
         Step::SyncDir { dir: pool.dir.clone() },
     ];
-    steps.extend(bytes_and_ready(wanted, &tag, wanted.size, view)?);
+    steps.extend(bytes_and_ready(way, wanted, &tag, wanted.size, view)?);
     Ok(steps)
 }
 
 /// The crash may have come before the entry's name was durable, before its logical volume, or before that was blank.
 fn plan_finish(
+    way: Way,
     wanted: &Creation<'_>,
     ours: OurImage<'_>,
     view: &View,
@@ -53,15 +57,15 @@ fn plan_finish(
     let has = match find_lv(ours)? {
         Some(OurLv { lv, .. }) => lv.size,
         None => {
-            check::validate_room(&view.pool, wanted.size.round_up(group.extent))?;
+            way.validate_room(view, wanted.size.round_up(group.extent))?;
             wanted.size
         }
     };
     let size = has.min(wanted.size);
-    let mut rest = bytes_and_ready(wanted, ours.tag, size, view)?;
+    let mut rest = bytes_and_ready(way, wanted, ours.tag, size, view)?;
     if size < wanted.size {
         let need = wanted.size.round_up(group.extent).minus(has);
-        check::validate_room(&view.pool, need)?;
+        way.validate_room(view, need)?;
         rest.insert(1, grow_step(wanted, view)?);
     }
     steps.append(&mut rest);
@@ -69,6 +73,7 @@ fn plan_finish(
 }
 
 fn bytes_and_ready(
+    way: Way,
     wanted: &Creation<'_>,
     tag: &Tag,
     size: Bytes,
@@ -78,12 +83,12 @@ fn bytes_and_ready(
     let object = view.pool.dir.join(&text);
     let name = parse_name(&text, view)?;
     let tag = Tag { state: HostState::Creating, ..tag.clone() };
-    let new = Box::new(NewVolume { name, kind: VolumeKind::Linear { size }, tag });
+    let new = Box::new(NewVolume { name, kind: way.kind(size)?, tag });
     let group = require_group(&view.pool)?.uuid.clone();
     let lv = LvRef { name: new.name.clone(), volume: wanted.volume };
     let create = LvmStep::CreateLv { object: object.clone(), group: group.clone(), new };
     let mut steps = vec![Step::Lvm(create)];
-    if wanted.mode == VolumeMode::Block {
+    if wanted.mode == VolumeMode::Block && !way.begins_as_zeros() {
         steps.push(Step::Lvm(LvmStep::ZeroLv { object: object.clone(), group, lv }));
     }
     let (image, volume) = (object, wanted.volume);
@@ -100,6 +105,6 @@ fn grow_step(wanted: &Creation<'_>, view: &View) -> Result<Step, Refusal> {
 }
 
 /// Every name of ours is one that LVM takes.
-fn parse_name(text: &str, view: &View) -> Result<terrace_device_types::lvm::LvName, Refusal> {
+pub(super) fn parse_name(text: &str, view: &View) -> Result<LvName, Refusal> {
     text.parse().map_err(|_| TagRefusal::Untagged { image: view.pool.dir.join(text) }.into())
 }

@@ -5,13 +5,14 @@ use terrace_device_types::{
     Bytes, ClusterUid, Form, Refusal, Step, TagRefusal, View, VolumeMode, VolumeUuid,
 };
 
-use super::require_group;
+use super::{Way, require_group};
 use crate::check::{self, OurImage};
 use crate::growth;
 use crate::object::{OurLv, device_of, find_lv};
 
 /// The logical volume and, where it is mounted, its filesystem.
 pub(super) fn plan_grow(
+    way: Way,
     volume: VolumeUuid,
     cluster: &ClusterUid,
     to: Bytes,
@@ -21,7 +22,7 @@ pub(super) fn plan_grow(
     ours.require_volume("grow")?;
     ours.require_ready("grow")?;
     check::validate_size(to, ours.tag.mode, ours.tag.mode.least())?;
-    let mut steps = plan_lv(ours, to, view)?;
+    let mut steps = plan_lv(way, ours, to, view)?;
     let Some(extent) = view.pool.group.as_ref().map(|group| group.extent) else {
         return Ok(steps);
     };
@@ -31,14 +32,20 @@ pub(super) fn plan_grow(
 }
 
 /// The logical volume and its device. One that is larger already stays.
-pub(super) fn plan_lv(ours: OurImage<'_>, to: Bytes, view: &View) -> Result<Vec<Step>, Refusal> {
+pub(super) fn plan_lv(
+    way: Way,
+    ours: OurImage<'_>,
+    to: Bytes,
+    view: &View,
+) -> Result<Vec<Step>, Refusal> {
     let OurLv { group, lv, named } = require_lv(ours)?;
     if lv.size < to {
         let need = to.round_up(require_group(&view.pool)?.extent).minus(lv.size);
-        check::validate_room(&view.pool, need)?;
+        way.validate_room(view, need)?;
         let group = group.clone();
         let gains = match ours.tag.mode {
             VolumeMode::Filesystem { .. } => Gains::AsFound,
+            VolumeMode::Block if way.begins_as_zeros() => Gains::AsFound,
             VolumeMode::Block => Gains::Zeros,
         };
         return Ok(vec![Step::Lvm(LvmStep::GrowLv { group, lv: named, to, gains })]);
@@ -56,7 +63,7 @@ fn lags_behind(lv: &LvObject) -> bool {
     lv.device.as_ref().is_some_and(|device| device.size < lv.size)
 }
 
-fn require_lv(ours: OurImage<'_>) -> Result<OurLv<'_>, Refusal> {
+pub(super) fn require_lv(ours: OurImage<'_>) -> Result<OurLv<'_>, Refusal> {
     let image = ours.image.path.clone();
     let group = match &ours.image.form {
         Form::Lv(seen) => seen.group_name.clone(),

@@ -42,7 +42,7 @@ pub(super) fn plan_group(
         return step(LvmStep::MakeFolder { group, pool });
     };
     let mut steps = plan_more(file, devices, group)?;
-    steps.extend(furnish(group)?);
+    steps.extend(furnish(group, view)?);
     steps.extend(plan_folder(ground, file, group, folder, view, mounts)?);
     Ok(steps)
 }

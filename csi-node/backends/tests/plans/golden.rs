@@ -268,7 +268,7 @@ fn deleting() {
     check_volume("i1-retain", &retain, &world.view());
 }
 
-fn disk(signature: Signature) -> DeviceView {
+pub(crate) fn disk(signature: Signature) -> DeviceView {
     DeviceView {
         kind: DeviceKind::Disk,
         id: "wwn-0x5000c500".into(),

@@ -16,10 +16,10 @@ use crate::model::{Refused, done, need};
 use crate::pair::copy;
 use crate::world::{Content, DEVICE, Image, Inside, Loop, World, pool_file, signature, volume};
 
-const EXTENT: Bytes = Bytes::mib(4);
+pub(crate) const EXTENT: Bytes = Bytes::mib(4);
 const EXT4: VolumeMode = VolumeMode::Filesystem { fs: FsType::Ext4 };
 
-fn group() -> VgUuid {
+pub(crate) fn group() -> VgUuid {
     "7NiBDF-JPUK-Ubdd-Xuik-sxcc-9BUG-2QfA7B".parse().unwrap()
 }
 
@@ -50,7 +50,7 @@ impl World {
             uuid: "a".repeat(32).parse().unwrap(),
             name: image_name(HostObject::Volume, volume()),
             size: image.size,
-            kind: LvKind::Linear,
+            kind: if self.kind == BackendKind::LvmThin { LvKind::Thin } else { LvKind::Linear },
             tag: TagReading::Read(image.tag.clone()),
             health: None,
             device: self.attached.map(device),
@@ -137,7 +137,11 @@ impl World {
     }
 
     fn create_lv(&mut self, new: &NewVolume) -> Result<StepDone, Refused> {
-        let VolumeKind::Linear { size } = new.kind else { return Err("not linear".to_owned()) };
+        let size = match &new.kind {
+            VolumeKind::Linear { size } if self.kind == BackendKind::Lvm => *size,
+            VolumeKind::Thin { size, .. } if self.kind == BackendKind::LvmThin => *size,
+            other => return Err(format!("no volume of this pool: {other:?}")),
+        };
         let image = self.image_mut();
         need(image.tag.state == HostState::Creating, "its entry is not being made")?;
         assert!(!image.precious && image.tag.stage == StageState::Never, "{image:?}");
@@ -162,7 +166,9 @@ impl World {
     pub(crate) fn crash_inside_lvm(&mut self, step: &Step) {
         match step {
             Step::Lvm(LvmStep::CreateLv { new, .. }) => {
-                let VolumeKind::Linear { size } = new.kind else { return };
+                let (VolumeKind::Linear { size } | VolumeKind::Thin { size, .. }) = new.kind else {
+                    return;
+                };
                 let image = self.image_mut();
                 if image.inside == (Inside::Lv { there: false }) {
                     image.inside = Inside::Lv { there: true };
@@ -206,7 +212,7 @@ fn after(intents: &[Intent]) -> World {
     world
 }
 
-fn delete(world: &World, erase: Erase) -> Intent {
+pub(crate) fn delete(world: &World, erase: Erase) -> Intent {
     let stamp = DeletionStamp { volume: volume(), id: "deletion-1".parse().unwrap() };
     let tag = &world.image.as_ref().unwrap().tag;
     let (claimed, cluster) = (Claimed::Volume(PvReading::NotFound), tag.cluster.clone());

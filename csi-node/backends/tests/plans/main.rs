@@ -14,4 +14,6 @@ mod subvolume;
 mod subvolume_golden;
 mod subvolume_laws;
 mod sweep;
+mod thin;
+mod thin_pool;
 mod world;

@@ -15,6 +15,7 @@ fn tell(name: &str, leftover: &Leftover, world: &World) {
         BackendKind::File => "",
         BackendKind::Btrfs => "btrfs-",
         BackendKind::Lvm => "lvm-",
+        BackendKind::LvmThin => "lvm-thin-",
     };
     let intent = Intent::Sweep { volume, cluster, leftover };
     check(&format!("{prefix}{name}"), backend(world.kind).plan(&intent, &world.view()));

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use terrace_device_types::lvm::{Gains, GroupRef, LvRef, LvmStep, NewVolume, VgUuid};
+use terrace_device_types::lvm::{Gains, GroupRef, LvRef, LvmStep, NewVolume, VgUuid, VolumeKind};
 use terrace_device_types::{
     Access, DeletionId, Erase, HostState, StageState, StepDone, Tag, VolumeUuid,
 };
@@ -15,7 +15,7 @@ use crate::execute::Node;
 use crate::host::Host;
 use crate::image::{create_entry, open_quarantined};
 use crate::tagged::{changed, expect_volume, open_tagged};
-use crate::{Deadline, DeviceError, erase, kernel};
+use crate::{Deadline, DeviceError, erase, freeze, kernel};
 
 /// How long what a killed lvm left may take to end.
 const CLEARING: std::time::Duration = std::time::Duration::from_secs(30);
@@ -101,12 +101,27 @@ fn create(
     new: &NewVolume,
     deadline: Deadline,
 ) -> Result<StepDone, DeviceError> {
-    on(host, group, |lvm, group| {
+    let source = match &new.kind {
+        VolumeKind::ThinSnapshot { of, access: _ } => {
+            Some(freeze::key_of_lv(group, of.name.as_str()))
+        }
+        VolumeKind::Linear { .. }
+        | VolumeKind::Striped { .. }
+        | VolumeKind::Raid1 { .. }
+        | VolumeKind::Thin { .. } => None,
+    };
+    // If we froze what it is taken of, that must be frozen still once it is taken.
+    let still = source.map(|source| (freeze::stillness_of(&source), source));
+    let check = || still.as_ref().map_or(Ok(()), |(still, source)| still.check(source));
+    check()?;
+    let done = on(host, group, |lvm, group| {
         let mut created = lvm.create_volumes(group, std::slice::from_ref(new), deadline)?;
         let why = "lvm was asked for one volume";
         let done = created.each.pop().ok_or(DeviceError::Bug { why })??;
         Ok(Looked { done, group: created.group })
-    })
+    })?;
+    check()?;
+    Ok(done)
 }
 
 /// The entry says that nobody has seen the volume yet.

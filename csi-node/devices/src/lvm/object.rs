@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use terrace_device_types::lvm::{
-    DmTarget, FOLDER_LV, GroupView, LvDevice, LvKind, LvObject, LvSeen, LvView, THIN_LV, ThinView,
-    VgName, VgUuid, VgView,
+    DmTarget, FOLDER_LV, GroupView, LvDevice, LvKind, LvObject, LvSeen, LvView, THIN_LV, ThinRoom,
+    ThinView, VgName, VgUuid, VgView,
 };
 use terrace_device_types::{Bytes, DevT, PoolUuid, Tag, image_name};
 
@@ -21,6 +21,8 @@ use crate::{Deadline, DeviceError};
 /// How long a look at a group may take that has changed.
 const LOOK: Duration = Duration::from_secs(30);
 const SECTOR: u64 = 512;
+/// LVM's own name for what it keeps back for a repair of a thin pool's metadata.
+const SPARE_LV: &str = "lvol0_pmspare";
 /// LVM's UUIDs in device-mapper.
 const PREFIX: &str = "LVM-";
 const ID: usize = 32;
@@ -105,6 +107,7 @@ impl PoolGroup {
         Ok(ThinView {
             size: pool.size,
             metadata_size: pool.metadata_size.unwrap_or_default(),
+            spare: self.seen.lv(SPARE_LV).map_or(Bytes::ZERO, |spare| spare.size),
             chunk: pool.chunk.unwrap_or_default(),
             transaction: pool.transaction,
             promised: Bytes(promised),
@@ -112,10 +115,16 @@ impl PoolGroup {
         })
     }
 
-    /// What a pool of it has for volumes.
-    pub(crate) fn room(&self) -> (Bytes, Bytes) {
+    /// What a pool of it has for volumes, and what of that is free: on a thin pool, what the group could give to data.
+    pub(crate) fn room(&self) -> Result<(Bytes, Bytes), DeviceError> {
+        let group = self.view()?;
+        if let Some(thin) = &group.thin {
+            let all = ThinRoom::of(&group, thin).most().data;
+            let used = thin.status.map_or(all.0, |s| s.data.used.saturating_mul(thin.chunk.0));
+            return Ok((all, all.minus(Bytes(used))));
+        }
         let folder = self.seen.lv(FOLDER_LV).map_or(Bytes::ZERO, |lv| lv.size);
-        (self.seen.size.minus(folder), self.seen.free)
+        Ok((self.seen.size.minus(folder), self.seen.free))
     }
 
     /// The logical volume of an entry. Its name is that of the tag, whatever the entry is called by now.

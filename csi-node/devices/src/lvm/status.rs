@@ -98,6 +98,18 @@ impl Lvm {
         self.open_by(group, lv, File::options().read(true))
     }
 
+    /// As [`Self::open_held`]; `None`, if it is not active.
+    pub(crate) fn find_held(
+        &self,
+        group: &VgUuid,
+        lv: &LvUuid,
+    ) -> Result<Option<OpenLv>, DeviceError> {
+        match self.look_at(&dm_uuid(group, lv))? {
+            Some(_) => self.open_held(group, lv).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// While it is open its number can't become another's, so its UUID is read again through the number.
     fn open_by(
         &self,

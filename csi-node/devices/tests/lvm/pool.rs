@@ -1,179 +1,16 @@
 //! Pools on volume groups and their volumes, by plans that are carried out on real devices: made, found again, cut short anywhere, refused where they are not ours.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use terrace_backends::backend;
 use terrace_device_types::lvm::LvmTag;
 use terrace_device_types::{
-    Access, Allocation, BackendKind, Bytes, Claimed, DeletionProof, DeletionStamp, Erase, FsType,
-    Intent, PoolFile, PoolIntent, PoolPlace, PvReading, Refusal, Sharing, Step, StepDone, Tag,
-    TagReading, View, VolumeMode, VolumeUuid, Wipe,
+    BackendKind, Bytes, Erase, FsType, Intent, Refusal, Tag, TagReading, VolumeMode,
 };
-use terrace_devices::lvm::{keep_in, observe_place};
-use terrace_devices::{
-    DeviceError, Host, Probe, execute, observe_devices, observe_images, observe_mounts,
-    observe_pool, observe_volume,
-};
+use terrace_devices::{execute, observe_images};
 
-use crate::rig::{Rig, clear_mapper, sh, soon, volume_of};
-
-const SMALL: Bytes = Bytes::mib(320);
-const LARGE: Bytes = Bytes::mib(400);
-
-/// A pool of the backend `lvm` on some of the guest's disks.
-struct Pool {
-    dir: PathBuf,
-    scratch: tempfile::TempDir,
-    disks: Vec<PathBuf>,
-    rig: Rig,
-}
-
-#[derive(Debug)]
-enum Failed {
-    Refused(Refusal),
-    Device(DeviceError),
-}
-
-impl Pool {
-    fn unmade(disks: usize) -> Option<Self> {
-        let rig = Rig::new()?;
-        let scratch = tempfile::tempdir().unwrap();
-        keep_in(&scratch.path().join("lvm")).unwrap();
-        let (dir, disks) = (scratch.path().join("pool"), rig.disks[..disks].to_vec());
-        Some(Self { dir, scratch, disks, rig })
-    }
-
-    fn new(disks: usize) -> Option<Self> {
-        let pool = Self::unmade(disks)?;
-        pool.make().unwrap();
-        Some(pool)
-    }
-
-    fn file(&self) -> PoolFile {
-        PoolFile { backend: BackendKind::Lvm, ..self.rig.pool_file() }
-    }
-
-    fn plan_pool(&self) -> Result<Vec<Step>, Failed> {
-        let host = Host::real();
-        let all = observe_devices(&host).unwrap();
-        let ours = all.into_iter().filter(|device| self.disks.contains(&device.path));
-        let ours = ours.map(|device| (device, Wipe::Never)).collect();
-        let place = observe_place(&host, ours, self.rig.pool, soon()).map_err(Failed::Device)?;
-        let place = PoolPlace::Group(Box::new(place));
-        let intent = PoolIntent::Make { file: self.file(), place };
-        let view = observe_pool(&host, &self.dir).map_err(Failed::Device)?;
-        let mounts = observe_mounts(&host).unwrap();
-        backend(BackendKind::Lvm).plan_pool(&intent, &view, &mounts).map_err(Failed::Refused)
-    }
-
-    /// Looks and plans until nothing is left.
-    fn make(&self) -> Result<(), Failed> {
-        for _ in 0..8 {
-            let steps = self.plan_pool()?;
-            if steps.is_empty() {
-                return Ok(());
-            }
-            for step in &steps {
-                execute(step, soon()).map_err(Failed::Device)?;
-            }
-        }
-        panic!("the pool is never made");
-    }
-
-    fn look(&self, volume: VolumeUuid) -> View {
-        observe_volume(&Host::real(), &self.dir, volume, None, Probe::Look, soon()).unwrap()
-    }
-
-    fn plan(&self, volume: VolumeUuid, intent: &Intent) -> Result<Vec<Step>, Failed> {
-        backend(BackendKind::Lvm).plan(intent, &self.look(volume)).map_err(Failed::Refused)
-    }
-
-    /// As far as the step of that number; says how many there are.
-    fn run_until(&self, volume: VolumeUuid, intent: &Intent, stop: usize) -> usize {
-        let steps = self.plan(volume, intent).unwrap();
-        for step in steps.iter().take(stop) {
-            execute(step, soon()).unwrap();
-        }
-        steps.len()
-    }
-
-    /// Makes it true, and sees that nothing is left to do.
-    fn fulfil(&self, volume: VolumeUuid, intent: &Intent) -> Result<(), Failed> {
-        for step in self.plan(volume, intent)? {
-            execute(&step, soon()).map_err(Failed::Device)?;
-        }
-        for step in self.plan(volume, intent)? {
-            let done = execute(&step, soon()).map_err(Failed::Device)?;
-            assert_eq!(done, StepDone::Already, "{step} after {intent:?}");
-        }
-        Ok(())
-    }
-
-    fn create(&self, volume: VolumeUuid, mode: VolumeMode) -> Intent {
-        let (cluster, name) = (self.file().cluster_uid, "pvc-1".to_owned());
-        let allocation = Allocation::Reserved;
-        Intent::Create { volume, cluster, name, size: SMALL, mode, allocation }
-    }
-
-    fn stage(&self, volume: VolumeUuid, mode: VolumeMode) -> Intent {
-        let target = self.path("staging");
-        fs::create_dir_all(&target).unwrap();
-        let (cluster, operation) = (self.file().cluster_uid, "op-1".parse().unwrap());
-        let (options, access) = (Vec::new(), Access::ReadWrite);
-        Intent::Stage { volume, cluster, mode, target, options, access, operation }
-    }
-
-    fn publish(&self, volume: VolumeUuid) -> Intent {
-        let (staging, target) = (self.path("staging"), self.path("pod"));
-        let (access, sharing) = (Access::ReadWrite, Sharing::Shared);
-        let cluster = self.file().cluster_uid;
-        Intent::Publish { volume, cluster, staging, target, access, sharing }
-    }
-
-    fn unstage(&self, volume: VolumeUuid) -> Intent {
-        let (cluster, target) = (self.file().cluster_uid, self.path("staging"));
-        Intent::Unstage { volume, cluster, target }
-    }
-
-    fn delete(&self, volume: VolumeUuid, erase: Erase) -> Intent {
-        let Some(TagReading::Read(tag)) = self.look(volume).volume.image.map(|image| image.tag)
-        else {
-            panic!("no tag to prove a deletion with")
-        };
-        let stamp = DeletionStamp { volume, id: "deletion-1".parse().unwrap() };
-        let claimed = Claimed::Volume(PvReading::NotFound);
-        let proof =
-            DeletionProof::check(Some(&stamp), volume, &tag.cluster, &claimed, &tag).unwrap();
-        Intent::Delete { volume, proof, erase }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
-    }
-
-    fn free(&self) -> Bytes {
-        observe_pool(&Host::real(), &self.dir).unwrap().free
-    }
-
-    fn unmount_all(&self) {
-        let below = self.scratch.path();
-        let mounts = observe_mounts(&Host::real()).unwrap();
-        for mount in mounts.iter().rev().filter(|mount| mount.at.starts_with(below)) {
-            sh(&format!("umount {}", mount.at.display()));
-        }
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.unmount_all();
-    }
-}
-
-fn fs_of(fs: FsType) -> VolumeMode {
-    VolumeMode::Filesystem { fs }
-}
+use crate::made::{Failed, LARGE, Pool, SMALL, fs_of};
+use crate::rig::{clear_mapper, sh, soon, volume_of};
 
 fn span(mount: &Path) -> u64 {
     let seen = rustix::fs::statvfs(mount).unwrap();
@@ -182,7 +19,7 @@ fn span(mount: &Path) -> u64 {
 
 #[test]
 fn a_pool_is_made_of_blank_disks_and_found_again_when_everything_was_deactivated() {
-    let Some(pool) = Pool::new(2) else { return };
+    let Some(pool) = Pool::new(BackendKind::Lvm, 2) else { return };
     let (volume, mode) = (volume_of("v"), fs_of(FsType::Ext4));
     pool.fulfil(volume, &pool.create(volume, mode)).unwrap();
     pool.fulfil(volume, &pool.stage(volume, mode)).unwrap();
@@ -199,7 +36,7 @@ fn a_pool_is_made_of_blank_disks_and_found_again_when_everything_was_deactivated
 
 #[test]
 fn a_volume_lives_from_its_making_to_its_end_on_each_filesystem() {
-    let Some(pool) = Pool::new(2) else { return };
+    let Some(pool) = Pool::new(BackendKind::Lvm, 2) else { return };
     let free = pool.free();
     for fs_type in [FsType::Ext4, FsType::Xfs] {
         let (volume, mode) = (volume_of(fs_type.as_str()), fs_of(fs_type));
@@ -229,7 +66,7 @@ fn a_volume_lives_from_its_making_to_its_end_on_each_filesystem() {
 
 #[test]
 fn i3_what_is_cut_short_between_any_two_steps_is_whole_in_the_end() {
-    let Some(pool) = Pool::new(1) else { return };
+    let Some(pool) = Pool::new(BackendKind::Lvm, 1) else { return };
     let (mode, free) = (fs_of(FsType::Ext4), pool.free());
     for step in 0..9 {
         let volume = volume_of(&format!("v{step}"));
@@ -251,7 +88,7 @@ fn i3_what_is_cut_short_between_any_two_steps_is_whole_in_the_end() {
 
 #[test]
 fn a_raw_block_volume_is_its_logical_volumes_node() {
-    let Some(pool) = Pool::new(1) else { return };
+    let Some(pool) = Pool::new(BackendKind::Lvm, 1) else { return };
     let (volume, mode) = (volume_of("raw"), VolumeMode::Block);
     pool.fulfil(volume, &pool.create(volume, mode)).unwrap();
     pool.fulfil(volume, &pool.stage(volume, mode)).unwrap();
@@ -277,7 +114,7 @@ fn is_clean(node: &Path, size: Bytes) -> bool {
 
 #[test]
 fn what_a_removed_volume_held_is_read_neither_in_a_raw_block_volume_nor_in_what_it_gains() {
-    let Some(pool) = Pool::new(2) else { return };
+    let Some(pool) = Pool::new(BackendKind::Lvm, 2) else { return };
     let (free, mode, node) = (pool.free(), VolumeMode::Block, pool.path("pod"));
     let grow = |volume, to| Intent::Grow { volume, cluster: pool.file().cluster_uid, to };
     let serve = |volume| {
@@ -324,7 +161,7 @@ fn what_a_removed_volume_held_is_read_neither_in_a_raw_block_volume_nor_in_what_
 
 #[test]
 fn i4_a_logical_volume_of_our_name_without_our_tag_is_not_touched() {
-    let Some(pool) = Pool::new(1) else { return };
+    let Some(pool) = Pool::new(BackendKind::Lvm, 1) else { return };
     let volume = volume_of("v");
     let group = format!("terrace-{}", pool.rig.pool);
     let name = format!("t-{volume}");
@@ -338,7 +175,7 @@ fn i4_a_logical_volume_of_our_name_without_our_tag_is_not_touched() {
 
 #[test]
 fn i4_a_group_with_the_pools_name_and_not_its_tag_is_refused() {
-    let Some(pool) = Pool::unmade(1) else { return };
+    let Some(pool) = Pool::unmade(BackendKind::Lvm, 1) else { return };
     let device = pool.disks[0].display();
     sh(&format!("lvm vgcreate -qq --devices {device} terrace-{} {device}", pool.rig.pool));
     let refused = pool.make().unwrap_err();

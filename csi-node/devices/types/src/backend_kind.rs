@@ -18,11 +18,13 @@ pub enum BackendKind {
     Btrfs,
     /// A logical volume of LVM's.
     Lvm,
+    /// A logical volume that takes of a thin pool of LVM's what is written to it.
+    LvmThin,
 }
 
 impl BackendKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::File, Self::Btrfs, Self::Lvm];
+    pub const ALL: [Self; 4] = [Self::File, Self::Btrfs, Self::Lvm, Self::LvmThin];
 
     /// The word in StoragePool.spec, pool file and metrics.
     #[must_use]
@@ -31,6 +33,7 @@ impl BackendKind {
             Self::File => "file",
             Self::Btrfs => "btrfs",
             Self::Lvm => "lvm",
+            Self::LvmThin => "lvmThin",
         }
     }
 

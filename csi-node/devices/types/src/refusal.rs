@@ -133,7 +133,7 @@ impl Refusal {
             Self::Pool(PoolRefusal::Foreign { .. } | PoolRefusal::GroupForeign { .. }) => {
                 "PoolForeign"
             }
-            Self::Pool(PoolRefusal::Full { .. }) => "PoolFull",
+            Self::Pool(PoolRefusal::Full { .. } | PoolRefusal::ThinFull { .. }) => "PoolFull",
             Self::Pool(PoolRefusal::NotWritable { .. }) => "PoolNotWritable",
             Self::Pool(PoolRefusal::DeviceHoldsData { .. }) => "DeviceHoldsData",
             Self::Pool(PoolRefusal::DeviceInUse { .. }) => "DeviceInUse",

@@ -33,6 +33,8 @@ pub struct ThinView {
     pub size: Bytes,
     /// Its size for metadata.
     pub metadata_size: Bytes,
+    /// The size of what the group keeps back for a repair of the metadata.
+    pub spare: Bytes,
     /// What it gives out at a time.
     pub chunk: Bytes,
     /// The number of the last change that LVM knows of.

@@ -203,6 +203,28 @@ pub enum PoolRefusal {
         /// The directory.
         dir: PathBuf,
     },
+    /// What the pool gives out is nearly given out.
+    #[error(
+        "pool {dir} has {used} % of its {what} in use, past the {at} % up to which new volumes, snapshots and growth are taken, and its volume group has no more to give: delete volumes or snapshots, or add a device to the pool"
+    )]
+    ThinFull {
+        /// The directory.
+        dir: PathBuf,
+        /// Data or metadata.
+        what: &'static str,
+        /// In percent, rounded up, of all that the volume group can give.
+        used: u64,
+        /// In percent.
+        at: u64,
+    },
+    /// Its thin pool can't take anything.
+    #[error("the thin pool of pool {dir} {why}")]
+    ThinUnfit {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong, and what mends it.
+        why: &'static str,
+    },
     /// Something else is mounted at the pool's mount point.
     #[error("{dir} is already a mount of {source_device}, not of the pool's device")]
     MountedByAnother {
@@ -216,7 +238,7 @@ pub enum PoolRefusal {
 impl PoolRefusal {
     pub(crate) const fn class(&self) -> Class {
         match self {
-            Self::Full { .. } => Class::Exhausted,
+            Self::Full { .. } | Self::ThinFull { .. } => Class::Exhausted,
             Self::DeviceNotProbed { .. } => Class::Bug,
             Self::Missing { .. }
             | Self::Unmarked { .. }
@@ -240,6 +262,7 @@ impl PoolRefusal {
             | Self::GroupIncomplete { .. }
             | Self::FolderLost { .. }
             | Self::NoGroup { .. }
+            | Self::ThinUnfit { .. }
             | Self::MountedByAnother { .. } => Class::Wait,
         }
     }
