@@ -32,6 +32,7 @@ use terrace_node::operation::OpKind;
 use terrace_node::pools::Pools;
 use terrace_node::queue::Queue;
 use terrace_node::queue::schedule::Priority;
+use terrace_node::runner::recovery::recover;
 use terrace_node::runner::{AGENT_PATIENCE, Job, Runner};
 use tokio::sync::{mpsc, watch};
 use tonic::Request;
@@ -101,6 +102,13 @@ impl Node {
         Ok(Self { context, service, cluster, kubelet })
     }
 
+    /// Ends or takes back what an earlier life of this node had begun.
+    pub(crate) async fn recover(&self) -> Result<()> {
+        let Context { runner, pools, .. } = &self.context;
+        recover(runner, pools, &self.cluster).await.context("recover")?;
+        Ok(())
+    }
+
     /// Makes a volume, with its space reserved.
     pub(crate) async fn create(
         &self,
@@ -118,7 +126,7 @@ impl Node {
 
     /// Destroys a volume that no PersistentVolume names.
     pub(crate) async fn delete(&self, name: &str) -> Result<()> {
-        let wanted = Wanted { name, uuid: None, pool: None, scope: Scope::InService };
+        let wanted = Wanted { name, uuid: None, pool: None, scope: Scope::Any };
         let Located { pool, tag, .. } = self.context.find(&self.cluster, wanted).await??;
         let (volume, claimed) = (tag.volume, Claimed::Volume(PvReading::NotFound));
         let stamp = DeletionStamp { volume, id: name.parse().context("name a deletion")? };
