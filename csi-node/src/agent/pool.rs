@@ -16,6 +16,7 @@ use terrace_device_types::{
 use super::pool_plan::{Claim, Place, Refused, World, plan_claims};
 use super::room::{Room, plan_room};
 use super::{Agent, PoolFacts};
+use crate::audit::Asked;
 use crate::context::LookError;
 use crate::fault::{self, Edge, Point, PoolWrite};
 use crate::host::Host;
@@ -367,6 +368,7 @@ async fn run(agent: &Agent, file: &PoolFile, place: &Place) -> Result<Outcome, r
         locks: locks.chain([pool]).collect(),
         priority: Priority::Agent,
         patience: AGENT_PATIENCE,
+        asked: Asked::Pool,
     };
     let (file, place) = (file.clone(), place.clone());
     // Most passes find nothing to do: that is looked up without the locks, so that volumes go on.

@@ -20,6 +20,7 @@ use terrace_device_types::{
     Allocation, Bytes, Claimed, ClusterUid, DeletionProof, DeletionStamp, Erase, HostState, Intent,
     OperationId, PoolFile, PoolIntent, PoolPlace, PoolUuid, PvReading, VolumeMode, VolumeUuid,
 };
+use terrace_node::audit::Audit;
 use terrace_node::context::{Context, observe_and_plan};
 use terrace_node::csi::node::NodeService;
 use terrace_node::fault::NoFaults;
@@ -91,8 +92,8 @@ impl Node {
         pools.load(&journal, &*host, &[ground.to_owned()])?;
         let cluster = pools.cluster(&*host).context("no pool says which cluster it is of")?;
         let metrics = Metrics::new();
-        let runner =
-            Runner::new(host, Queue::new(8), Arc::new(journal), Arc::new(NoFaults), metrics);
+        let (journal, audit) = (Arc::new(journal), Arc::new(Audit::open(own, "crash")?));
+        let runner = Runner::new(host, Queue::new(8), journal, audit, Arc::new(NoFaults), metrics);
         let (_, known) = watch::channel(Some(cluster.clone()));
         let (changed, _) = mpsc::unbounded_channel();
         let kubelet = own.join("kubelet");
