@@ -5,11 +5,13 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use terrace_device_types::lvm::{Gains, GroupRef, LvRef, LvmStep, NewVolume, VgUuid};
+use terrace_device_types::lvm::{Gains, GroupRef, LvRef, LvmStep, VgUuid};
 use terrace_device_types::{
     Access, DeletionId, Erase, HostState, StageState, StepDone, Tag, VolumeUuid,
 };
 
+use super::remove::{Ground, Removal};
+use super::together::{self, Change};
 use super::{Looked, Lvm};
 use crate::execute::Node;
 use crate::host::Host;
@@ -48,7 +50,7 @@ pub(crate) fn apply(
         LvmStep::CreateEntry { object, tag } => create_entry(object, tag),
         LvmStep::CreateLv { object, group, new } => {
             expect_unfinished(object, new.tag.volume)?;
-            create(host, group, new, deadline)
+            together::carry_out(host, group, Change::Create(new.clone()), deadline)
         }
         LvmStep::GrowLv { group, lv, to, gains: Gains::AsFound } => {
             on(host, group, |lvm, group| lvm.extend_volume(group, lv, *to, deadline))
@@ -95,20 +97,6 @@ fn on(
     }
 }
 
-fn create(
-    host: &Host,
-    group: &VgUuid,
-    new: &NewVolume,
-    deadline: Deadline,
-) -> Result<StepDone, DeviceError> {
-    on(host, group, |lvm, group| {
-        let mut created = lvm.create_volumes(group, std::slice::from_ref(new), deadline)?;
-        let why = "lvm was asked for one volume";
-        let done = created.each.pop().ok_or(DeviceError::Bug { why })??;
-        Ok(Looked { done, group: created.group })
-    })
-}
-
 /// The entry says that nobody has seen the volume yet.
 fn expect_unfinished(entry: &Path, volume: VolumeUuid) -> Result<(), DeviceError> {
     let tag = open_tagged(entry)?.tag;
@@ -131,7 +119,8 @@ fn remove(
 ) -> Result<StepDone, DeviceError> {
     let Some(tagged) = open_quarantined(entry, deletion)? else { return Ok(StepDone::Already) };
     expect_volume(&tagged.tag, entry, lv.volume)?;
-    on(host, group, |lvm, group| lvm.remove_condemned_volume(group, lv, deadline))
+    let removal = Removal { lv: lv.clone(), ground: Ground::Condemned };
+    together::carry_out(host, group, Change::Remove(removal), deadline)
 }
 
 /// Without its entry nothing was begun.
@@ -148,7 +137,8 @@ fn remove_unfinished(
         }
         other => other?,
     }
-    on(host, group, |lvm, group| lvm.remove_unfinished_volume(group, lv, deadline))
+    let removal = Removal { lv: lv.clone(), ground: Ground::Unfinished };
+    together::carry_out(host, group, Change::Remove(removal), deadline)
 }
 
 fn set_access(device: &Path, access: Access) -> Result<StepDone, DeviceError> {
