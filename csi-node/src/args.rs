@@ -50,9 +50,9 @@ pub struct Args {
     /// left before it is removed, such as 10m.
     #[arg(long, default_value = "10m", value_parser = parse_sweep_after)]
     pub sweep_after: Duration,
-    /// Operations that may run at once.
+    /// Most operations that run at once; the others wait for their turn. One that hangs in the kernel does not count.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub workers: u16,
+    pub max_operations: u16,
     /// Address of the node's HTTP API; loopback of the Pod only.
     #[arg(long, default_value = "127.0.0.1:9808")]
     pub http: SocketAddr,

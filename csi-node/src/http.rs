@@ -2,6 +2,7 @@
 //! port-forward), one with health and metrics only for the kubelet and Prometheus. It changes nothing but what a person
 //! asks for in [`orphans`].
 
+mod audit;
 pub mod latency;
 pub mod orphans;
 
@@ -65,6 +66,7 @@ pub fn all(pages: Pages) -> Router {
         .route("/v1/volumes", get(volumes))
         .route("/v1/operations", get(operations))
         .route("/v1/pools", get(pools))
+        .route("/v1/audit", get(audit::page))
         .with_state(pages.clone());
     health(pages).merge(api)
 }

@@ -15,6 +15,7 @@
 
 pub mod agent;
 pub mod args;
+pub mod audit;
 pub mod context;
 pub mod csi;
 pub mod fault;

@@ -103,7 +103,7 @@ impl Metrics {
     pub fn encode(&self, queue: &[Entry], journal_open: usize) -> Result<String, std::fmt::Error> {
         let count = |state| queue.iter().filter(|entry| entry.state == state).count();
         self.waiting.set(gauge(count(EntryState::Waiting)));
-        self.running.set(gauge(count(EntryState::Running)));
+        self.running.set(gauge(count(EntryState::Running) + count(EntryState::Hangs)));
         self.journal_open.set(gauge(journal_open));
         let mut page = String::new();
         text::encode(&mut page, &self.registry())?;

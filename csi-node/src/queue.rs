@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use terrace_device_types::{PoolUuid, VolumeUuid};
 use tokio::sync::oneshot;
 
+use crate::journal::record::Subject;
 use crate::operation::OpKind;
-use schedule::{LockKey, OpId, Refusal, Request, Schedule};
+use schedule::{LockKey, OpId, Priority, Refusal, Request, Schedule, Wait};
 
 /// How long an operation waits for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,29 @@ pub enum Error {
     Refused(#[source] Refusal),
 }
 
+/// What is to be done, to what.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The operation.
+    pub kind: OpKind,
+    /// Its object.
+    pub subject: Subject,
+}
+
+/// Where a running operation stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct At {
+    /// Which step, from 1.
+    pub step: usize,
+    /// How many it has.
+    pub of: usize,
+    /// The step in prose.
+    pub prose: String,
+    /// How often this step was tried.
+    pub attempts: u32,
+}
+
 /// One line of [`Queue::snapshot`].
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,28 +81,68 @@ pub struct Entry {
     pub id: OpId,
     /// What it is.
     pub kind: OpKind,
+    /// Name of the StorageVolume, StorageSnapshot or StoragePool.
+    pub name: String,
+    /// The volume or snapshot.
+    pub volume: Option<VolumeUuid>,
+    /// The pool.
+    pub pool: Option<PoolUuid>,
     /// Whether it runs.
     pub state: EntryState,
+    /// Who goes first.
+    pub priority: Priority,
     /// What it holds or wants.
     pub locks: Vec<String>,
     /// Since when it waits or runs, in milliseconds.
-    pub for_ms: u128,
+    pub for_ms: u64,
+    /// Where it stands, once it has its steps.
+    pub at: Option<At>,
+    /// Why it does not run.
+    pub waits_for: Option<WaitsFor>,
 }
 
 /// Waiting or running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum EntryState {
     /// Its turn has not come.
     Waiting,
     /// It holds its locks.
     Running,
+    /// It holds its locks, and a system call of it does not come back.
+    Hangs,
+}
+
+/// Why an operation does not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum WaitsFor {
+    /// Another one has a lock that it needs, or has it next.
+    Lock {
+        /// The lock, in prose.
+        key: String,
+        /// Who has it.
+        operation: OpId,
+        /// What that does.
+        kind: OpKind,
+        /// Since when that waits or runs, in milliseconds.
+        for_ms: u64,
+    },
+    /// Another one must be over before.
+    After {
+        /// That one.
+        operation: OpId,
+    },
+    /// As many run as may at once.
+    Turn,
 }
 
 #[derive(Debug)]
 struct Inner {
-    schedule: Schedule<OpKind>,
+    schedule: Schedule<Task>,
     wake: BTreeMap<OpId, oneshot::Sender<()>>,
     since: BTreeMap<OpId, Instant>,
+    at: BTreeMap<OpId, At>,
 }
 
 /// Orders the operations of one node.
@@ -108,6 +173,7 @@ impl Drop for Permit {
         inner.schedule.finish(self.id);
         inner.wake.remove(&self.id);
         inner.since.remove(&self.id);
+        inner.at.remove(&self.id);
         inner.start();
     }
 }
@@ -123,10 +189,40 @@ impl Inner {
         }
     }
 
+    fn for_ms(&self, id: OpId) -> u64 {
+        let since = self.since.get(&id).map(|since| since.elapsed().as_millis());
+        since.map_or(0, |ms| u64::try_from(ms).unwrap_or(u64::MAX))
+    }
+
+    fn entry(&self, request: Request<Task>, kinds: &BTreeMap<OpId, OpKind>) -> Entry {
+        let Request { id, task, locks, priority, after: _ } = request;
+        let Task { kind, subject } = task;
+        let Subject { volume, pool, name, target: _, to: _ } = subject;
+        let wait = self.schedule.wait_of(id);
+        let state = match &wait {
+            Some(_) => EntryState::Waiting,
+            None if self.schedule.is_hung(id) => EntryState::Hangs,
+            None => EntryState::Running,
+        };
+        let waits_for = wait.map(|wait| match wait {
+            Wait::Lock { key, by } => WaitsFor::Lock {
+                key: key.to_string(),
+                operation: by,
+                kind: kinds.get(&by).copied().unwrap_or(kind),
+                for_ms: self.for_ms(by),
+            },
+            Wait::After(operation) => WaitsFor::After { operation },
+            Wait::Turn => WaitsFor::Turn,
+        });
+        let locks = locks.keys().map(ToString::to_string).collect();
+        let (for_ms, at) = (self.for_ms(id), self.at.get(&id).cloned());
+        Entry { id, kind, name, volume, pool, state, priority, locks, for_ms, at, waits_for }
+    }
+
     fn busy(&self, locks: &BTreeMap<LockKey, schedule::LockMode>) -> Option<(Error, OpKind)> {
         let (holder, key) = self.schedule.holder_of(locks)?;
         let held_s = self.since.get(&holder.id).map_or(0, |since| since.elapsed().as_secs());
-        let kind = holder.kind;
+        let kind = holder.task.kind;
         Some((Error::ResourceBusy { key, holder: holder.id, kind, held_s }, kind))
     }
 }
@@ -136,7 +232,8 @@ impl Queue {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let schedule = Schedule::new(limit);
-        let inner = Inner { schedule, wake: BTreeMap::new(), since: BTreeMap::new() };
+        let inner =
+            Inner { schedule, wake: BTreeMap::new(), since: BTreeMap::new(), at: BTreeMap::new() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -146,7 +243,7 @@ impl Queue {
     /// [`Error::ResourceBusy`] names the holder; [`Error::Full`] and [`Error::Refused`] as they say.
     pub async fn acquire(
         &self,
-        request: Request<OpKind>,
+        request: Request<Task>,
         patience: Patience,
     ) -> Result<Permit, Error> {
         let locks = request.locks.clone();
@@ -170,12 +267,14 @@ impl Queue {
 
     fn enter(
         &self,
-        request: Request<OpKind>,
+        request: Request<Task>,
         patience: Patience,
     ) -> Result<(Permit, oneshot::Receiver<()>), Error> {
         let mut inner = self.lock();
         match (patience, inner.busy(&request.locks)) {
-            (Patience::Call(_), Some((error, kind))) if kind == request.kind => return Err(error),
+            (Patience::Call(_), Some((error, kind))) if kind == request.task.kind => {
+                return Err(error);
+            }
             (Patience::Call(_), Some(_) | None) | (Patience::Agent(_), _) => {}
         }
         let id = request.id;
@@ -199,16 +298,14 @@ impl Queue {
     pub fn snapshot(&self) -> Vec<Entry> {
         let inner = self.lock();
         let (waiting, running) = inner.schedule.snapshot();
-        let entry = |state: EntryState, request: Request<OpKind>| Entry {
-            id: request.id,
-            kind: request.kind,
-            state,
-            locks: request.locks.keys().map(ToString::to_string).collect(),
-            for_ms: inner.since.get(&request.id).map_or(0, |since| since.elapsed().as_millis()),
-        };
-        let running = running.into_iter().map(|request| entry(EntryState::Running, request));
-        let waiting = waiting.into_iter().map(|request| entry(EntryState::Waiting, request));
-        running.chain(waiting).collect()
+        let kinds: BTreeMap<OpId, OpKind> =
+            running.iter().chain(&waiting).map(|request| (request.id, request.task.kind)).collect();
+        running.into_iter().chain(waiting).map(|request| inner.entry(request, &kinds)).collect()
+    }
+
+    /// A running operation is at that step now.
+    pub fn stands(&self, id: OpId, at: At) {
+        self.lock().at.insert(id, at);
     }
 
     /// A panic of one operation must not stop the others, and the schedule is never half changed.

@@ -16,6 +16,7 @@ use crate::agent::events::Events;
 use crate::agent::pool::Allowed;
 use crate::agent::{Agent, node, probe, sweep, usage_watch, watch as agent_watch};
 use crate::args::Args;
+use crate::audit::{self, Audit};
 use crate::context::Context;
 use crate::csi::identity::IdentityService;
 use crate::csi::node::NodeService;
@@ -50,6 +51,9 @@ pub enum Error {
     /// The disk does not let us keep a journal.
     #[error(transparent)]
     Journal(#[from] journal::Error),
+    /// Nor an audit.
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     /// What an earlier run left cannot be dealt with.
     #[error(transparent)]
     Recovery(#[from] runner::Error),
@@ -104,8 +108,10 @@ pub async fn run(args: Args) -> Result<(), Error> {
     terrace_devices::lvm::keep_in(&args.lvm_dir()).map_err(Error::Lvm)?;
     let pools = Pools::default();
     pools.load(&journal, &*host, &args.pool_roots)?;
-    let queue = Queue::new(usize::from(args.workers));
-    let runner = Runner::new(host, queue, Arc::new(journal), Arc::clone(&faults), metrics.clone());
+    let queue = Queue::new(usize::from(args.max_operations));
+    let (journal, audit) =
+        (Arc::new(journal), Arc::new(Audit::open(&args.state_dir, &args.node_name)?));
+    let runner = Runner::new(host, queue, journal, audit, Arc::clone(&faults), metrics.clone());
     let client = Client::try_default().await.map_err(Error::Client)?;
     let api = ApiServer::new(client.clone(), Arc::clone(&faults), metrics);
     let (cluster_is, cluster) = watch::channel(None);

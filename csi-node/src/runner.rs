@@ -17,15 +17,16 @@ use terrace_devices::DeviceError;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::audit::{Audit, Cause};
 use crate::fault::{Edge, Faults, Point, pass_blocking};
 use crate::host::Host;
 use crate::journal::record::{Record, Resume, Subject};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
-use crate::operation::OpKind;
 use crate::queue::schedule::{OpId, Request};
-use crate::queue::{Permit, Queue};
+use crate::queue::{At, Permit, Queue, Task};
 
+use crate::agent::report::chain;
 pub use error::{Error, class_label};
 pub use job::{AGENT_PATIENCE, CALL_PATIENCE, Job, Outcome, Progress};
 
@@ -38,6 +39,8 @@ pub struct Runner {
     pub queue: Queue,
     /// What has begun.
     pub journal: Arc<Journal>,
+    /// What was destroyed.
+    pub audit: Arc<Audit>,
     /// Where it may be made to die or fail.
     pub faults: Arc<dyn Faults<Point>>,
     /// What is counted.
@@ -59,10 +62,11 @@ impl Runner {
         host: Arc<dyn Host>,
         queue: Queue,
         journal: Arc<Journal>,
+        audit: Arc<Audit>,
         faults: Arc<dyn Faults<Point>>,
         metrics: Metrics,
     ) -> Self {
-        Self { host, queue, journal, faults, metrics, progress: Arc::default() }
+        Self { host, queue, journal, audit, faults, metrics, progress: Arc::default() }
     }
 
     /// Runs `job` with the steps that `plan` makes once it has its locks.
@@ -89,8 +93,9 @@ impl Runner {
     }
 
     async fn run_here(&self, id: OpId, job: Job, plan: impl Plan) -> Result<Outcome, Error> {
-        let Job { kind, subject, locks, priority, patience } = job;
-        let request = Request { id, kind, locks, priority, after: BTreeSet::new() };
+        let Job { kind, subject, locks, priority, patience, asked } = job;
+        let task = Task { kind, subject: subject.clone() };
+        let request = Request { id, task, locks, priority, after: BTreeSet::new() };
         let permit = self.queue.acquire(request, patience).await?;
         let host = Arc::clone(&self.host);
         let name = OperationId::from(id);
@@ -103,7 +108,8 @@ impl Runner {
             return Ok(Outcome::Already);
         }
         let record = Record::new(id, kind, subject, &steps, jiff::Timestamp::now());
-        let result = self.run_steps(permit, record, steps).await;
+        let cause = Arc::new(Cause::of(&record, asked));
+        let result = self.run_steps(permit, record, &cause, steps).await;
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         result
     }
@@ -131,6 +137,7 @@ impl Runner {
         &self,
         mut permit: Permit,
         mut record: Record,
+        cause: &Arc<Cause>,
         steps: Vec<Step>,
     ) -> Result<Outcome, Error> {
         let kind = record.kind;
@@ -141,10 +148,12 @@ impl Runner {
             record.next = number;
             self.show(&record, 1);
             let which = step.kind();
-            let (back, done) = self.run_step(permit, &record, step).await;
+            let (back, done) = self.run_step(permit, &record, cause, step).await;
             permit = match (back, done) {
                 (Some(permit), Ok(_)) => permit,
-                (Some(permit), Err(error)) => return Err(self.fail(permit, &record, error).await),
+                (Some(permit), Err(error)) => {
+                    return Err(self.fail(permit, &record, cause, error).await);
+                }
                 (None, Ok(_)) => return Err(Error::Panicked(record.id)),
                 (None, Err(error)) => return Err(error),
             };
@@ -164,12 +173,13 @@ impl Runner {
         &self,
         mut permit: Permit,
         record: &Record,
+        cause: &Arc<Cause>,
         step: Step,
     ) -> (Option<Permit>, Result<StepDone, Error>) {
         let mut delays = backoff::delays();
         for attempt in 1_u32.. {
             self.show(record, attempt);
-            let (back, done) = self.execute(permit, record.kind, step.clone()).await;
+            let (back, done) = self.execute(permit, cause, step.clone()).await;
             permit = match back {
                 Some(permit) => permit,
                 None => return (None, done),
@@ -199,7 +209,7 @@ impl Runner {
     async fn execute(
         &self,
         permit: Permit,
-        kind: OpKind,
+        cause: &Arc<Cause>,
         step: Step,
     ) -> (Option<Permit>, Result<StepDone, Error>) {
         let (prose, which) = (step.to_string(), step.kind());
@@ -210,9 +220,10 @@ impl Runner {
         let (host, faults, said) =
             (Arc::clone(&self.host), Arc::clone(&self.faults), prose.clone());
         // The points lie where the system call does: what hangs there hangs as the kernel would.
+        let (audit, cause, kind) = (Arc::clone(&self.audit), Arc::clone(cause), cause.kind);
         let execute = move || -> Result<StepDone, Error> {
             pass_blocking(&*faults, Point::Step(kind, which, Edge::Before))?;
-            let done = host.execute(&step, deadline);
+            let done = audited(&audit, &cause, &step, || host.execute(&step, deadline))?;
             let done = done.map_err(|source| Error::Step { step: said, source })?;
             pass_blocking(&*faults, Point::Step(kind, which, Edge::After))?;
             Ok(done)
@@ -237,7 +248,13 @@ impl Runner {
     }
 
     /// Takes back what this kind takes back, and forgets the operation: whoever asked asks again.
-    async fn fail(&self, mut permit: Permit, record: &Record, error: Error) -> Error {
+    async fn fail(
+        &self,
+        mut permit: Permit,
+        record: &Record,
+        cause: &Arc<Cause>,
+        error: Error,
+    ) -> Error {
         if error.is_death() {
             return error;
         }
@@ -248,7 +265,7 @@ impl Runner {
         };
         for step in undo {
             let prose = step.to_string();
-            let (back, done) = self.execute(permit, record.kind, step).await;
+            let (back, done) = self.execute(permit, cause, step).await;
             if let Err(error) = done {
                 tracing::error!(
                     step = prose,
@@ -300,6 +317,8 @@ impl Runner {
     fn show(&self, record: &Record, attempts: u32) {
         let Record { id, kind, subject, steps, next, undo: _, begun } = record;
         let step = steps.get(*next).cloned().unwrap_or_default();
+        let at = At { step: next + 1, of: steps.len(), prose: step.clone(), attempts };
+        self.queue.stands(*id, at);
         let progress = Progress {
             id: *id,
             kind: *kind,
@@ -316,6 +335,28 @@ impl Runner {
     pub fn progress(&self) -> Vec<Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
+}
+
+/// Takes a step between the two lines that the audit has of it, if it destroys. The outer error: it was not taken.
+fn audited(
+    audit: &Audit,
+    cause: &Cause,
+    step: &Step,
+    take: impl FnOnce() -> Result<StepDone, DeviceError>,
+) -> Result<Result<StepDone, DeviceError>, Error> {
+    let intent = audit.intend(cause, step)?;
+    let done = take();
+    if let Some(intent) = intent {
+        let result = match &done {
+            Ok(done) => Ok(*done),
+            Err(error) => Err(chain(error)),
+        };
+        // What is done is done: the intent stays without a result, which says as much.
+        if let Err(error) = audit.conclude(intent, result) {
+            tracing::error!(error = chain(&error), "the audit lacks the result of a step");
+        }
+    }
+    Ok(done)
 }
 
 /// Runs blocking `work` while holding `permit`; both come back together, or neither. `None`: it panicked.

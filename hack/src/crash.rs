@@ -64,7 +64,7 @@ fn needs(words: &[OsString]) -> Needs {
     match first {
         "help" => Needs::Nothing,
         _ if asks_for_help => Needs::Nothing,
-        "power" | "images" => Needs::Host,
+        "power" | "images" | "cuts" => Needs::Host,
         "list" => Needs::Programs,
         _ => Needs::Rig,
     }
@@ -88,7 +88,8 @@ impl Crash {
             }
             Needs::Host => {
                 tools::ensure_host_tools(progress)?;
-                pass_on(&mut strike(paths, programs, &words))
+                let program = std::env::current_exe()?;
+                pass_on(strike(paths, programs, &words).env("TERRACE_XTASK", program))
             }
             Needs::Rig => on_rig(paths, progress, &words, (after, programs)),
         }

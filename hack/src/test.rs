@@ -24,7 +24,7 @@ pub(crate) struct Test {
     /// Leave the cluster running afterwards.
     #[arg(long)]
     keep: bool,
-    /// Run the stories whose name contains this, and nothing else.
+    /// Run the stories whose name contains this, or one of several words, and nothing else.
     #[arg(long, value_name = "NAME")]
     story: Option<String>,
     /// Build nothing: nextest's lists of what is built are in this folder. For a guest, where building takes too long.
@@ -192,8 +192,10 @@ impl Runner<'_> {
         ];
         // Built as for the tests without a cluster: alone, e2e's dependencies have fewer features and would be compiled once more.
         let mut words = match (story, &self.built) {
-            (Some(name), Some(_)) => vec![name],
-            (Some(name), None) => vec!["--package", STORIES, name],
+            (Some(names), Some(_)) => names.split_whitespace().collect(),
+            (Some(names), None) => {
+                ["--package", STORIES].into_iter().chain(names.split_whitespace()).collect()
+            }
             (None, _) => vec!["--workspace"],
         };
         words.extend(["--test-threads", THREADS]);

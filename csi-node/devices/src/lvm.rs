@@ -19,6 +19,7 @@ mod group;
 mod held;
 mod known;
 mod label;
+mod lane;
 mod leftover;
 mod object;
 mod place;
@@ -27,6 +28,7 @@ mod report;
 mod run;
 mod status;
 mod thin_pool;
+mod together;
 mod zeros;
 
 use std::path::{Path, PathBuf};

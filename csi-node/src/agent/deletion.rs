@@ -20,11 +20,12 @@ use super::owner::Owner;
 use super::report::Outlook;
 use super::verdict::{Patience, Standing};
 use super::volume::{Error, observe, reason_of, validate_there};
+use crate::audit::Asked;
 use crate::context::observe_and_plan;
 use crate::host::{Host, Probe};
 use crate::journal::KnownPool;
 use crate::operation::OpKind;
-use crate::runner::{self, Outcome};
+use crate::runner::{self, Job, Outcome};
 
 /// How long a deletion may wait before its owner is told how to end the wait.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
@@ -86,21 +87,22 @@ async fn retain(
     pool: &KnownPool,
 ) -> Result<Outcome, runner::Error> {
     let Some(cluster) = agent.context.cluster() else { return Ok(Outcome::Already) };
-    run(agent, owner, pool, OpKind::Retain, Intent::Retain { volume: owner.uuid(), cluster }).await
+    let intent = Intent::Retain { volume: owner.uuid(), cluster };
+    run(agent, owner, pool, owner.job(OpKind::Retain), intent).await
 }
 
 async fn run(
     agent: &Agent,
     owner: Owner<'_>,
     pool: &KnownPool,
-    kind: OpKind,
+    job: Job,
     intent: Intent,
 ) -> Result<Outcome, runner::Error> {
     let (dir, uuid) = (pool.dir.clone(), owner.uuid());
     let plan = move |host: &dyn Host, _: &OperationId| -> Result<Vec<Step>, runner::Error> {
         observe_and_plan(host, &dir, uuid, Probe::Look, &intent)
     };
-    let outcome = owner.while_running(agent, agent.context.runner.run(owner.job(kind), plan)).await;
+    let outcome = owner.while_running(agent, agent.context.runner.run(job, plan)).await;
     agent.dirty.notify_one();
     outcome
 }
@@ -129,7 +131,9 @@ async fn destroy(
         Err(refusal) => return Ok(Ok(Some(Refusal::Proof(refusal)))),
     };
     let intent = Intent::Delete { volume, proof, erase: owner.erase() };
-    Ok(run(agent, owner, pool, OpKind::Delete, intent).await.map(|_| None))
+    let asked = Asked::Deletion { id: stamp.id.clone(), read: claimed };
+    let job = owner.job(OpKind::Delete).asked_by(asked);
+    Ok(run(agent, owner, pool, job, intent).await.map(|_| None))
 }
 
 /// The reason, and from the deadline on the way out (I10). The text changes once, so it is written once.

@@ -325,6 +325,7 @@ pub fn reason_of(error: &runner::Error) -> Reason {
         runner::Error::Busy(_)
         | runner::Error::Hangs { .. }
         | runner::Error::Journal(_)
+        | runner::Error::Audit(_)
         | runner::Error::Fault(_)
         | runner::Error::Panicked(_) => Reason::Failed,
     }

@@ -144,6 +144,7 @@ fn code_of_run(error: &runner::Error) -> Code {
         | runner::Error::Step { .. }
         | runner::Error::Hangs { .. }
         | runner::Error::Journal(_)
+        | runner::Error::Audit(_)
         | runner::Error::Fault(_)
         | runner::Error::Panicked(_) => code_of_class(error.class()),
     }

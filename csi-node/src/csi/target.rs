@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use terrace_device_types::{MountPoint, OperationId, Step};
 
 use super::status::Error;
+use crate::audit::Asked;
 use crate::context::Context;
 use crate::host::Host;
 use crate::journal::record::Subject;
@@ -28,7 +29,8 @@ pub(super) async fn take_away(
     validate_kubelets(&view.mounts, &context.kubelet_dir, &name, &target)?;
     let subject = Subject { name, target: Some(target.clone()), ..Subject::default() };
     let locks = BTreeMap::new();
-    let job = Job { kind, subject, locks, priority: Priority::Call, patience: CALL_PATIENCE };
+    let (priority, patience) = (Priority::Call, CALL_PATIENCE);
+    let job = Job { kind, subject, locks, priority, patience, asked: Asked::Kubelet };
     let plan = move |host: &dyn Host, _: &OperationId| plan_away(host, kind, &target);
     context.runner.run(job, plan).await?;
     Ok(())

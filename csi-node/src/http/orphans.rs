@@ -66,7 +66,7 @@ async fn delete(
     };
     // It goes on when the caller goes away, and is told in the log either way.
     let done = tokio::spawn(async move {
-        let done = orphan::delete(&agent, uuid, &name).await;
+        let done = orphan::delete(&agent, uuid, &name, &by).await;
         match &done {
             Ok(()) => tracing::info!(%uuid, name, by, "an orphan was deleted on a person's word"),
             Err(error) => {

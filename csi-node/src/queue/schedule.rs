@@ -6,14 +6,19 @@
 //!    (`no_two_running_operations_hold_one_lock`).
 //! 2. Of two that want one lock, the one of higher priority goes first, then the one that came first
 //!    (`operations_on_one_volume_start_in_the_order_they_came`).
-//! 3. What is asked for is started in the end: no set of requests is stuck (`every_request_is_started_in_the_end`).
+//! 3. What is asked for is started in the end: no set of requests is stuck (`every_request_is_started_in_the_end`), and what [`PASSED`] later ones have come
+//!    after goes before all that is newer, whatever its priority (`no_stream_of_calls_keeps_the_background_waiting_for_ever`).
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
 use terrace_device_types::OperationId;
 use uuid::Uuid;
+
+/// Requests that may come after one before its priority no longer holds it back.
+pub const PASSED: u64 = 128;
 
 /// What an operation may not share with others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -86,13 +91,29 @@ pub struct Request<K> {
     /// Its name; unique among the waiting and running.
     pub id: OpId,
     /// What it is, for whoever finds it in the way.
-    pub kind: K,
+    pub task: K,
     /// What it needs for itself.
     pub locks: BTreeMap<LockKey, LockMode>,
     /// Who goes first.
     pub priority: Priority,
     /// Operations that must be over before; those not known are taken as over.
     pub after: BTreeSet<OpId>,
+}
+
+/// Why a request has not been started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// That operation runs, or is in front, and needs the lock.
+    Lock {
+        /// The lock.
+        key: LockKey,
+        /// The operation.
+        by: OpId,
+    },
+    /// That operation must be over before.
+    After(OpId),
+    /// As many run as may.
+    Turn,
 }
 
 /// Why a request is not taken.
@@ -135,7 +156,7 @@ impl<K: Clone> Schedule<K> {
     /// [`Refusal::Cycle`], [`Refusal::Known`]; the schedule is as before.
     pub fn submit(&mut self, request: Request<K>) -> Result<(), Refusal> {
         let id = request.id;
-        if self.waiting.contains_key(&id) || self.running.contains_key(&id) {
+        if self.is_known(id) {
             return Err(Refusal::Known(id));
         }
         if self.waits_for(&request.after, id) {
@@ -194,6 +215,34 @@ impl<K: Clone> Schedule<K> {
         })
     }
 
+    /// Why a request still waits; none, if it does not.
+    #[must_use]
+    pub fn wait_of(&self, id: OpId) -> Option<Wait> {
+        let (_, request) = self.waiting.get(&id)?;
+        if let Some(first) = request.after.iter().find(|id| self.is_known(**id)) {
+            return Some(Wait::After(*first));
+        }
+        if let Some((holder, key)) = self.holder_of(&request.locks) {
+            return Some(Wait::Lock { key, by: holder.id });
+        }
+        let order = self.in_order();
+        let in_front = order.iter().take_while(|other| **other != id);
+        let in_front = in_front.filter_map(|other| self.waiting.get(other));
+        let blocking = in_front.filter(|(_, other)| !self.waits_for_others(other));
+        let claimed = blocking.into_iter().find_map(|(_, other)| {
+            let mut locks = request.locks.iter();
+            let lock = locks.find(|lock| conflicts_any(*lock, other.locks.iter()))?;
+            Some(Wait::Lock { key: lock.0.clone(), by: other.id })
+        });
+        Some(claimed.unwrap_or(Wait::Turn))
+    }
+
+    /// Whether a running operation is taken to hang.
+    #[must_use]
+    pub fn is_hung(&self, id: OpId) -> bool {
+        self.hung.contains(&id)
+    }
+
     /// Everything waiting (in the order it would start) and running.
     #[must_use]
     pub fn snapshot(&self) -> (Vec<Request<K>>, Vec<Request<K>>) {
@@ -204,16 +253,20 @@ impl<K: Clone> Schedule<K> {
 
     fn in_order(&self) -> Vec<OpId> {
         let mut order: Vec<_> = self.waiting.iter().collect();
-        order
-            .sort_by_key(|(_, (arrival, request))| (std::cmp::Reverse(request.priority), *arrival));
+        order.sort_by_key(|(_, (arrival, request))| {
+            let passed = self.arrivals - arrival > PASSED;
+            let priority = if passed { Priority::Recovery } else { request.priority };
+            (Reverse(passed), Reverse(priority), *arrival)
+        });
         order.into_iter().map(|(id, _)| *id).collect()
     }
 
     fn waits_for_others(&self, request: &Request<K>) -> bool {
-        request
-            .after
-            .iter()
-            .any(|id| self.waiting.contains_key(id) || self.running.contains_key(id))
+        request.after.iter().any(|id| self.is_known(*id))
+    }
+
+    fn is_known(&self, id: OpId) -> bool {
+        self.waiting.contains_key(&id) || self.running.contains_key(&id)
     }
 
     /// Whether anything in `from`, or what that waits for, is `target`.

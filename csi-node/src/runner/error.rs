@@ -2,6 +2,7 @@
 
 use terrace_device_types::{Class, Refusal};
 
+use crate::audit;
 use crate::fault::Fault;
 use crate::journal;
 use crate::queue;
@@ -38,6 +39,9 @@ pub enum Error {
     /// The journal cannot be written: nothing is done without it (I3).
     #[error(transparent)]
     Journal(#[from] journal::Error),
+    /// The audit cannot be written: nothing is destroyed without it.
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     /// It was made to fail, or the process to die.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -55,6 +59,7 @@ impl Error {
             Self::Refused(refusal) => refusal.class(),
             Self::Observe(source) | Self::Step { source, .. } => source.class(),
             Self::Journal(source) => source.class(),
+            Self::Audit(source) => source.class(),
             Self::Panicked(_) => Class::Bug,
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use terrace_device_types::{PoolUuid, VolumeUuid};
 
+use crate::audit::Asked;
 use crate::journal::record::Subject;
 use crate::operation::OpKind;
 use crate::queue::Patience;
@@ -33,6 +34,8 @@ pub struct Job {
     pub priority: Priority,
     /// How long it waits for its turn.
     pub patience: Patience,
+    /// Who asks, for the audit.
+    pub asked: Asked,
 }
 
 impl Job {
@@ -47,7 +50,13 @@ impl Job {
         let volume = subject.volume.map(|volume| (LockKey::Volume(volume.0), LockMode::Exclusive));
         let pool = subject.pool.map(|pool| (LockKey::Pool(pool.0), LockMode::Shared));
         let locks = volume.into_iter().chain(pool).collect();
-        Self { kind, subject, locks, priority, patience }
+        Self { kind, subject, locks, priority, patience, asked: Asked::usually(priority) }
+    }
+
+    /// The same job, asked for by somebody else than is usual.
+    #[must_use]
+    pub fn asked_by(self, asked: Asked) -> Self {
+        Self { asked, ..self }
     }
 
     /// The same job with more host objects, each for itself alone: all are taken at once.

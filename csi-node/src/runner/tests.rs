@@ -13,6 +13,7 @@ use terrace_devices::DeviceError;
 use uuid::Uuid;
 
 use super::{AGENT_PATIENCE, Error, Job, Outcome, Runner};
+use crate::audit::{Audit, Phase, Wanted};
 use crate::fault::{NoFaults, Point};
 use crate::host::{Facilities, Host, Probe, Usage};
 use crate::journal::Journal;
@@ -94,8 +95,9 @@ fn rig() -> Rig {
     let (journal, _) = Journal::open(&path, jiff::Timestamp::UNIX_EPOCH).expect("a journal");
     let ((told, begun), (go_on, waits)) = (channel(), channel());
     let host = Arc::new(Hanging { begun: told, go_on: Mutex::new(waits) });
-    let runner =
-        Runner::new(host, Queue::new(1), Arc::new(journal), Arc::new(NoFaults), Metrics::new());
+    let audit = Arc::new(Audit::open(dir.path(), "node-a").expect("an audit"));
+    let (journal, faults) = (Arc::new(journal), Arc::new(NoFaults));
+    let runner = Runner::new(host, Queue::new(1), journal, audit, faults, Metrics::new());
     Rig { _dir: dir, runner, begun, go_on }
 }
 
@@ -204,4 +206,27 @@ async fn i3_nothing_is_done_when_the_journals_code_fails() {
         runner.journaled(id, point, |_: &Journal, (): &()| panic!("a damaged page"), &()).await;
     assert!(matches!(written, Err(Error::Panicked(_))), "{written:?}");
     assert!(begun.try_recv().is_err());
+}
+
+/// What is destroyed is in the audit while it is, and its end after it.
+#[tokio::test]
+async fn i3_a_step_that_destroys_is_in_the_audit_before_the_host_hears_of_it() {
+    let Rig { _dir, runner, begun, go_on } = rig();
+    let removal = {
+        let runner = runner.clone();
+        let plan = |_: &dyn Host, _: &OperationId| {
+            let volume = VolumeUuid(Uuid::from_u128(1));
+            Ok(vec![Step::RemoveUnfinished { image: "/pool/t-1".into(), volume }])
+        };
+        tokio::spawn(async move { runner.run(job(OpKind::Sweep, 1), plan).await })
+    };
+    until_begun(&begun).await;
+    let phases = || {
+        let found = runner.audit.read(&Wanted::default()).expect("read");
+        found.entries.iter().map(|entry| entry.phase).collect::<Vec<_>>()
+    };
+    assert_eq!(phases(), [Phase::Intent]);
+    go_on.send(()).expect("it waits");
+    removal.await.expect("no panic").expect("removed");
+    assert_eq!(phases(), [Phase::Intent, Phase::Result]);
 }

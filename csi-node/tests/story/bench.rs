@@ -17,6 +17,7 @@ use terrace_device_types::{
     Allocation, Bytes, ClusterUid, FsType, Intent, OperationId, PoolFile, PoolIntent, PoolPlace,
     PoolUuid, Step, View, VolumeMode, VolumeUuid,
 };
+use terrace_node::audit::Audit;
 use terrace_node::context::{Context, observe_and_plan};
 use terrace_node::csi::identity::IdentityService;
 use terrace_node::csi::node::NodeService;
@@ -125,7 +126,8 @@ impl Bench {
         let now = jiff::Timestamp::now();
         let (journal, _) = Journal::open(&self.path("journal.redb"), now).expect("a journal");
         let host: Arc<dyn Host> = Arc::new(RealHost::new());
-        Runner::new(host, Queue::new(8), Arc::new(journal), faults, Metrics::new())
+        let audit = Arc::new(Audit::open(&self.path(""), "node-a").expect("an audit"));
+        Runner::new(host, Queue::new(8), Arc::new(journal), audit, faults, Metrics::new())
     }
 
     pub(crate) fn context(&self, faults: Arc<dyn Faults<Point>>) -> Context {

@@ -60,7 +60,7 @@ async fn i3_i1_an_orphans_end_on_a_persons_word_ends_wherever_the_process_dies()
     };
     let story = |bench: Arc<Bench>, running: Running| async move {
         let node = Node::on(&bench, running, Duration::ZERO, &["kept"]);
-        let deleted = orphan::delete(&node.agent, bench.uuid("vol"), "vol").await;
+        let deleted = orphan::delete(&node.agent, bench.uuid("vol"), "vol", "tester").await;
         node.stop().await;
         match deleted {
             Ok(()) | Err(orphan::Error::NotHere { .. }) => Ok(()),

@@ -10,7 +10,7 @@ use terrace_e2e::story::{Story, kubectl, until};
 use crate::pools::{LVM, on_pool};
 
 /// A story with a volume group of its own; on a machine without a disk for it nothing is told, which is said.
-fn on_lvm(name: &str, tell: impl Fn(&Story, &str) -> Result<()>) -> Result<()> {
+pub(crate) fn on_lvm(name: &str, tell: impl Fn(&Story, &str) -> Result<()>) -> Result<()> {
     if disks().len() < 2 {
         let said = "left out: needs a machine with device-mapper and disks: hack/guest stories --disks 3 logical\n";
         // Past the capture of what a test prints: who reads a passed run must see it.

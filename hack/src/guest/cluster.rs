@@ -34,7 +34,7 @@ pub(crate) struct Stories {
     /// The backend of every pool that a story does not give another: on a disk of the guest, unless it is file.
     #[arg(long, default_value = "file", value_parser = ["file", "lvm"])]
     backend: String,
-    /// Those whose name contains this; all without it.
+    /// Those whose name contains this, or one of several words; all without it.
     #[arg(default_value = "")]
     name: String,
 }

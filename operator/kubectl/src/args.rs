@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::audit::Since;
 use crate::top::{By, Sort};
 
 const ABOUT: &str = "\
@@ -24,6 +25,8 @@ Examples:
   kubectl terrace top                            latency, operations and bytes of every volume, live
   kubectl terrace latency default/data           how long the operations of claim `data` took, as bars
   kubectl terrace orphan list                    bytes on nodes that no object claims
+  kubectl terrace operations                     what runs and waits on every node, step by step
+  kubectl terrace audit --since 7d               what was destroyed, who asked, on which proof
   kubectl terrace volumes -o json                for programs
 
 Exit codes: 0 done, 1 the cluster did not answer as needed, 2 wrong usage, 3 no such volume, claim, node or orphan,
@@ -70,6 +73,25 @@ Examples:
 An orphan is a host object of this cluster that no StorageVolume or StorageSnapshot claims. Nothing in use is one, and
 its node looks again, past every cache, before it deletes anything.
 Who may: adopt makes StorageVolumes, delete needs pods/portforward; ClusterRole terrace-orphans has both.";
+
+const OPERATIONS: &str = "\
+Examples:
+  kubectl terrace operations                    what runs, and what waits and for whom, on every node
+  kubectl terrace operations --node n1 --watch  of one node, anew every 2 s until Ctrl-C
+  kubectl terrace operations -o wide            with priority, tries and locks
+
+What it shows: of one that runs, the step it is at; of one that waits, who has what it needs. A node runs at most
+node.maxOperations at once. It asks the agent of every node, which takes pods/portforward: ClusterRole terrace-latency.";
+
+const AUDIT: &str = "\
+Examples:
+  kubectl terrace audit                       every destructive act of every node, the newest 2000 lines of each
+  kubectl terrace audit --volume shop/data    of the volume of that claim; or by StorageVolume, or by UUID
+  kubectl terrace audit --since 7d --node n1  of the last seven days of one node; also 2026-01-31T08:00:00Z
+  kubectl terrace audit -o wide               with operation and proof
+
+Each node writes what it formats, wipes, erases, removes or repairs before it does so and after, into audit.jsonl in its state
+folder, and keeps 36 MiB of it. It asks the agent of every node, which takes pods/portforward: ClusterRole terrace-latency.";
 
 /// `kubectl terrace`.
 #[derive(Clone, Debug, Parser)]
@@ -139,6 +161,12 @@ pub enum Command {
         #[command(subcommand)]
         command: OrphanCommand,
     },
+    /// What runs and what waits on every node.
+    #[command(visible_alias = "ops", after_help = OPERATIONS)]
+    Operations(Operations),
+    /// What was destroyed, who asked, and on which proof.
+    #[command(after_help = AUDIT)]
+    Audit(Audit),
     /// Nodes: their pools, disks, and what they lack.
     #[command(visible_alias = "node")]
     Nodes {
@@ -171,6 +199,37 @@ pub struct Top {
     /// json: for programs, an object a line where it is not --once.
     #[arg(long, short, value_enum)]
     pub output: Option<Json>,
+}
+
+/// `operations`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Operations {
+    /// Only this node.
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Anew every 2 s, until Ctrl-C.
+    #[arg(long, short)]
+    pub watch: bool,
+    /// wide: more columns; json: for programs, an object a line.
+    #[arg(long, short, value_enum)]
+    pub output: Option<Output>,
+}
+
+/// `audit`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Audit {
+    /// Only this node.
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Only this volume: a UUID, the name of a StorageVolume, or of a claim as NAMESPACE/NAME.
+    #[arg(long, value_name = "NAME")]
+    pub volume: Option<String>,
+    /// Only from then on: a time, or how long ago, such as 7d.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Since>,
+    /// wide: more columns; json: for programs.
+    #[arg(long, short, value_enum)]
+    pub output: Option<Output>,
 }
 
 /// For programs.
@@ -273,7 +332,9 @@ mod tests {
     #[test]
     fn the_help_of_every_command_ends_with_examples_of_it() {
         let help = Args::command().render_help().to_string();
-        for command in ["volumes", "explain", "nodes", "top", "latency", "orphan list"] {
+        for command in
+            ["volumes", "explain", "nodes", "top", "latency", "orphan list", "operations", "audit"]
+        {
             assert!(help.contains(&format!("kubectl terrace {command}")), "{command}");
         }
     }

@@ -7,6 +7,8 @@
 //! - Every error names a remedy ([`fault::Fault`]).
 
 pub mod args;
+pub mod ask;
+pub mod audit;
 pub mod cluster;
 pub mod fault;
 pub mod find;
@@ -15,9 +17,11 @@ pub mod histogram;
 pub mod live;
 pub mod measured;
 pub mod nodes;
+pub mod operations;
 pub mod orphan;
 pub mod orphans;
 pub mod run;
+pub mod screen;
 pub mod table;
 pub mod top;
 pub mod volumes;

@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::fault::{Fault, Missing};
 use crate::find::{Meant, find, parse_name};
 use crate::volumes::{Only, Width};
-use crate::{live, nodes, orphan, volumes};
+use crate::{audit, live, nodes, operations, orphan, volumes};
 
 /// Runs one command.
 ///
@@ -31,6 +31,8 @@ pub async fn run(args: Args) -> Result<String, Fault> {
         Command::Top(top) => live::top(&cluster, &top).await,
         Command::Latency { name, output } => live::latency(&cluster, &name, output).await,
         Command::Orphan { command } => orphan::run(&cluster, command).await,
+        Command::Operations(asked) => operations::run(&cluster, asked).await,
+        Command::Audit(asked) => audit::run(&cluster, asked).await,
         Command::Nodes { name, output } => show_nodes(&cluster, name, output).await,
     }
 }

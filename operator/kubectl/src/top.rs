@@ -8,6 +8,7 @@ use serde::Serialize;
 use terrace_crds::Size;
 use terrace_crds::measured::Took;
 
+use crate::ask::Failed;
 use crate::measured::{Latest, NodeTable, Operation, Volume};
 use crate::table::Table;
 
@@ -67,15 +68,6 @@ pub struct Answers {
     pub nodes: Vec<Answer>,
     /// Those that did not.
     pub failed: Vec<Failed>,
-}
-
-/// A node without an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Failed {
-    /// Its name.
-    pub node: String,
-    /// Why there is none.
-    pub error: String,
 }
 
 impl Answers {

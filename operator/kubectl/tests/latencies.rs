@@ -5,9 +5,10 @@
 
 use std::{env, fs, path::Path};
 
+use kubectl_terrace::ask::Failed;
 use kubectl_terrace::histogram;
 use kubectl_terrace::measured::{Drawing, NodeTable};
-use kubectl_terrace::top::{Answer, Answers, By, Failed, Sort, View, report};
+use kubectl_terrace::top::{Answer, Answers, By, Sort, View, report};
 use serde_json::{Value, from_value, json};
 
 fn assert_golden(name: &str, text: &str) {

@@ -14,6 +14,12 @@ const YEAR: u64 = 365 * DAY;
 pub struct Age(u64);
 
 impl Age {
+    /// Of so many seconds.
+    #[must_use]
+    pub const fn of_seconds(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
     /// From `then` to `now`; 0 where the clocks disagree.
     #[must_use]
     pub fn between(then: Timestamp, now: Timestamp) -> Self {

@@ -33,11 +33,21 @@ impl Before {
 
 /// What lvm itself must find of a volume in the call that changes it: the very volume, with the very tag that was read. Our tags hold no quote.
 pub(super) fn selecting(fixed: &str, held: &Held, lv: &LvView) -> Words {
+    selecting_any(fixed, held, &[lv])
+}
+
+/// The same of several: each of them that is as it was read.
+pub(super) fn selecting_any(fixed: &str, held: &Held, lvs: &[&LvView]) -> Words {
+    let any: Vec<String> = lvs.iter().map(|lv| format!("({})", as_read(lv))).collect();
+    words(fixed, ["--select".to_owned(), any.join(" || "), held.name.clone()])
+}
+
+fn as_read(lv: &LvView) -> String {
     let mut select = format!("lv_uuid=\"{}\"", lv.uuid);
     for tag in lv.tags.iter().filter(|tag| tag.starts_with("terrace.")) {
         select.push_str(&format!(" && lv_tags=\"{tag}\""));
     }
-    words(fixed, ["--select".to_owned(), select, held.name.clone()])
+    select
 }
 
 impl Lvm {

@@ -10,6 +10,8 @@ use terrace_device_types::{
     Access, DeletionId, Erase, HostState, StageState, StepDone, Tag, VolumeUuid,
 };
 
+use super::remove::{Ground, Removal};
+use super::together::{self, Change};
 use super::{Looked, Lvm};
 use crate::execute::Node;
 use crate::host::Host;
@@ -114,12 +116,7 @@ fn create(
     let still = source.map(|source| (freeze::stillness_of(&source), source));
     let check = || still.as_ref().map_or(Ok(()), |(still, source)| still.check(source));
     check()?;
-    let done = on(host, group, |lvm, group| {
-        let mut created = lvm.create_volumes(group, std::slice::from_ref(new), deadline)?;
-        let why = "lvm was asked for one volume";
-        let done = created.each.pop().ok_or(DeviceError::Bug { why })??;
-        Ok(Looked { done, group: created.group })
-    })?;
+    let done = together::carry_out(host, group, Change::Create(Box::new(new.clone())), deadline)?;
     check()?;
     Ok(done)
 }
@@ -146,7 +143,8 @@ fn remove(
 ) -> Result<StepDone, DeviceError> {
     let Some(tagged) = open_quarantined(entry, deletion)? else { return Ok(StepDone::Already) };
     expect_volume(&tagged.tag, entry, lv.volume)?;
-    on(host, group, |lvm, group| lvm.remove_condemned_volume(group, lv, deadline))
+    let removal = Removal { lv: lv.clone(), ground: Ground::Condemned };
+    together::carry_out(host, group, Change::Remove(removal), deadline)
 }
 
 /// Without its entry nothing was begun.
@@ -163,7 +161,8 @@ fn remove_unfinished(
         }
         other => other?,
     }
-    on(host, group, |lvm, group| lvm.remove_unfinished_volume(group, lv, deadline))
+    let removal = Removal { lv: lv.clone(), ground: Ground::Unfinished };
+    together::carry_out(host, group, Change::Remove(removal), deadline)
 }
 
 fn set_access(device: &Path, access: Access) -> Result<StepDone, DeviceError> {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use terrace_device_types::lvm::{GroupRef, LabelView, VgUuid, VgView};
 
+use super::lane::Lanes;
 use super::{Lvm, observe_labels};
 use crate::host::Host;
 use crate::tagged::changed;
@@ -21,6 +22,9 @@ static KNOWN: Mutex<BTreeMap<VgUuid, Arc<VgView>>> = Mutex::new(BTreeMap::new())
 fn known() -> MutexGuard<'static, BTreeMap<VgUuid, Arc<VgView>>> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Of many who see at once that a group has changed, one runs the command. `None`: it failed.
+static LOOKS: Lanes<VgUuid, (), Option<Arc<VgView>>> = Lanes::new();
 
 /// What a report said. An older one than is known says nothing new.
 pub(super) fn remember(seen: &VgView) {
@@ -74,6 +78,20 @@ impl Lvm {
         if let Some(last) = last.as_ref().filter(|last| is_current(last)) {
             return Ok(Arc::clone(last));
         }
+        let mut failed = None;
+        let seen = LOOKS.join(group, (), |all| {
+            let seen = self.look_anew(group, deadline).map_err(|error| failed = Some(error)).ok();
+            vec![seen; all.len()]
+        });
+        match (seen.flatten(), failed) {
+            (Some(seen), _) => Ok(seen),
+            (None, Some(error)) => Err(error),
+            (None, None) => self.look_anew(group, deadline),
+        }
+    }
+
+    fn look_anew(&self, group: &VgUuid, deadline: Deadline) -> Result<Arc<VgView>, DeviceError> {
+        let last = known().get(group).cloned();
         let seen = self.members(group).and_then(|members| self.observe_group(&members, deadline));
         match (seen, last) {
             (Ok(seen), _) => Ok(Arc::new(seen)),

@@ -4,11 +4,52 @@
 use terrace_device_types::lvm::{GroupRef, LvRef, LvView, VgView};
 use terrace_device_types::{Bytes, DeletionId, HostState, StageState, StepDone, Tag, TagReading};
 
-use super::change::{Before, selecting};
-use super::create::{find, path_of};
+use super::change::{Before, selecting, selecting_any};
+use super::create::{Created, find, path_of};
+use super::run::refused;
 use super::{Looked, Lvm};
 use crate::tagged::changed;
 use crate::{Deadline, DeviceError};
+
+/// Why a volume may be removed.
+#[derive(Debug, Clone)]
+pub(super) enum Ground {
+    /// Its own tag calls it quarantined in that deletion.
+    Quarantined(DeletionId),
+    /// Its own tag calls it `creating`, and it was never staged: no Pod ever saw it.
+    Unfinished,
+    /// Its entry is quarantined, which the caller has just read.
+    Condemned,
+}
+
+impl Ground {
+    fn admits(&self, tag: &Tag) -> bool {
+        match self {
+            Self::Quarantined(deletion) => {
+                tag.state == HostState::Quarantined { deletion: deletion.clone() }
+            }
+            Self::Unfinished => tag.state == HostState::Creating && tag.stage == StageState::Never,
+            Self::Condemned => true,
+        }
+    }
+
+    fn expected(&self) -> String {
+        match self {
+            Self::Quarantined(deletion) => {
+                HostState::Quarantined { deletion: deletion.clone() }.to_string()
+            }
+            Self::Unfinished => "creating and never staged".to_owned(),
+            Self::Condemned => "any state".to_owned(),
+        }
+    }
+}
+
+/// A volume that is to be removed.
+#[derive(Debug, Clone)]
+pub(super) struct Removal {
+    pub(super) lv: LvRef,
+    pub(super) ground: Ground,
+}
 
 impl Lvm {
     /// Removes a quarantined volume; one that is not there is no error.
@@ -22,9 +63,8 @@ impl Lvm {
         deletion: &DeletionId,
         deadline: Deadline,
     ) -> Result<Looked, DeviceError> {
-        let state = HostState::Quarantined { deletion: deletion.clone() };
-        let expected = state.to_string();
-        self.remove_if(group, lv, &expected, |tag| tag.state == state, deadline)
+        let ground = Ground::Quarantined(deletion.clone());
+        self.remove_one(group, Removal { lv: lv.clone(), ground }, deadline)
     }
 
     /// Removes a volume that is still `creating` and was never staged: no Pod ever saw it.
@@ -37,43 +77,55 @@ impl Lvm {
         lv: &LvRef,
         deadline: Deadline,
     ) -> Result<Looked, DeviceError> {
-        let unfinished =
-            |tag: &Tag| tag.state == HostState::Creating && tag.stage == StageState::Never;
-        self.remove_if(group, lv, "creating and never staged", unfinished, deadline)
+        self.remove_one(group, Removal { lv: lv.clone(), ground: Ground::Unfinished }, deadline)
     }
 
-    /// Removes a volume whose entry is quarantined, which the caller has just read. One that is not there is no error.
+    /// Removes volumes: one `lvm` for all of them, and one look. One that is not there is no error.
     ///
     /// # Errors
-    /// When it is another volume's, or open.
-    pub(super) fn remove_condemned_volume(
+    /// When the group can't be proven or looked at. What is wrong with one volume is said in [`Created::each`].
+    pub(super) fn remove_volumes(
         &self,
         group: &GroupRef,
-        lv: &LvRef,
+        removals: &[Removal],
         deadline: Deadline,
-    ) -> Result<Looked, DeviceError> {
-        self.remove_if(group, lv, "any state", |_| true, deadline)
+    ) -> Result<Created, DeviceError> {
+        let before = self.before(group, deadline)?;
+        let found: Vec<Result<Option<&LvView>, DeviceError>> =
+            removals.iter().map(|removal| self.judge(&before, removal, deadline)).collect();
+        let going: Vec<&LvView> = found.iter().filter_map(|one| *one.as_ref().ok()?).collect();
+        if going.is_empty() {
+            let each = found.into_iter().map(|one| one.map(|_| StepDone::Already)).collect();
+            return Ok(Created { each, group: before.seen });
+        }
+        let command = selecting_any("lvremove -qq --yes", &before.held, &going);
+        let ended = self.run(&before.held.devices, &command, deadline)?;
+        let seen = self.look(&before.held, &before.seen.uuid, deadline)?;
+        let each = found.into_iter().map(|one| match one? {
+            None => Ok(StepDone::Already),
+            Some(lv) if seen.lvs.iter().all(|other| other.uuid != lv.uuid) => Ok(StepDone::Changed),
+            Some(_) => Err(refused(&ended, &seen.name, Bytes::ZERO)),
+        });
+        let each = each.collect();
+        Ok(Created { each, group: seen })
     }
 
-    fn remove_if(
+    /// The volume, if it is there and may go.
+    fn judge<'a>(
         &self,
-        group: &GroupRef,
-        lv: &LvRef,
-        expected: &str,
-        may: impl Fn(&Tag) -> bool,
+        before: &'a Before,
+        removal: &Removal,
         deadline: Deadline,
-    ) -> Result<Looked, DeviceError> {
-        let before = self.before(group, deadline)?;
-        self.remove_gain(&before, lv, deadline)?;
-        let Some(found) = find(&before.seen, lv)? else {
-            return Ok(Looked { done: StepDone::Already, group: before.seen });
-        };
+    ) -> Result<Option<&'a LvView>, DeviceError> {
+        let Removal { lv, ground } = removal;
+        self.remove_gain(before, lv, deadline)?;
+        let Some(found) = find(&before.seen, lv)? else { return Ok(None) };
         let path = path_of(&before.seen, found);
         match &found.tag {
-            TagReading::Read(tag) if may(tag) => {}
+            TagReading::Read(tag) if ground.admits(tag) => {}
             TagReading::Read(tag) => {
                 let found = format!("{}, stage record {}", tag.state, tag.stage);
-                return Err(changed(&path, expected.to_owned(), found));
+                return Err(changed(&path, ground.expected(), found));
             }
             TagReading::Absent | TagReading::Unreadable(_) => {
                 return Err(DeviceError::Bug {
@@ -82,7 +134,18 @@ impl Lvm {
             }
         }
         self.refuse_if_open(&before.seen, found)?;
-        self.remove_this(&before, found, deadline)
+        Ok(Some(found))
+    }
+
+    fn remove_one(
+        &self,
+        group: &GroupRef,
+        removal: Removal,
+        deadline: Deadline,
+    ) -> Result<Looked, DeviceError> {
+        let Created { mut each, group } = self.remove_volumes(group, &[removal], deadline)?;
+        let why = "lvm was asked for one volume";
+        Ok(Looked { done: each.pop().ok_or(DeviceError::Bug { why })??, group })
     }
 
     pub(super) fn remove_this(

@@ -1,12 +1,14 @@
 //! Many volumes in one process of lvm: what each of them came to, and what that costs.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
-use terrace_device_types::StepDone;
-use terrace_device_types::lvm::{NewVolume, VolumeKind};
-use terrace_devices::DeviceError;
+use terrace_device_types::lvm::{LvRef, LvmStep, NewVolume, VolumeKind};
+use terrace_device_types::{Step, StepDone, image_name};
+use terrace_devices::lvm::keep_in;
+use terrace_devices::{DeviceError, execute};
 
-use crate::rig::{Rig, linear, sh, soon, thin};
+use crate::rig::{Rig, linear, sh, soon, thin, volume_of};
 
 const MANY: usize = 16;
 
@@ -82,4 +84,71 @@ fn compare(rig: &Rig, what: &str, kind: &VolumeKind, arguments: &str) {
 fn a_batch_costs_less_than_its_parts() {
     let Some(rig) = Rig::new() else { return };
     compare(&rig, "thin volumes", &thin(16), "--type thin -V 16m --thinpool pool");
+}
+
+/// Carries steps out all at once, as operations on many volumes do; how long until the last is done.
+fn at_once(steps: Vec<Step>) -> Duration {
+    let began = Instant::now();
+    let all: Vec<_> =
+        steps.into_iter().map(|step| thread::spawn(move || execute(&step, soon()))).collect();
+    for one in all {
+        assert_eq!(one.join().unwrap().unwrap(), StepDone::Changed);
+    }
+    began.elapsed()
+}
+
+/// Sixteen `lvcreate` as a shell would run them, against sixteen steps that come at once; three times, and the best counts: others run on this machine.
+#[test]
+fn steps_that_come_at_once_share_one_lvm() {
+    let Some(rig) = Rig::new() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    keep_in(&scratch.path().join("lvm")).unwrap();
+    let group = rig.tank(4);
+    let disks: Vec<String> = rig.disks[..4].iter().map(|d| d.display().to_string()).collect();
+    let devices = disks.join(",");
+    let (mut bare, mut made, mut gone) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    for round in 0..3 {
+        let began = Instant::now();
+        for n in 0..MANY {
+            sh(&format!(
+                "lvm lvcreate -qq --yes --config 'activation/udev_sync=0 activation/udev_rules=0 backup/backup=0 backup/archive=0' --devices {devices} --type linear -L 16m -n bare{round}-{n} tank 2>&1"
+            ));
+        }
+        bare = bare.min(began.elapsed());
+        let new: Vec<_> = (0..MANY)
+            .map(|n| {
+                let mut new = rig.volume("x", linear(16));
+                new.tag.volume = volume_of(&format!("{round}-{n}"));
+                new.name = image_name(new.tag.object, new.tag.volume).parse().unwrap();
+                let object = scratch.path().join(new.name.as_str());
+                let tag = Box::new(new.tag.clone());
+                let entry = LvmStep::CreateEntry { object: object.clone(), tag };
+                execute(&Step::Lvm(entry), soon()).unwrap();
+                (object, new)
+            })
+            .collect();
+        let create = new.iter().map(|(object, new)| {
+            let (object, group) = (object.clone(), group.uuid.clone());
+            Step::Lvm(LvmStep::CreateLv { object, group, new: Box::new(new.clone()) })
+        });
+        made = made.min(at_once(create.collect()));
+        let remove = new.iter().map(|(object, new)| {
+            let (object, group) = (object.clone(), group.uuid.clone());
+            let lv = LvRef { name: new.name.clone(), volume: new.tag.volume };
+            Step::Lvm(LvmStep::RemoveUnfinishedLv { object, group, lv })
+        });
+        gone = gone.min(at_once(remove.collect()));
+    }
+    let seen = rig.lvm.observe_group(&group, soon()).unwrap();
+    assert_eq!(seen.lvs.len(), 3 * MANY, "those of the shell, and no other");
+    let each = |time: Duration| time.as_secs_f64() * 1000.0 / MANY as f64;
+    let share = made.as_secs_f64() / bare.as_secs_f64();
+    let told = format!(
+        "{MANY} linear volumes: {:.1} ms each by lvcreate; as steps at once, with looks and zeroed ends, {:.1} ms each to make ({share:.2} of lvcreate), {:.1} to remove\n",
+        each(bare),
+        each(made),
+        each(gone),
+    );
+    std::io::Write::write_all(&mut std::io::stderr(), told.as_bytes()).unwrap();
+    assert!(share < 1.0, "{told}");
 }

@@ -16,6 +16,7 @@
 
 mod backend_kind;
 mod bytes;
+mod destruction;
 mod device;
 mod device_ref;
 mod done;
@@ -36,6 +37,7 @@ mod view;
 
 pub use backend_kind::BackendKind;
 pub use bytes::{Bytes, BytesError, GIB, KIB, MIB};
+pub use destruction::{Act, Destruction};
 pub use device::{DeviceKind, DeviceUse, DeviceView, Signature};
 pub use device_ref::DeviceRef;
 pub use done::{StepDone, Tool};

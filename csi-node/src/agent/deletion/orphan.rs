@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::agent::sweep_plan::{Voided, validate_evidence};
 use crate::agent::{Agent, api, node_status, stock, volume};
+use crate::audit::Asked;
 use crate::context::observe_and_plan;
 use crate::host::{Host, Probe};
 use crate::inventory::{Listing, Located};
@@ -75,11 +76,11 @@ pub enum Error {
     Operation(#[from] runner::Error),
 }
 
-/// Destroys the orphan `uuid` on the word of the person who knows its name.
+/// Destroys the orphan `uuid` on the word of the person `by`, who knows its name.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn delete(agent: &Agent, uuid: VolumeUuid, name: &str) -> Result<(), Error> {
+pub async fn delete(agent: &Agent, uuid: VolumeUuid, name: &str, by: &str) -> Result<(), Error> {
     let stock = stock::take(agent).await?;
     let cluster = agent.context.cluster().ok_or(Error::Starting)?;
     if stock.claims.is_none() {
@@ -105,7 +106,8 @@ pub async fn delete(agent: &Agent, uuid: VolumeUuid, name: &str) -> Result<(), E
         target: None,
         to: None,
     };
-    let job = Job::on_volume(OpKind::Delete, subject, Priority::Agent, CALL_PATIENCE);
+    let job = Job::on_volume(OpKind::Delete, subject, Priority::Agent, CALL_PATIENCE)
+        .asked_by(Asked::Person { by: by.to_owned(), id: word.id });
     let (intent, state) = (Intent::Delete { volume: uuid, proof, erase: Erase::No }, tag.state);
     let objects = Arc::clone(&agent.objects);
     let plan = move |host: &dyn Host, _: &OperationId| -> Result<Vec<Step>, runner::Error> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::{Strategy, any, prop, proptest};
 use uuid::Uuid;
 
-use super::{LockKey, LockMode, OpId, Priority, Refusal, Request, Schedule};
+use super::{LockKey, LockMode, OpId, PASSED, Priority, Refusal, Request, Schedule, Wait};
 
 fn op(number: u128) -> OpId {
     OpId(Uuid::from_u128(number))
@@ -16,7 +16,7 @@ fn volume(number: u128) -> LockKey {
 
 fn request(number: u128, locks: &[(LockKey, LockMode)], priority: Priority) -> Request<u8> {
     let locks = locks.iter().cloned().collect();
-    Request { id: op(number), kind: 0, locks, priority, after: BTreeSet::new() }
+    Request { id: op(number), task: 0, locks, priority, after: BTreeSet::new() }
 }
 
 fn exclusive(number: u128, on: u128) -> Request<u8> {
@@ -37,7 +37,7 @@ fn build(
         [usize::from(*priority)];
     Request {
         id: op(number as u128),
-        kind: 0,
+        task: 0,
         locks: locks.iter().map(|(key, shared)| (volume(*key), mode(*shared))).collect(),
         priority,
         after: after.iter().map(|other| op(u128::from(*other % 16))).collect(),
@@ -91,6 +91,79 @@ proptest! {
         }
         assert_eq!(started, taken);
     }
+}
+
+proptest! {
+    /// Of two that could both start, the one in front is started first.
+    #[test]
+    fn what_starts_is_never_behind_what_could_have_started(
+        requests in prop::collection::vec(any_request(), 1..24),
+        limit in 1_usize..4,
+    ) {
+        let mut schedule = Schedule::new(limit);
+        for (number, seed) in requests.iter().enumerate() {
+            let _ = schedule.submit(build(number, seed));
+        }
+        while !schedule.snapshot().0.is_empty() {
+            let before = schedule.snapshot().0;
+            let started = schedule.start_ready();
+            for (front, first) in before.iter().enumerate() {
+                let behind = before[front + 1..].iter().find(|other| started.contains(&other.id));
+                let Some(behind) = behind.filter(|_| !started.contains(&first.id)) else { continue };
+                // It needs something that is not free; only that may let others pass.
+                assert_ne!(schedule.wait_of(first.id), Some(Wait::Turn), "{} passed it", behind.id);
+            }
+            let Some(first) = schedule.snapshot().1.first().map(|request| request.id) else { break };
+            schedule.finish(first);
+        }
+    }
+
+    #[test]
+    fn no_stream_of_calls_keeps_the_background_waiting_for_ever(limit in 1_usize..5, locks in 0_u128..3) {
+        let mut schedule = Schedule::new(limit);
+        let pool = [(volume(99), LockMode::Exclusive)];
+        let mut number = 1;
+        let mut running = Vec::new();
+        let call = |number: u128| {
+            let shared = [(volume(99), LockMode::Shared), (volume(number % (locks + 1)), LockMode::Exclusive)];
+            request(number, &shared, Priority::Call)
+        };
+        for _ in 0..limit * 4 {
+            schedule.submit(call(number)).expect("taken");
+            number += 1;
+        }
+        running.extend(schedule.start_ready());
+        schedule.submit(request(0, &pool, Priority::Background)).expect("taken");
+        let mut ended = 0;
+        while !schedule.snapshot().1.iter().any(|request| request.id == op(0)) {
+            assert!(ended < 4 * u128::from(PASSED), "it waits behind {ended}");
+            // As fast as one ends, another comes.
+            schedule.submit(call(number)).expect("taken");
+            number += 1;
+            if !running.is_empty() {
+                schedule.finish(running.remove(0));
+                ended += 1;
+            }
+            running.extend(schedule.start_ready());
+        }
+    }
+}
+
+#[test]
+fn whoever_waits_is_told_for_what() {
+    let mut schedule = Schedule::new(1);
+    schedule.submit(exclusive(1, 1)).expect("taken");
+    schedule.start_ready();
+    schedule.submit(exclusive(2, 1)).expect("taken");
+    schedule.submit(exclusive(3, 2)).expect("taken");
+    schedule.submit(exclusive(4, 2)).expect("taken");
+    schedule.submit(Request { after: [op(3)].into(), ..exclusive(5, 5) }).expect("taken");
+    schedule.start_ready();
+    assert_eq!(schedule.wait_of(op(2)), Some(Wait::Lock { key: volume(1), by: op(1) }));
+    assert_eq!(schedule.wait_of(op(3)), Some(Wait::Turn));
+    assert_eq!(schedule.wait_of(op(4)), Some(Wait::Lock { key: volume(2), by: op(3) }));
+    assert_eq!(schedule.wait_of(op(5)), Some(Wait::After(op(3))));
+    assert_eq!(schedule.wait_of(op(1)), None);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod audit;
 mod clock;
 mod cluster;
+mod cuts;
 mod dice;
 mod driver;
 mod fault;
@@ -59,6 +60,11 @@ enum What {
     Outside(outside::Arguments),
     /// The power goes while volumes are written to: no acknowledged byte may be lost. No cluster.
     Power(power::Power),
+    /// The power of a whole machine goes: a guest is killed while logical volumes are written to, made and deleted. No cluster.
+    Cuts(cuts::Cuts),
+    /// One life of that guest, until it is killed; started in it by `cuts`.
+    #[command(hide = true)]
+    Cut(cuts::Cut),
     /// The pool's backing file as it is at one moment under load, mounted and checked. No cluster.
     Images(images::Images),
 }
@@ -70,6 +76,8 @@ fn main() -> Result<()> {
         Some(What::List) => points::print(),
         Some(What::Outside(arguments)) => outside::run(&arguments),
         Some(What::Power(power)) => power.run(),
+        Some(What::Cuts(cuts)) => cuts.run(),
+        Some(What::Cut(cut)) => cut.run(),
         Some(What::Images(images)) => images.run(),
     }
 }

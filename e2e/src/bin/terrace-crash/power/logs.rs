@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::block::{BLOCK, Found, Stamp, block, read};
 use super::dice::Dice;
 use super::durable::Hand;
@@ -21,7 +23,7 @@ const RUN: u64 = 16;
 const DIR: &str = "logs";
 
 /// What is known of the files, by number.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Logs {
     /// Blocks acknowledged of each file whose name was.
     acknowledged: BTreeMap<u64, u64>,

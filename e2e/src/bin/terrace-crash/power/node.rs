@@ -20,6 +20,7 @@ use terrace_device_types::{
     Allocation, Bytes, Claimed, ClusterUid, DeletionProof, DeletionStamp, Erase, HostState, Intent,
     OperationId, PoolFile, PoolIntent, PoolPlace, PoolUuid, PvReading, VolumeMode, VolumeUuid,
 };
+use terrace_node::audit::Audit;
 use terrace_node::context::{Context, observe_and_plan};
 use terrace_node::csi::node::NodeService;
 use terrace_node::fault::NoFaults;
@@ -32,6 +33,7 @@ use terrace_node::operation::OpKind;
 use terrace_node::pools::Pools;
 use terrace_node::queue::Queue;
 use terrace_node::queue::schedule::Priority;
+use terrace_node::runner::recovery::recover;
 use terrace_node::runner::{AGENT_PATIENCE, Job, Runner};
 use tokio::sync::{mpsc, watch};
 use tonic::Request;
@@ -90,8 +92,8 @@ impl Node {
         pools.load(&journal, &*host, &[ground.to_owned()])?;
         let cluster = pools.cluster(&*host).context("no pool says which cluster it is of")?;
         let metrics = Metrics::new();
-        let runner =
-            Runner::new(host, Queue::new(8), Arc::new(journal), Arc::new(NoFaults), metrics);
+        let (journal, audit) = (Arc::new(journal), Arc::new(Audit::open(own, "crash")?));
+        let runner = Runner::new(host, Queue::new(8), journal, audit, Arc::new(NoFaults), metrics);
         let (_, known) = watch::channel(Some(cluster.clone()));
         let (changed, _) = mpsc::unbounded_channel();
         let kubelet = own.join("kubelet");
@@ -99,6 +101,13 @@ impl Node {
             Context { runner, pools, cluster: known, changed, kubelet_dir: kubelet.clone() };
         let service = NodeService::new(context.clone(), "crash".to_owned(), 64);
         Ok(Self { context, service, cluster, kubelet })
+    }
+
+    /// Ends or takes back what an earlier life of this node had begun.
+    pub(crate) async fn recover(&self) -> Result<()> {
+        let Context { runner, pools, .. } = &self.context;
+        recover(runner, pools, &self.cluster).await.context("recover")?;
+        Ok(())
     }
 
     /// Makes a volume, with its space reserved.
@@ -118,7 +127,7 @@ impl Node {
 
     /// Destroys a volume that no PersistentVolume names.
     pub(crate) async fn delete(&self, name: &str) -> Result<()> {
-        let wanted = Wanted { name, uuid: None, pool: None, scope: Scope::InService };
+        let wanted = Wanted { name, uuid: None, pool: None, scope: Scope::Any };
         let Located { pool, tag, .. } = self.context.find(&self.cluster, wanted).await??;
         let (volume, claimed) = (tag.volume, Claimed::Volume(PvReading::NotFound));
         let stamp = DeletionStamp { volume, id: name.parse().context("name a deletion")? };

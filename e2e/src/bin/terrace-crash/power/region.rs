@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate};
+use serde::{Deserialize, Serialize};
 
 use super::block::{BLOCK, Found, Stamp, block, read};
 use super::dice::Dice;
@@ -22,7 +23,7 @@ const NAME: &str = "region";
 const FILE: u64 = 1 << 40;
 
 /// What is known of each block; version 0 was never written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Region {
     acknowledged: Vec<u64>,
     begun: Vec<u64>,

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::block::{BLOCK, Found, Stamp, block, read};
 use super::dice::Dice;
 use super::durable::Hand;
@@ -23,7 +25,7 @@ const FILE: u64 = 1 << 41;
 const UNNAMED: &str = "new-";
 
 /// What a slot may be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     #[default]
     Absent,
@@ -34,14 +36,14 @@ enum State {
 }
 
 /// A change that was begun.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Change {
     slot: usize,
     to: State,
 }
 
 /// What is known of them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Slots {
     /// What was acknowledged of each.
     acknowledged: [State; SLOTS],
