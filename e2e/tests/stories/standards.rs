@@ -40,7 +40,7 @@ const COPYING: [&str; 8] = [
     "GetSnapshot",
     "GroupController",
     "from an existing source snapshot",
-    "from source volume",
+    "from an existing source volume",
     "source volume is not found",
 ];
 
