@@ -9,6 +9,7 @@ use terrace_device_types::{
 };
 
 use crate::check::{self, OurImage};
+use crate::lvm::require_group;
 use crate::object::{self, OurLv};
 
 /// Quarantine, erase, remove. Nothing there is nothing to do.
@@ -50,6 +51,10 @@ pub(crate) fn plan_removal(
     view: &View,
 ) -> Result<Vec<Step>, Refusal> {
     check::validate_erase(&ours.image.form, erase)?;
+    match &ours.image.form {
+        Form::Lv(_) => drop(require_group(&view.pool)?),
+        Form::Image | Form::Subvolume(_) => {}
+    }
     let dir = view.pool.dir.clone();
     let to = dir.join(quarantine_name(deletion));
     let mut steps = Vec::new();

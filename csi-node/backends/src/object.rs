@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use terrace_device_types::lvm::{LvObject, LvRef, LvSeen, VgUuid};
+use terrace_device_types::lvm::{LvObject, LvRef, LvSeen, PARTIAL, VgUuid};
 use terrace_device_types::{DeviceRef, Form, Refusal, TagReading, TagRefusal};
 
 use crate::check::OurImage;
@@ -47,6 +47,7 @@ pub(crate) fn device_of(ours: OurImage<'_>) -> Result<DeviceRef, Refusal> {
     };
     let volume = path_of(&seen.group_name, lv);
     match &lv.device {
+        None if lv.health.as_deref() == Some(PARTIAL) => Err(TagRefusal::Partial { volume }.into()),
         None => Err(TagRefusal::Inactive { volume }.into()),
         Some(device) if device.suspended => Err(TagRefusal::Suspended { volume }.into()),
         Some(_) => {

@@ -26,9 +26,9 @@ pub struct Room {
 pub fn plan_room(view: &PoolView, images: &[ImageView]) -> Room {
     let Bytes(free) = view.free;
     let all = free + taken(images);
-    if view.group.is_some() {
-        // LVM keeps its records elsewhere.
-        return Room { capacity: all, free };
+    if let Some(group) = &view.group {
+        // LVM keeps its records elsewhere. A group that lacks a device takes no volume.
+        return Room { capacity: all, free: if group.missing == 0 { free } else { 0 } };
     }
     let spare = (all / SPARE_PART).max(SPARE_LEAST);
     Room { capacity: all.saturating_sub(spare), free: free.saturating_sub(spare) }

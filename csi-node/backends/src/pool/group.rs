@@ -4,6 +4,7 @@
 //! ```text
 //!   blank devices -> group -> folder's logical volume -> (active) -> ext4 -> mounted -> marked
 //! ```
+//! A group that lacks a device is served as far as it is there, and nothing of it is changed: what LVM wrote down without that device would keep it out when it is back.
 
 use std::path::Path;
 
@@ -38,16 +39,27 @@ pub(super) fn plan_group(
         return step(LvmStep::ActivateGroup { group: group.uuid.clone() });
     }
     let Some(folder) = folder else {
+        refuse_incomplete(group)?;
         let (group, pool) = (group.uuid.clone(), Box::new(file.clone()));
         return step(LvmStep::MakeFolder { group, pool });
     };
-    let mut steps = plan_more(file, devices, group)?;
-    steps.extend(furnish(group, view)?);
+    let mut steps = Vec::new();
+    if group.missing == 0 {
+        steps.extend(plan_more(file, devices, group)?);
+        steps.extend(furnish(group, view)?);
+    }
     steps.extend(plan_folder(ground, file, group, folder, view, mounts)?);
     Ok(steps)
 }
 
-/// Ours, whole, and of this backend.
+fn refuse_incomplete(group: &VgView) -> Result<(), Refusal> {
+    match group.missing {
+        0 => Ok(()),
+        missing => Err(PoolRefusal::GroupIncomplete { group: group.name.clone(), missing }.into()),
+    }
+}
+
+/// Ours, and of this backend.
 fn validate_group(file: &PoolFile, group: &VgView) -> Result<(), Refusal> {
     let name = group.name.clone();
     let refusal = match &group.pool {
@@ -66,9 +78,6 @@ fn validate_group(file: &PoolFile, group: &VgView) -> Result<(), Refusal> {
         PoolFileReading::Unreadable(why) => {
             let dir = Path::new("/dev").join(name);
             PoolRefusal::Unreadable { dir, why: why.clone() }
-        }
-        PoolFileReading::Read(_) if group.missing > 0 => {
-            PoolRefusal::GroupIncomplete { group: name, missing: group.missing }
         }
         PoolFileReading::Read(_) => return Ok(()),
     };
@@ -155,6 +164,7 @@ fn plan_folder(
     mounts: &[MountPoint],
 ) -> Result<Vec<Step>, Refusal> {
     let Some(device) = &folder.device else {
+        refuse_incomplete(group)?;
         return Ok(vec![Step::Lvm(LvmStep::ActivateGroup { group: group.uuid.clone() })]);
     };
     match mounts.iter().rev().find(|mount| mount.at == view.dir) {
@@ -193,6 +203,7 @@ fn plan_mount(
             let device = format!("{}/{FOLDER_LV}", group.name);
             return Err(PoolRefusal::DeviceInUse { device, by: DeviceUse::Claimed }.into());
         }
+        _other if group.missing > 0 => refuse_incomplete(group)?,
         found if holds_volumes => {
             let (group, found) = (group.name.clone(), found.to_string());
             return Err(PoolRefusal::FolderLost { group, found }.into());

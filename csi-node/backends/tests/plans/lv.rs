@@ -251,4 +251,7 @@ fn what_is_not_as_lvm_should_have_it_is_refused() {
     let mut lost = World::on_lvm();
     lost.pool.group = lost.pool.group.map(|group| GroupView { missing: 1, ..group });
     tell("create-while-a-device-is-missing", &make, &lost);
+    let mut made = after(std::slice::from_ref(&make));
+    made.pool.group = lost.pool.group;
+    tell("i1-delete-while-a-device-is-missing", &delete(&made, Erase::No), &made);
 }

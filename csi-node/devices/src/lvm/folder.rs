@@ -61,7 +61,7 @@ impl Lvm {
         zero_ends(&open.file, &open.path)
     }
 
-    /// Gives every volume of a group its device.
+    /// Gives every volume of a group its device, but for those that lie partly on a device that is missing.
     ///
     /// # Errors
     /// When one of ours has none afterwards.
@@ -74,7 +74,7 @@ impl Lvm {
         let command = words("vgchange -qq --yes -K -ay", [before.held.name.clone()]);
         let active = |group: &VgView| {
             for lv in group.lvs.iter().filter(|lv| lv.tag != TagReading::Absent) {
-                if lv.kind != LvKind::ThinPool && lv.dev_t.is_none() {
+                if lv.kind != LvKind::ThinPool && lv.dev_t.is_none() && !lv.is_partial() {
                     return Ok(false);
                 }
             }

@@ -66,7 +66,8 @@ impl Lvm {
             self.observe_group(&members, deadline)?
         };
         let mut inactive = Vec::new();
-        for lv in seen.lvs.iter().filter(|lv| stands_alone(lv) && is_ours(lv)) {
+        let can_be = |lv: &&LvView| stands_alone(lv) && is_ours(lv) && !lv.is_partial();
+        for lv in seen.lvs.iter().filter(can_be) {
             let layer = if lv.kind == LvKind::ThinPool { "-tpool" } else { "" };
             if self.look_at(&format!("{}{layer}", dm_uuid(group, &lv.uuid)))?.is_none() {
                 inactive.push(lv.name.clone());

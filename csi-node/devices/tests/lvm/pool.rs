@@ -5,12 +5,13 @@ use std::path::Path;
 
 use terrace_device_types::lvm::LvmTag;
 use terrace_device_types::{
-    BackendKind, Bytes, Erase, FsType, Intent, Refusal, Tag, TagReading, VolumeMode,
+    Allocation, BackendKind, Bytes, Erase, FsType, Intent, Refusal, Tag, TagReading, VolumeMode,
 };
 use terrace_devices::{execute, observe_images};
 
 use crate::made::{Failed, LARGE, Pool, SMALL, fs_of};
 use crate::rig::{clear_mapper, sh, soon, volume_of};
+use crate::vanish::Scsi;
 
 fn span(mount: &Path) -> u64 {
     let seen = rustix::fs::statvfs(mount).unwrap();
@@ -184,4 +185,51 @@ fn i4_a_group_with_the_pools_name_and_not_its_tag_is_refused() {
         Failed::Device(error) => panic!("{error}"),
     };
     assert!(refused.to_string().contains("not its tag"), "{refused}");
+}
+
+#[test]
+fn i1_a_group_without_one_of_its_disks_serves_what_is_on_the_others_and_stays_as_it_is() {
+    // The folder is on the disk that stays.
+    let Some(mut pool) = Pool::new(BackendKind::Lvm, 1) else { return };
+    let mut scsi = Scsi::load("");
+    pool.disks.push(scsi.disk.clone());
+    pool.make().unwrap();
+    let (here, there) = (volume_of("here"), volume_of("there"));
+    pool.fulfil(here, &pool.create(here, VolumeMode::Block)).unwrap();
+    let group = format!("terrace-{}", pool.rig.pool);
+    // With the first disk full, the next volume is on the other.
+    sh(&format!(
+        "lvm lvcreate -qq -an -Zn -Wn -l 100%PVS -n full {group} {}",
+        pool.disks[0].display()
+    ));
+    let small = Intent::Create {
+        volume: there,
+        cluster: pool.file().cluster_uid,
+        name: "pvc-2".to_owned(),
+        size: Bytes::mib(16),
+        mode: VolumeMode::Block,
+        allocation: Allocation::Reserved,
+    };
+    pool.fulfil(there, &small).unwrap();
+    pool.unmount_all();
+    clear_mapper();
+    scsi.pull();
+    pool.make().unwrap();
+    pool.fulfil(here, &pool.stage(here, VolumeMode::Block)).unwrap();
+    let refused = |volume, intent: &Intent| match pool.plan(volume, intent) {
+        Err(Failed::Refused(refusal)) => refusal.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let stage = refused(there, &pool.stage(there, VolumeMode::Block));
+    assert!(stage.contains("lies partly on a device that is missing"), "{stage}");
+    let new = volume_of("new");
+    let changes = [
+        refused(new, &pool.create(new, VolumeMode::Block)),
+        refused(there, &pool.delete(there, Erase::No)),
+    ];
+    assert!(changes.iter().all(|said| said.contains("lacks 1 of its devices")), "{changes:?}");
+    scsi.put_back();
+    pool.disks[1] = scsi.disk.clone();
+    pool.make().unwrap();
+    pool.fulfil(there, &pool.stage(there, VolumeMode::Block)).unwrap();
 }

@@ -25,7 +25,7 @@ pub use status::{DmStatus, DmTarget, PoolMode, RaidLeg, RaidStatus, ThinPoolStat
 pub use step::LvmStep;
 pub use tag::{LvmTag, LvmTagError};
 pub use thin_size::{METADATA_MOST, ThinRoom, chunk_for, metadata_for};
-pub use view::{LabelView, LvKind, LvScope, LvView, PvView, VgMark, VgView};
+pub use view::{LabelView, LvKind, LvScope, LvView, PARTIAL, PvView, VgMark, VgView};
 
 /// The logical volume that holds a pool's folder.
 pub const FOLDER_LV: &str = "terrace-folder";

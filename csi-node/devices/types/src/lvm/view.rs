@@ -97,6 +97,9 @@ pub enum LvKind {
     },
 }
 
+/// What LVM says of a logical volume that lies partly on a device that is missing.
+pub const PARTIAL: &str = "partial";
+
 /// Whether a logical volume is for use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum LvScope {
@@ -149,4 +152,12 @@ pub struct LvView {
     pub tags: Vec<String>,
     /// What it says about itself.
     pub tag: TagReading,
+}
+
+impl LvView {
+    /// Whether bytes of it are on a device that is missing. Copies go on with what is left of them.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.kind != LvKind::Raid1 && self.health.as_deref() == Some(PARTIAL)
+    }
 }

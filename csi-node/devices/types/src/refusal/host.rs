@@ -94,6 +94,14 @@ pub enum TagRefusal {
         /// Its path.
         volume: PathBuf,
     },
+    /// A logical volume of which a part is not there.
+    #[error(
+        "logical volume {volume} lies partly on a device that is missing: attach it; nothing of the volume is given up meanwhile"
+    )]
+    Partial {
+        /// Its path.
+        volume: PathBuf,
+    },
     /// A logical volume whose device waits: a change of it was cut short.
     #[error("logical volume {volume} is suspended: the pool's next pass lets it go on")]
     Suspended {
@@ -279,7 +287,7 @@ impl TagRefusal {
             | Self::TornGroup
             | Self::NoLogicalVolume { .. }
             | Self::WrongState { .. } => Class::Wait,
-            Self::Inactive { .. } | Self::Suspended { .. } => Class::Retry,
+            Self::Inactive { .. } | Self::Partial { .. } | Self::Suspended { .. } => Class::Retry,
         }
     }
 }

@@ -179,7 +179,7 @@ pub enum PoolRefusal {
     },
     /// Not all of it is there.
     #[error(
-        "volume group {group} lacks {missing} of its devices: attach them; what is missing is never given up"
+        "volume group {group} lacks {missing} of its devices, and nothing of it is changed meanwhile: attach them; what is missing is never given up"
     )]
     GroupIncomplete {
         /// The group's name.
