@@ -33,8 +33,8 @@ use terrace_node::queue::schedule::Priority;
 use terrace_node::runner::{AGENT_PATIENCE, Error, Job, Runner};
 use uuid::Uuid;
 
-const SMALL: Bytes = Bytes::mib(4);
-const LARGE: Bytes = Bytes::mib(8);
+const SMALL: Bytes = Bytes::mib(16);
+const LARGE: Bytes = Bytes::mib(32);
 /// As `--max-operations` has it by default.
 const AT_ONCE: usize = 8;
 
@@ -217,7 +217,7 @@ async fn five_hundred_operations_at_once_on_one_group_all_end_and_leave_nothing_
     sh(&format!("lvm lvcreate -qq -an -Zn -Wn --devices {foreign} -L 64m -n theirs {group} 2>&1"));
     let theirs = || {
         sh(&format!(
-            "sha256sum < {foreign}; lvm vgs --devices {foreign} --noheadings -o vg_seqno,lv_count {group}"
+            "head -c 128M {foreign} | sha256sum; lvm vgs --devices {foreign} --noheadings -o vg_seqno,lv_count {group}"
         ))
     };
     let before = theirs();
@@ -241,8 +241,8 @@ async fn five_hundred_operations_at_once_on_one_group_all_end_and_leave_nothing_
     let all = began.elapsed();
 
     let name = |number| image_name(HostObject::Volume, volume(number));
-    let small = (250..500).map(|n| format!("{} 4.00", name(n)));
-    let large = (0..125).map(|n| format!("{} 8.00", name(n)));
+    let small = (250..500).map(|n| format!("{} 16.00", name(n)));
+    let large = (0..125).map(|n| format!("{} 32.00", name(n)));
     let mut wanted: BTreeSet<String> = small.chain(large).collect();
     let mut there = logical(ours, &group);
     there.retain(|line| !line.starts_with(FOLDER_LV));

@@ -1,5 +1,6 @@
 //! Stories on a real host: loop devices, filesystems, mounts and the CSI socket, as root. Each story has
-//! its own folder, pool and sockets, and takes everything away again, whatever became of it.
+//! its own folder, pool and sockets, and takes everything away again, whatever became of it. In a guest with disks, stories of deaths are told of logical
+//! volumes: `hack/guest test -p terrace-node --disks 3 -- crash::`.
 
 #[path = "story/absence.rs"]
 mod absence;
@@ -13,6 +14,8 @@ mod bench;
 mod copies;
 #[path = "story/crash.rs"]
 mod crash;
+#[path = "story/disks.rs"]
+mod disks;
 #[path = "story/groups.rs"]
 mod groups;
 #[path = "story/health.rs"]

@@ -14,8 +14,8 @@ use csi_proto_rs::csi::v1::{
 use hyper_util::rt::TokioIo;
 use terrace_backends::{BackendKind, backend};
 use terrace_device_types::{
-    Allocation, Bytes, ClusterUid, FsType, Intent, OperationId, PoolFile, PoolIntent, PoolPlace,
-    PoolUuid, Step, View, VolumeMode, VolumeUuid,
+    Allocation, Bytes, ClusterUid, FsType, Intent, OperationId, POOL_FILE_NAME, PoolFile,
+    PoolIntent, PoolPlace, PoolUuid, Step, View, VolumeMode, VolumeUuid,
 };
 use terrace_node::audit::Audit;
 use terrace_node::context::{Context, observe_and_plan};
@@ -36,8 +36,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tonic::transport::{Channel, Endpoint, Uri};
 use uuid::Uuid;
 
+use crate::disks::{Disks, has_disks, logical_volumes};
+
 /// The folder of one story.
 pub(crate) struct Bench {
+    disks: Option<Disks>,
     dir: tempfile::TempDir,
     pub(crate) cluster: ClusterUid,
     pub(crate) pool: KnownPool,
@@ -57,6 +60,20 @@ impl Bench {
         let bench = Self::bare();
         bench.make_pool_of(BackendKind::File);
         bench
+    }
+
+    /// One whose pool is a volume group on the guest's disks.
+    fn on_lvm() -> Self {
+        let disks = Disks::take();
+        let mut bench = Self::bare();
+        disks.make_pool(BackendKind::Lvm, &bench.pool_file(BackendKind::Lvm), &bench.pool.dir);
+        bench.disks = Some(disks);
+        bench
+    }
+
+    /// What stories of deaths are told of: images, and in a guest with disks logical volumes.
+    pub(crate) fn ground() -> fn() -> Self {
+        if has_disks() { Self::on_lvm } else { Self::new }
     }
 
     /// One whose pool lies on an xfs of its own: with reflink, wherever this runs.
@@ -97,7 +114,7 @@ impl Bench {
         let path = dir.path().join("pool");
         let pool =
             KnownPool { uuid, name: "pool".into(), dir: path, device: None, devices: Vec::new() };
-        Self { dir, cluster, pool }
+        Self { disks: None, dir, cluster, pool }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -106,19 +123,22 @@ impl Bench {
 
     fn make_pool_of(&self, kind: BackendKind) {
         let (host, dir) = (RealHost::new(), &self.pool.dir);
-        let file = PoolFile {
-            pool_uuid: self.pool.uuid,
-            cluster_uid: self.cluster.clone(),
-            pool: self.pool.name.clone(),
-            backend: kind,
-        };
-        let intent = PoolIntent::Make { file, place: PoolPlace::Directory };
+        let intent = PoolIntent::Make { file: self.pool_file(kind), place: PoolPlace::Directory };
         for _ in 0..3 {
             let view = host.pool(dir).expect("a look");
             let steps = backend(kind).plan_pool(&intent, &view, &[]).expect("a plan");
             for step in steps {
                 host.execute(&step, Duration::from_secs(30)).expect("a pool");
             }
+        }
+    }
+
+    fn pool_file(&self, backend: BackendKind) -> PoolFile {
+        PoolFile {
+            pool_uuid: self.pool.uuid,
+            cluster_uid: self.cluster.clone(),
+            pool: self.pool.name.clone(),
+            backend,
         }
     }
 
@@ -253,10 +273,30 @@ impl Bench {
     }
 
     /// Mount points below this folder.
-    pub(crate) fn mounts(&self) -> Vec<PathBuf> {
+    fn all_mounts(&self) -> Vec<PathBuf> {
         let view = RealHost::new().mounts().expect("a look");
         let below = view.mounts.into_iter().map(|mount| mount.at);
         below.filter(|at| at.starts_with(self.dir.path())).collect()
+    }
+
+    /// The same, but for the pool's own.
+    pub(crate) fn mounts(&self) -> Vec<PathBuf> {
+        self.all_mounts().into_iter().filter(|at| *at != self.pool.dir).collect()
+    }
+
+    /// Names of the host objects in the pool, finished or not. Of a volume group each is an entry and a logical volume.
+    pub(crate) fn objects(&self) -> Vec<String> {
+        let listed = std::fs::read_dir(&self.pool.dir).expect("listed").flatten();
+        let names = listed.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let own = |name: &String| name == POOL_FILE_NAME || name == "lost+found";
+        let mut names: Vec<String> = names.filter(|name| !own(name)).collect();
+        names.sort();
+        if self.disks.is_some() {
+            let mut volumes = logical_volumes();
+            volumes.sort();
+            assert_eq!(volumes, names, "each has its entry");
+        }
+        names
     }
 
     /// Loop devices on images of this folder.
@@ -284,7 +324,7 @@ impl Drop for Bench {
     fn drop(&mut self) {
         // Twice: a pool on a disk of its own is busy while a loop device has an image of it.
         for _ in 0..2 {
-            for at in self.mounts().into_iter().rev() {
+            for at in self.all_mounts().into_iter().rev() {
                 let _ = std::process::Command::new("umount").arg(&at).output();
             }
             for line in self.loops() {

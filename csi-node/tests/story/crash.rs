@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
-use terrace_device_types::{HostState, Intent, Latch, TagReading};
-use terrace_node::fault::{ApiWrite, NoFaults, Point, StopAt};
+use terrace_device_types::{HostState, Intent, Latch, StepKind, TagReading};
+use terrace_node::fault::{ApiWrite, Edge, NoFaults, Point, StopAt};
 use terrace_node::operation::OpKind;
 use terrace_node::runner::recovery::recover;
 
@@ -19,7 +19,7 @@ where
     S: Fn(Arc<Bench>, Running) -> F,
     F: Future<Output = Result<(), ()>>,
 {
-    at_every_point_of(Bench::new, prepare, story, proof).await;
+    at_every_point_of(Bench::ground(), prepare, story, proof).await;
 }
 
 /// As [`at_every_point`], on such a bench.
@@ -95,6 +95,7 @@ async fn i3_create_ends_or_is_undone_wherever_the_process_dies() {
             let image = view.volume.image.expect("made");
             assert!(matches!(image.tag, TagReading::Read(tag) if tag.state == HostState::Ready));
             assert_eq!(bench.loops(), Vec::<String>::new());
+            assert_eq!(bench.objects().len(), 1);
         },
     )
     .await;
@@ -217,8 +218,7 @@ async fn i3_i1_deletion_ends_wherever_the_process_dies() {
         async |bench| make(bench).await,
         story,
         |bench| {
-            let left = std::fs::read_dir(&bench.pool.dir).expect("listed").flatten();
-            assert_eq!(left.count(), 1, "the pool file alone");
+            assert_eq!(bench.objects(), Vec::<String>::new());
         },
     )
     .await;
@@ -227,17 +227,26 @@ async fn i3_i1_deletion_ends_wherever_the_process_dies() {
 /// Dies in the middle of a stage, then again at each point of taking it back: the third start still ends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn i3_a_second_death_while_an_operation_is_taken_back_loses_nothing() {
-    let died_at = |bench: Arc<Bench>| async move {
-        // Well past the mount: attach, latch, mkfs, latch, record, mount, each with its points.
-        let faults = Arc::new(StopAt::nth(26));
+    let mounted_at = {
+        let bench = Bench::ground()();
+        make(&bench).await;
+        let faults = Arc::new(StopAt::never());
         let mut running = bench.start_with(faults.clone()).await;
+        let staged = bench.stage("vol", mounted(Mode::SingleNodeWriter, "", &[]));
+        running.node.node_stage_volume(staged).await.expect("staged");
+        running.stop().await;
+        let mount = Point::Step(OpKind::Stage, StepKind::MountFilesystem, Edge::After);
+        faults.passed().iter().position(|point| *point == mount).expect("it is mounted")
+    };
+    let died_at = |bench: Arc<Bench>| async move {
+        let mut running = bench.start_with(Arc::new(StopAt::nth(mounted_at))).await;
         let staged = bench.stage("vol", mounted(Mode::SingleNodeWriter, "", &[]));
         assert!(running.node.node_stage_volume(staged).await.is_err());
         running.stop().await;
-        assert_eq!(bench.mounts().len(), 1, "mounted when it died: {:?}", faults.passed().last());
+        assert_eq!(bench.mounts().len(), 1, "mounted when it died");
     };
     for number in 0.. {
-        let bench = Arc::new(Bench::new());
+        let bench = Arc::new(Bench::ground()());
         make(&bench).await;
         died_at(Arc::clone(&bench)).await;
         let faults = Arc::new(StopAt::nth(number));
