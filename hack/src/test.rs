@@ -107,6 +107,7 @@ impl Test {
         if !quick && story.is_none() {
             rungs.push(runner.guest("emulated guest", guest::emulated));
             rungs.push(runner.guest("user mode guest", guest::user_mode));
+            rungs.push(runner.guest("volumes on disks of a guest", guest::logical_volumes));
         }
         if !quick {
             let after = if keep { After::Keep } else { After::Clean };

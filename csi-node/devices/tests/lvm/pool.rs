@@ -232,4 +232,5 @@ fn i1_a_group_without_one_of_its_disks_serves_what_is_on_the_others_and_stays_as
     pool.disks[1] = scsi.disk.clone();
     pool.make().unwrap();
     pool.fulfil(there, &pool.stage(there, VolumeMode::Block)).unwrap();
+    pool.unmount_all();
 }
