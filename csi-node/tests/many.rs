@@ -161,13 +161,20 @@ impl Node {
                 let name = format!("{volume}");
                 let subject =
                     Subject { volume: Some(volume), pool: Some(pool), name, ..Subject::default() };
-                let job = Job::on_volume(kind, subject, Priority::Agent, AGENT_PATIENCE);
                 let plan = move |host: &dyn Host, _: &OperationId| -> Result<Vec<Step>, Error> {
                     observe_and_plan(host, &dir, volume, Probe::Look, &intent)
                 };
                 tokio::spawn(async move {
                     let began = Instant::now();
-                    (runner.run(job, plan).await, began.elapsed())
+                    loop {
+                        let subject = subject.clone();
+                        let job = Job::on_volume(kind, subject, Priority::Agent, AGENT_PATIENCE);
+                        match runner.run(job, plan.clone()).await {
+                            // Whoever asks is told that it is not its turn yet, and asks again.
+                            Err(Error::Busy(_)) => {}
+                            ended => return (ended, began.elapsed()),
+                        }
+                    }
                 })
             })
             .collect();
