@@ -42,6 +42,7 @@ pub(crate) async fn at_every_point_of<S, F>(
         faults.passed()
     };
     assert!(points.len() > 8, "a story worth its name: {points:?}");
+    println!("dies at {} points", points.len());
     for (number, point) in points.iter().enumerate() {
         let bench = Arc::new(make());
         prepare(&bench).await;
