@@ -155,6 +155,9 @@ pub struct NodePool {
     /// Bytes free on the disk below now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free: Option<Size>,
+    /// Percent of a thin pool's metadata in use, of all that its volume group can give to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_used: Option<u32>,
     /// Cause and remedy, where it is not Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -42,15 +42,18 @@ use crate::Size;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.file), has(self.btrfs), has(self.lvm)].exists_one(named, named)").message("name exactly one backend: spec.file, spec.btrfs or spec.lvm"),
+    validation = Rule::new("[has(self.file), has(self.btrfs), has(self.lvm), has(self.lvmThin)].exists_one(named, named)").message("name exactly one backend: spec.file, spec.btrfs, spec.lvm or spec.lvmThin"),
     validation = Rule::new("!has(self.lvm) || (has(self.devices) && size(self.devices) > 0)").message("an lvm pool is a volume group on devices of its own: name them in spec.devices"),
+    validation = Rule::new("!has(self.lvmThin) || (has(self.devices) && size(self.devices) > 0)").message("an lvmThin pool is a volume group on devices of its own: name them in spec.devices"),
+    validation = Rule::new("!has(self.lvmThin) || !has(self.watermarks) || !has(self.watermarks.data) || self.watermarks.data <= 85").message("an lvmThin pool takes nothing new from 85 % on: spec.watermarks.data can only be lower"),
+    validation = Rule::new("!has(self.watermarks) || !has(self.watermarks.metadata) || has(self.lvmThin)").message("spec.watermarks.metadata is for spec.lvmThin: other pools have no metadata of their own"),
     validation = Rule::new("!has(self.erase) || (has(self.devices) && size(self.devices) > 0)").message("spec.erase permits to wipe devices of the pool: name them in spec.devices"),
     validation = Rule::new("!has(self.btrfs) || has(self.btrfs.directory) != (has(self.devices) && size(self.devices) > 0)").message("a btrfs pool lies either in spec.btrfs.directory or on spec.devices: name exactly one"),
     validation = Rule::new("!has(self.btrfs) || !has(self.devices) || size(self.devices) <= 1").message("a btrfs pool takes one device for each node: make one pool for each device"),
     validation = Rule::new("!has(self.btrfs) || !has(oldSelf.btrfs) || has(self.btrfs.directory) == has(oldSelf.btrfs.directory)").message("a pool cannot change between spec.btrfs.directory and spec.devices"),
     validation = Rule::new("!has(self.file) || has(self.file.directory) != (has(self.devices) && size(self.devices) > 0)").message("a file pool lies either in spec.file.directory or on spec.devices: name exactly one"),
     validation = Rule::new("!has(self.file) || !has(self.devices) || size(self.devices) <= 1").message("a file pool takes one device for each node: make one pool for each device"),
-    validation = Rule::new("has(self.file) == has(oldSelf.file) && has(self.btrfs) == has(oldSelf.btrfs)").message("the backend of a pool cannot change"),
+    validation = Rule::new("has(self.file) == has(oldSelf.file) && has(self.btrfs) == has(oldSelf.btrfs) && has(self.lvm) == has(oldSelf.lvm)").message("the backend of a pool cannot change"),
     validation = Rule::new("!has(self.file) || !has(oldSelf.file) || has(self.file.directory) == has(oldSelf.file.directory)").message("a pool cannot change between spec.file.directory and spec.devices"),
     validation = Rule::new("!has(self.file) || !has(self.file.overprovision) || self.file.overprovision <= 1.0 || (has(self.watermarks) && has(self.watermarks.data))").message("spec.file.overprovision above 1 needs spec.watermarks.data: the share of the pool at which new volumes are refused")
 )]
@@ -76,6 +79,9 @@ pub struct StoragePoolSpec {
     /// Backend: logical volumes of a volume group that is made on all the devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lvm: Option<LvmBackend>,
+    /// Backend: thin volumes of a volume group that is made on all the devices; with snapshots and clones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lvm_thin: Option<LvmThinBackend>,
     /// Devices with something on them that may be wiped, once: a device that is not blank is refused otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
@@ -166,13 +172,27 @@ pub struct BtrfsBackend {
 #[serde(rename_all = "camelCase")]
 pub struct LvmBackend {}
 
+/// Thin volumes: each takes of the pool what was written to it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LvmThinBackend {
+    /// Sum of the sizes of volumes and snapshots over the pool's size. Default 1: all of them fit, whatever is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0, max = 100.0))]
+    pub overprovision: Option<f64>,
+}
+
 /// Shares in percent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Watermarks {
-    /// Share of the pool's bytes in use at which new volumes are refused.
+    /// Share of the pool's bytes in use at which new volumes are refused. Default with lvmThin: 85, from which on it takes no snapshot and lets no volume grow either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub data: Option<u8>,
+    /// Share of a thin pool's metadata in use at which new volumes are refused. Default 70, from which on it takes no snapshot and lets no volume grow either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 70))]
+    pub metadata: Option<u8>,
 }
 
 /// How a pool fares on all its nodes. Written by the operator, summed from the StorageNodes.

@@ -23,6 +23,7 @@ pub mod snapshot;
 pub mod stock;
 pub mod sweep;
 pub mod sweep_plan;
+pub mod thin_watch;
 pub mod usage;
 pub mod usage_watch;
 pub mod verdict;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use terrace_device_types::lvm::GroupPlace;
+use terrace_device_types::lvm::{GroupPlace, ThinPoolStatus};
 use terrace_device_types::{
     DeviceView, ImageView, PoolUuid, PoolView, Step, StepDone, View, VolumeUuid, Wipe,
 };
@@ -82,6 +82,12 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
         devices: Vec<(DeviceView, Wipe)>,
         pool: PoolUuid,
     ) -> Result<GroupPlace, DeviceError>;
+
+    /// What the thin pool of a pool's folder has in use, if it has one: asked every second, so by system calls alone.
+    ///
+    /// # Errors
+    /// As [`Host::volume`].
+    fn thin_use(&self, dir: &Path) -> Result<Option<ThinPoolStatus>, DeviceError>;
 
     /// Use of the filesystem that `path` lies on.
     ///
@@ -172,6 +178,10 @@ impl Host for RealHost {
         pool: PoolUuid,
     ) -> Result<GroupPlace, DeviceError> {
         terrace_devices::lvm::observe_place(&self.host, devices, pool, Deadline::after(LOOK))
+    }
+
+    fn thin_use(&self, dir: &Path) -> Result<Option<ThinPoolStatus>, DeviceError> {
+        terrace_devices::lvm::observe_thin_use(&self.host, dir)
     }
 
     fn usage(&self, path: &Path) -> Result<Usage, DeviceError> {

@@ -34,7 +34,7 @@ use terrace_device_types::{
 
 pub use btrfs::BtrfsBackend;
 pub use file::FileBackend;
-pub use lvm::{LvmBackend, LvmThinBackend};
+pub use lvm::{LvmBackend, LvmThinBackend, is_past_watermark, plan_growth};
 
 /// A way to keep volumes.
 pub trait Backend: Sync {

@@ -27,6 +27,7 @@ use crate::pool::Ground;
 use crate::{Backend, BackendKind, copying};
 
 pub use thin::LvmThinBackend;
+pub use thin_pool::{is_past_watermark, plan_growth};
 
 /// The programs that both run; lvm runs those of thin pools itself.
 const TOOLS: &[Tool] = &[

@@ -43,6 +43,7 @@ pub use create::{Created, Each};
 pub(crate) use execute::apply;
 pub use label::observe_labels;
 pub use leftover::Leftover;
+pub use object::observe_thin_use;
 pub(crate) use object::{PoolGroup, is_of_pool, observe_pool_group};
 pub use place::observe_place;
 pub use report::parse_report;

@@ -17,7 +17,7 @@ use terrace_device_types::{
 
 use self::known::validate_known;
 use super::pool_plan::{Claim, Place, Refused, World, plan_claims};
-use super::room::{Room, plan_room};
+use super::room::{Room, metadata_used, plan_room};
 use super::{Agent, PoolFacts};
 use crate::audit::Asked;
 use crate::context::LookError;
@@ -209,6 +209,7 @@ async fn one(
                 state: PoolState::Ready,
                 capacity: settled(capacity, there.and_then(|pool| pool.capacity.as_ref())),
                 free: settled(free, there.and_then(|pool| pool.free.as_ref())),
+                metadata_used: metadata_used(&view),
                 message: also
                     .map(|other| {
                         format!(
@@ -233,6 +234,7 @@ async fn one(
                 state,
                 capacity: None,
                 free: None,
+                metadata_used: None,
                 message: Some(message),
             }
         }

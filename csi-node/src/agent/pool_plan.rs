@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use terrace_crds::StoragePool;
-use terrace_crds::pool::{DeviceChoice, DeviceSelector, LvmBackend, StoragePoolSpec};
+use terrace_crds::pool::{
+    DeviceChoice, DeviceSelector, LvmBackend, LvmThinBackend, StoragePoolSpec,
+};
 use terrace_device_types::{
     Allocation, BackendKind, ClusterUid, DeviceKind, DeviceView, PoolUuid, Wipe,
 };
@@ -86,7 +88,7 @@ pub struct Claim {
 pub enum Refused {
     /// None that is known here, or more than one.
     #[error(
-        "it does not name exactly one backend of this release: use spec.file, spec.btrfs or spec.lvm"
+        "it does not name exactly one backend of this release: use spec.file, spec.btrfs, spec.lvm or spec.lvmThin"
     )]
     NoBackend,
     /// Neither folder nor device.
@@ -177,12 +179,16 @@ fn plan_claim(pool: &StoragePool, world: &World<'_>, older: &[Claim]) -> Claim {
 
 /// The backend, and the folder it is to use if it names one.
 fn named_backend(pool: &StoragePool) -> Option<(BackendKind, Option<&String>)> {
-    let StoragePoolSpec { file, btrfs, lvm, .. } = &pool.spec;
-    match (file, btrfs, lvm) {
-        (Some(file), None, None) => Some((BackendKind::File, file.directory.as_ref())),
-        (None, Some(btrfs), None) => Some((BackendKind::Btrfs, btrfs.directory.as_ref())),
-        (None, None, Some(LvmBackend {})) => Some((BackendKind::Lvm, None)),
-        (Some(_) | None, _, _) => None,
+    let StoragePoolSpec { file, btrfs, lvm, lvm_thin, .. } = &pool.spec;
+    match (file, btrfs, lvm, lvm_thin) {
+        (Some(file), None, None, None) => Some((BackendKind::File, file.directory.as_ref())),
+        (None, Some(btrfs), None, None) => Some((BackendKind::Btrfs, btrfs.directory.as_ref())),
+        (None, None, Some(LvmBackend {}), None) => Some((BackendKind::Lvm, None)),
+        // How much may be promised is the operator's.
+        (None, None, None, Some(LvmThinBackend { overprovision: _ })) => {
+            Some((BackendKind::LvmThin, None))
+        }
+        (Some(_) | None, _, _, _) => None,
     }
 }
 

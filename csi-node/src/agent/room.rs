@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use terrace_device_types::lvm::{InUse, ThinRoom};
 use terrace_device_types::{Bytes, ImageView, PoolView, TagReading, VolumeUuid};
 
 /// Kept free of volumes, so that the filesystem below has room for its own records: one part in so many.
@@ -25,6 +26,10 @@ pub struct Room {
 #[must_use]
 pub fn plan_room(view: &PoolView, images: &[ImageView]) -> Room {
     let Bytes(free) = view.free;
+    if view.group.as_ref().is_some_and(|group| group.thin.is_some()) {
+        // Counted by the thin pool itself, whoever shares what.
+        return Room { capacity: view.total.0, free };
+    }
     let all = free + taken(images);
     if let Some(group) = &view.group {
         // LVM keeps its records elsewhere. A group that lacks a device takes no volume.
@@ -32,6 +37,15 @@ pub fn plan_room(view: &PoolView, images: &[ImageView]) -> Room {
     }
     let spare = (all / SPARE_PART).max(SPARE_LEAST);
     Room { capacity: all.saturating_sub(spare), free: free.saturating_sub(spare) }
+}
+
+/// Percent of a thin pool's metadata in use, of all that its group can give.
+#[must_use]
+pub fn metadata_used(view: &PoolView) -> Option<u32> {
+    let group = view.group.as_ref()?;
+    let thin = group.thin.as_ref()?;
+    let InUse { data: _, metadata } = ThinRoom::of(group, thin).in_use(thin.status.as_ref()?);
+    Some(u32::try_from(metadata.min(100)).unwrap_or(100))
 }
 
 /// What the objects hold together, at least.

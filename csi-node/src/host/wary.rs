@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use terrace_device_types::lvm::GroupPlace;
+use terrace_device_types::lvm::{GroupPlace, ThinPoolStatus};
 use terrace_device_types::{
     DeviceView, ImageView, PoolUuid, PoolView, Step, StepDone, View, VolumeUuid, Wipe,
 };
@@ -140,6 +140,10 @@ impl<H: Host> Host for Wary<H> {
         // One that does not answer keeps all of its group waiting.
         let path = devices.first().map(|(device, _)| device.path.clone()).unwrap_or_default();
         self.ask(&path, |host| host.group(devices, pool))
+    }
+
+    fn thin_use(&self, dir: &Path) -> Result<Option<ThinPoolStatus>, DeviceError> {
+        self.ask(dir, |host| host.thin_use(dir))
     }
 
     fn usage(&self, path: &Path) -> Result<Usage, DeviceError> {

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use terrace_device_types::lvm::GroupPlace;
+use terrace_device_types::lvm::{GroupPlace, ThinPoolStatus};
 use terrace_device_types::{
     DeviceView, HostState, ImageView, OperationId, PoolUuid, PoolView, Step, StepDone, View,
     VolumeUuid, Wipe,
@@ -63,6 +63,9 @@ impl Host for Hanging {
         none()
     }
     fn group(&self, _: Vec<(DeviceView, Wipe)>, _: PoolUuid) -> Result<GroupPlace, DeviceError> {
+        none()
+    }
+    fn thin_use(&self, _: &Path) -> Result<Option<ThinPoolStatus>, DeviceError> {
         none()
     }
     fn usage(&self, _: &Path) -> Result<Usage, DeviceError> {

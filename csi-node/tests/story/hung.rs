@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use csi_proto_rs::csi::v1::NodeGetVolumeStatsRequest;
 use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
 use futures::future::join_all;
-use terrace_device_types::lvm::GroupPlace;
+use terrace_device_types::lvm::{GroupPlace, ThinPoolStatus};
 use terrace_device_types::{
     DeviceView, ImageView, PoolUuid, PoolView, Signature, Step, StepDone, View, VolumeUuid, Wipe,
 };
@@ -84,6 +84,9 @@ impl Host for Hung {
         pool: PoolUuid,
     ) -> Result<GroupPlace, DeviceError> {
         self.real.group(devices, pool)
+    }
+    fn thin_use(&self, dir: &Path) -> Result<Option<ThinPoolStatus>, DeviceError> {
+        self.real.thin_use(dir)
     }
     fn usage(&self, path: &Path) -> Result<Usage, DeviceError> {
         self.real.usage(path)

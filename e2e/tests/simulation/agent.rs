@@ -265,6 +265,7 @@ pub(crate) fn report_node(node: &Node, api: &mut Api) {
         state: PoolState::Ready,
         capacity: Some(Size::from_bytes(POOL_SIZE.0)),
         free: None,
+        metadata_used: None,
         message: None,
     };
     let metadata = ObjectMeta { name: Some(node.name.clone()), ..ObjectMeta::default() };

@@ -129,7 +129,17 @@ fn section(title: &str, table: &Table, none: &str) -> String {
 fn pools(pools: &[NodePool]) -> Table {
     let mut table = Table::new(vec!["NAME", "STATE", "TIER", "BACKEND", "SIZE", "FREE", "MESSAGE"]);
     for pool in pools {
-        let NodePool { name, uuid: _, tier, backend, state, capacity, free, message } = pool;
+        let NodePool {
+            name,
+            uuid: _,
+            tier,
+            backend,
+            state,
+            capacity,
+            free,
+            metadata_used: _,
+            message,
+        } = pool;
         let size = |size: &Option<terrace_crds::Size>| {
             let bytes = size.as_ref().and_then(|size| size.bytes().ok());
             bytes.map(|bytes| terrace_crds::Size::rounded(bytes).to_string()).unwrap_or_default()

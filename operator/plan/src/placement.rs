@@ -15,12 +15,14 @@ use terrace_crds::{StorageNode, StoragePool};
 use crate::noticed::fault;
 use crate::parameters::{Erase, Target};
 use crate::size::{Content, about, words};
-use crate::space::{Space, observe_spaces};
+use crate::space::{Space, Watermark, observe_spaces};
 use crate::topology::Topology;
 use crate::world::{HostState, World, name_of};
 
 /// The backend that brings its own filesystem.
 const BTRFS: &str = "btrfs";
+/// The backend that keeps thin volumes.
+const LVM_THIN: &str = "lvmThin";
 /// Most reasons in one message.
 const REASONS_MAX: usize = 16;
 
@@ -114,12 +116,7 @@ pub enum Why {
         free: u64,
     },
     /// The disk is filled above the pool's watermark.
-    Watermark {
-        /// Percent in use.
-        used: u64,
-        /// Percent at which volumes are refused.
-        at: u64,
-    },
+    Watermark(Watermark),
 }
 
 /// Nothing will do.
@@ -242,6 +239,10 @@ fn judge_source(ask: &Ask, space: &Space) -> Option<Why> {
 /// What subvolumes cannot be, and what only they can be.
 fn judge_backend(ask: &Ask, space: &Space) -> Option<Why> {
     let backend = || space.pool.backend.clone();
+    if space.pool.backend == LVM_THIN && ask.erase == Erase::Overwrite {
+        let what = "erase-on-delete, since snapshots may share what would be written over: use an lvm pool";
+        return Some(Why::Backend { backend: backend(), what });
+    }
     if space.pool.backend != BTRFS {
         // Its size was granted while all pools that would do kept subvolumes.
         let least = Content::Filesystem(FsType::Btrfs).minimum();
@@ -308,11 +309,11 @@ fn judge_space(space: &Space, asked: u64) -> Option<Why> {
         return Some(Why::NoSpace { asked, free: space.free() });
     }
     let full = space.watermark.filter(|mark| mark.used >= mark.at)?;
-    Some(Why::Watermark { used: full.used, at: full.at })
+    Some(Why::Watermark(full))
 }
 
 fn no_place(ask: &Ask, pools: Vec<String>, rejected: Vec<Rejected>) -> NoPlace {
-    let lacks_space = |why: &Why| matches!(why, Why::NoSpace { .. } | Why::Watermark { .. });
+    let lacks_space = |why: &Why| matches!(why, Why::NoSpace { .. } | Why::Watermark(_));
     let cannot = |rejected: &Rejected| matches!(rejected.why, Why::Backend { .. });
     let reason = if pools.is_empty() {
         Reason::NoMatchingPool
@@ -390,8 +391,8 @@ impl fmt::Display for Why {
             Self::NoSpace { asked, free } => {
                 write!(f, "{} asked, {} free", words(*asked), about(*free))
             }
-            Self::Watermark { used, at } => {
-                write!(f, "{used}% of the disk in use, volumes refused from {at}%")
+            Self::Watermark(Watermark { what, used, at }) => {
+                write!(f, "{used}% of the {what} in use, volumes refused from {at}%")
             }
         }
     }

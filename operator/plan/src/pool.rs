@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use terrace_crds::condition::{ConditionType, Reason, Truth, Verdict};
 use terrace_crds::names::FINALIZER_POOL;
-use terrace_crds::pool::{PoolOnNode, PoolState, StoragePoolStatus};
+use terrace_crds::pool::{PoolOnNode, PoolState, StoragePoolSpec, StoragePoolStatus};
 use terrace_crds::volume::Assignment;
 use terrace_crds::{Size, StoragePool};
 
@@ -33,7 +33,7 @@ pub struct Refusal {
 pub fn refusal(world: &World, pool: &StoragePool) -> Option<Refusal> {
     if backend_of(pool).is_none() {
         let message =
-            "its backend is not part of this release: use spec.file, spec.btrfs or spec.lvm"
+            "its backend is not part of this release: use spec.file, spec.btrfs, spec.lvm or spec.lvmThin"
                 .to_owned();
         return Some(Refusal { reason: Reason::NotSupported, message });
     }
@@ -45,11 +45,13 @@ pub fn refusal(world: &World, pool: &StoragePool) -> Option<Refusal> {
 
 /// The backend that the pool names.
 fn backend_of(pool: &StoragePool) -> Option<&'static str> {
-    match (&pool.spec.file, &pool.spec.btrfs, &pool.spec.lvm) {
-        (Some(_), _, _) => Some("file"),
-        (None, Some(_), _) => Some("btrfs"),
-        (None, None, Some(_)) => Some("lvm"),
-        (None, None, None) => None,
+    let StoragePoolSpec { file, btrfs, lvm, lvm_thin, .. } = &pool.spec;
+    match (file, btrfs, lvm, lvm_thin) {
+        (Some(_), _, _, _) => Some("file"),
+        (None, Some(_), _, _) => Some("btrfs"),
+        (None, None, Some(_), _) => Some("lvm"),
+        (None, None, None, Some(_)) => Some("lvmThin"),
+        (None, None, None, None) => None,
     }
 }
 

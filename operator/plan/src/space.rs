@@ -11,12 +11,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use terrace_crds::node::{HostVolume, HostVolumeState, NodePool};
+use terrace_crds::pool::StoragePoolSpec;
 use terrace_crds::volume::{Assignment, Origin};
 use terrace_crds::{Size, StorageNode, StoragePool, StorageSnapshot, StorageVolume};
 
 use crate::listed::{Key, Listed};
 use crate::size::ALIGNMENT;
 use crate::world::{World, name_of};
+
+/// Percent of a thin pool's data from which on its node takes nothing new.
+const THIN_DATA: u8 = 85;
+/// Percent of its metadata.
+const THIN_METADATA: u8 = 70;
 
 /// A pool on a node, with its promises.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,14 +35,34 @@ pub struct Space {
     pub limit: u64,
     /// Bytes promised.
     pub promised: u64,
-    /// Share of the disk in use, in percent, where the pool has a watermark.
+    /// The share in use that is past its watermark or else nearest to it, in percent, where the pool has one.
     pub watermark: Option<Watermark>,
+}
+
+/// What of a pool can be full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// What volumes wrote.
+    Data,
+    /// A thin pool's records of who holds what.
+    Metadata,
+}
+
+impl fmt::Display for Filled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Data => "disk",
+            Self::Metadata => "thin pool's metadata",
+        })
+    }
 }
 
 /// How far an overprovisioned pool is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermark {
-    /// Percent of the disk in use.
+    /// What is in use.
+    pub what: Filled,
+    /// Percent of it in use.
     pub used: u64,
     /// Percent at which new volumes are refused.
     pub at: u64,
@@ -220,7 +246,7 @@ fn is_the_object_of(host: &HostVolume, object: &ObjectMeta) -> bool {
 
 fn limit(pool: &NodePool, spec: Option<&StoragePool>) -> u64 {
     let size = pool.capacity.as_ref().map_or(0, bytes);
-    let factor = spec.and_then(|pool| pool.spec.file.as_ref()?.overprovision).unwrap_or(1.0);
+    let factor = spec.and_then(overprovision).unwrap_or(1.0);
     if factor <= 1.0 {
         return size;
     }
@@ -234,9 +260,33 @@ fn limit(pool: &NodePool, spec: Option<&StoragePool>) -> u64 {
     u64::try_from(u128::from(size) * u128::from(hundredths) / 100).unwrap_or(u64::MAX)
 }
 
+fn overprovision(pool: &StoragePool) -> Option<f64> {
+    let thin = pool.spec.lvm_thin.as_ref().map(|thin| thin.overprovision);
+    thin.or_else(|| pool.spec.file.as_ref().map(|file| file.overprovision))?
+}
+
 fn watermark(pool: &NodePool, spec: Option<&StoragePool>) -> Option<Watermark> {
-    let at = spec?.spec.watermarks.as_ref()?.data?;
-    let (size, free) = (bytes(pool.capacity.as_ref()?), bytes(pool.free.as_ref()?));
-    let used = size.saturating_sub(free).saturating_mul(100).checked_div(size)?;
-    Some(Watermark { used, at: at.into() })
+    let (data, metadata) = marks(&spec?.spec);
+    let data = data.and_then(|at| {
+        let (size, free) = (bytes(pool.capacity.as_ref()?), bytes(pool.free.as_ref()?));
+        let used = size.saturating_sub(free).saturating_mul(100).checked_div(size)?;
+        Some(Watermark { what: Filled::Data, used, at: at.into() })
+    });
+    let metadata = metadata.zip(pool.metadata_used).map(|(at, used)| Watermark {
+        what: Filled::Metadata,
+        used: used.into(),
+        at: at.into(),
+    });
+    let room = |mark: &Watermark| mark.at.saturating_sub(mark.used);
+    data.into_iter().chain(metadata).min_by_key(room)
+}
+
+/// From which share on, of data and of metadata, new volumes are refused. A thin pool has both, whatever its StoragePool says.
+fn marks(spec: &StoragePoolSpec) -> (Option<u8>, Option<u8>) {
+    let named = spec.watermarks.as_ref();
+    let (data, metadata) = (named.and_then(|at| at.data), named.and_then(|at| at.metadata));
+    match &spec.lvm_thin {
+        Some(_) => (Some(data.unwrap_or(THIN_DATA)), Some(metadata.unwrap_or(THIN_METADATA))),
+        None => (data, None),
+    }
 }

@@ -2,10 +2,10 @@
 //! What is used comes from the kernel at the moment of the look, never from lvm's report.
 
 use terrace_device_types::lvm::{
-    GroupView, LvName, LvmStep, NewThinPool, PoolMode, PoolSize, THIN_LV, ThinPoolStatus, ThinRoom,
-    Used, VgView,
+    GroupView, InUse, LvName, LvmStep, NewThinPool, PoolMode, PoolSize, THIN_LV, ThinPoolStatus,
+    ThinRoom, Used, VgView,
 };
-use terrace_device_types::{Bytes, PoolRefusal, PoolView, Refusal, Step, TagRefusal};
+use terrace_device_types::{PoolRefusal, PoolView, Refusal, Step, TagRefusal};
 
 use super::require_group;
 
@@ -16,8 +16,6 @@ const GROW_METADATA: u64 = 50;
 /// Up to here, in percent of what the group can give, something new is taken.
 const TAKEN_DATA: u64 = 85;
 const TAKEN_METADATA: u64 = 70;
-/// The kernel's blocks of metadata.
-const BLOCK: u64 = 4096;
 
 /// What a group needs besides its folder. A folder that is not mounted yet shows no figures: the next look has them.
 pub(super) fn plan_thin_pool(group: &VgView, view: &PoolView) -> Result<Vec<Step>, Refusal> {
@@ -27,14 +25,32 @@ pub(super) fn plan_thin_pool(group: &VgView, view: &PoolView) -> Result<Vec<Step
         let new = NewThinPool { name, size: room.usual(), chunk: room.chunk };
         return Ok(vec![Step::Lvm(LvmStep::MakeThinPool { group: uuid, new })]);
     }
-    let Some(GroupView { thin: Some(thin), .. }) = &view.group else { return Ok(Vec::new()) };
+    plan_growth(view)
+}
+
+/// What a thin pool that is there needs: nothing, or to grow. Asked for between the looks at the whole pool, whenever it may have passed a watermark.
+///
+/// # Errors
+/// [`PoolRefusal::GroupIncomplete`]: lvm could not change it.
+pub fn plan_growth(view: &PoolView) -> Result<Vec<Step>, Refusal> {
+    let Some(GroupView { thin: Some(thin), uuid, .. }) = &view.group else {
+        return Ok(Vec::new());
+    };
     let Some(status) = thin.status.filter(is_fit) else { return Ok(Vec::new()) };
     let room = ThinRoom::of(require_group(view)?, thin);
     let to = wanted_size(&room, &status);
     if to == room.now {
         return Ok(Vec::new());
     }
-    Ok(vec![Step::Lvm(LvmStep::GrowThinPool { group: uuid, name, to })])
+    let (group, name) = (uuid.clone(), name()?);
+    Ok(vec![Step::Lvm(LvmStep::GrowThinPool { group, name, to })])
+}
+
+/// Whether a thin pool has passed what it is to grow at: to be asked often, so of the kernel's figures alone.
+#[must_use]
+pub fn is_past_watermark(status: &ThinPoolStatus) -> bool {
+    let past = |used: Used, mark| u64::from(used.percent()) > mark;
+    past(status.metadata, GROW_METADATA) || past(status.data, GROW_DATA)
 }
 
 fn wanted_size(room: &ThinRoom, status: &ThinPoolStatus) -> PoolSize {
@@ -77,22 +93,12 @@ pub(super) fn validate_room(pool: &PoolView) -> Result<(), Refusal> {
             "can only be read, its metadata has to be checked: stop what uses the pool, then `lvchange -an` and `lvconvert --repair` it",
         );
     }
-    let room = ThinRoom::of(group, thin);
-    let data = (Bytes(status.data.used.saturating_mul(thin.chunk.0)), room.most().data);
+    let InUse { data, metadata } = ThinRoom::of(group, thin).in_use(&status);
     refuse_past(pool, "data", data, TAKEN_DATA)?;
-    let most = room.more_metadata().metadata;
-    let metadata = (Bytes(status.metadata.used.saturating_mul(BLOCK)), most);
     refuse_past(pool, "metadata", metadata, TAKEN_METADATA)
 }
 
-fn refuse_past(
-    pool: &PoolView,
-    what: &'static str,
-    (used, most): (Bytes, Bytes),
-    at: u64,
-) -> Result<(), Refusal> {
-    let hundredfold = u128::from(used.0) * 100;
-    let used = u64::try_from(hundredfold.div_ceil(u128::from(most.0.max(1)))).unwrap_or(u64::MAX);
+fn refuse_past(pool: &PoolView, what: &'static str, used: u64, at: u64) -> Result<(), Refusal> {
     if used > at {
         return Err(PoolRefusal::ThinFull { dir: pool.dir.clone(), what, used, at }.into());
     }

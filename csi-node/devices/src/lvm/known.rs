@@ -26,6 +26,11 @@ fn known() -> MutexGuard<'static, BTreeMap<VgUuid, Arc<VgView>>> {
 /// Of many who see at once that a group has changed, one runs the command. `None`: it failed.
 static LOOKS: Lanes<VgUuid, (), Option<Arc<VgView>>> = Lanes::new();
 
+/// The group as it was last seen, which may not be as it is.
+pub(super) fn last_known(group: &VgUuid) -> Option<Arc<VgView>> {
+    known().get(group).cloned()
+}
+
 /// What a report said. An older one than is known says nothing new.
 pub(super) fn remember(seen: &VgView) {
     let mut known = known();

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use terrace_device_types::lvm::{
-    DmTarget, FOLDER_LV, GroupView, LvDevice, LvKind, LvObject, LvSeen, LvView, THIN_LV, ThinRoom,
-    ThinView, VgName, VgUuid, VgView,
+    DmTarget, FOLDER_LV, GroupView, LvDevice, LvKind, LvObject, LvSeen, LvView, THIN_LV,
+    ThinPoolStatus, ThinRoom, ThinView, VgName, VgUuid, VgView,
 };
 use terrace_device_types::{Bytes, DevT, PoolUuid, Tag, image_name};
 
 use super::Lvm;
+use super::known::last_known;
 use super::status::dm_uuid;
 use crate::host::{Host, read_text};
 use crate::looped::split_dev;
@@ -78,6 +79,16 @@ pub(crate) fn observe_pool_group(
     let lvm = Lvm::here(host)?;
     let seen = lvm.group(&group, Deadline::after(LOOK))?;
     Ok(Some(PoolGroup { lvm, seen }))
+}
+
+/// What the thin pool of a pool directory has in use at this moment, if there is one. System calls alone: no command, and nothing is read off a disk.
+///
+/// # Errors
+/// When this kernel has no device-mapper, or does not answer.
+pub fn observe_thin_use(host: &Host, dir: &Path) -> Result<Option<ThinPoolStatus>, DeviceError> {
+    let Ok(status) = fs::metadata(dir) else { return Ok(None) };
+    let Some((group, _pool)) = group_below(host, split_dev(status.dev())) else { return Ok(None) };
+    Lvm::here(host)?.observe_thin_use(&group)
 }
 
 impl PoolGroup {
@@ -164,6 +175,19 @@ impl PoolGroup {
 }
 
 impl Lvm {
+    /// Of the group's one thin pool, by what was last known of the group: its UUID does not change.
+    fn observe_thin_use(&self, group: &VgUuid) -> Result<Option<ThinPoolStatus>, DeviceError> {
+        let Some(seen) = last_known(group) else { return Ok(None) };
+        let Some(pool) = seen.lv(THIN_LV).filter(|lv| lv.kind == LvKind::ThinPool) else {
+            return Ok(None);
+        };
+        let status = self.observe_status(group, &pool.uuid, &pool.kind)?;
+        Ok(status.and_then(|status| match status.targets.first() {
+            Some(DmTarget::ThinPool(status)) => Some(*status),
+            Some(_) | None => None,
+        }))
+    }
+
     /// The device of a volume, if it is active.
     pub(super) fn observe_device(
         &self,

@@ -24,7 +24,7 @@ pub use seen::{
 pub use status::{DmStatus, DmTarget, PoolMode, RaidLeg, RaidStatus, ThinPoolStatus, Used};
 pub use step::LvmStep;
 pub use tag::{LvmTag, LvmTagError};
-pub use thin_size::{METADATA_MOST, ThinRoom, chunk_for, metadata_for};
+pub use thin_size::{InUse, METADATA_MOST, ThinRoom, chunk_for, metadata_for};
 pub use view::{LabelView, LvKind, LvScope, LvView, PARTIAL, PvView, VgMark, VgView};
 
 /// The logical volume that holds a pool's folder.

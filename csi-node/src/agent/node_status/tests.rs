@@ -29,6 +29,7 @@ fn pool() -> NodePool {
         state: PoolState::Ready,
         capacity: None,
         free: None,
+        metadata_used: None,
         message: None,
     }
 }

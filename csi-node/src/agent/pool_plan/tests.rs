@@ -18,6 +18,7 @@ fn pool(
         file: Some(FileBackend { directory: directory.map(str::to_owned), overprovision: None }),
         btrfs: None,
         lvm: None,
+        lvm_thin: None,
         erase: Vec::new(),
         watermarks: None,
     };

@@ -29,6 +29,7 @@ pub(super) fn pool() -> StoragePool {
         file: Some(FileBackend { directory: Some("/pool".to_owned()), overprovision: None }),
         btrfs: None,
         lvm: None,
+        lvm_thin: None,
         erase: Vec::new(),
         watermarks: None,
     };

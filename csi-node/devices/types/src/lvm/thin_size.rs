@@ -7,7 +7,7 @@
 //! A chunk that a volume holds costs up to 64 bytes of metadata, a chunk that is shared with snapshots more: each snapshot that drifts away from its volume needs
 //! nodes of its own. So there is twice that from the start, and the metadata can grow, before anything else does.
 
-use super::{GroupView, PoolSize, ThinView};
+use super::{GroupView, PoolSize, ThinPoolStatus, ThinView, Used};
 use crate::Bytes;
 
 /// LVM allows 15.8 GiB.
@@ -37,6 +37,18 @@ pub fn metadata_for(data: Bytes, chunk: Bytes, extent: Bytes) -> Bytes {
     let chunks = data.0.div_ceil(chunk.0.max(1));
     let wanted = METADATA_LEAST.0.saturating_add(chunks.saturating_mul(METADATA_PER_CHUNK));
     Bytes(wanted.min(METADATA_MOST.0)).round_up(extent)
+}
+
+/// The kernel's blocks of metadata.
+const BLOCK: Bytes = Bytes::kib(4);
+
+/// Percent of what a group can give to its thin pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InUse {
+    /// What volumes wrote.
+    pub data: u64,
+    /// The records of who holds what.
+    pub metadata: u64,
 }
 
 /// A group's thin pool and what the group has besides.
@@ -106,6 +118,19 @@ impl ThinRoom {
     #[must_use]
     pub fn most(&self) -> PoolSize {
         self.sized(self.both())
+    }
+
+    /// How much is in use of all that the group can give to data and to metadata, in percent, rounded up.
+    #[must_use]
+    pub fn in_use(&self, status: &ThinPoolStatus) -> InUse {
+        let percent = |used: Used, unit: Bytes, most: Bytes| {
+            let used = u128::from(used.used) * u128::from(unit.0) * 100;
+            u64::try_from(used.div_ceil(u128::from(most.0.max(1)))).unwrap_or(u64::MAX)
+        };
+        InUse {
+            data: percent(status.data, self.chunk, self.most().data),
+            metadata: percent(status.metadata, BLOCK, self.more_metadata().metadata),
+        }
     }
 
     fn sized(&self, kept: Bytes) -> PoolSize {
