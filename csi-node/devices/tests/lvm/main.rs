@@ -12,6 +12,7 @@ mod pool;
 mod rig;
 mod sectors;
 mod thin;
+mod thin_full;
 mod thin_life;
 mod vanish;
 mod volume;
