@@ -1,4 +1,4 @@
-//! Volumes of an lvm pool: logical volumes of a group that the node makes on a blank disk. That takes device-mapper and a disk: `hack/guest stories --disks 3 logical`.
+//! Volumes of an lvm or lvmThin pool: logical volumes of a group that the node makes on a blank disk. That takes device-mapper and a disk: `hack/guest stories --disks 3 logical`.
 
 use std::io::Write as _;
 
@@ -7,17 +7,26 @@ use terrace_e2e::ground::disks;
 use terrace_e2e::rig::on_node;
 use terrace_e2e::story::{Story, kubectl, until};
 
-use crate::pools::{LVM, on_pool};
+use crate::pools::{LVM, LVM_THIN, on_pool};
 
 /// A story with a volume group of its own; on a machine without a disk for it nothing is told, which is said.
 pub(crate) fn on_lvm(name: &str, tell: impl Fn(&Story, &str) -> Result<()>) -> Result<()> {
+    on_group(LVM, name, tell)
+}
+
+/// A story with a thin pool of its own, as [`on_lvm`].
+pub(crate) fn on_thin(name: &str, tell: impl Fn(&Story, &str) -> Result<()>) -> Result<()> {
+    on_group(LVM_THIN, name, tell)
+}
+
+fn on_group(backend: &str, name: &str, tell: impl Fn(&Story, &str) -> Result<()>) -> Result<()> {
     if disks().len() < 2 {
         let said = "left out: needs a machine with device-mapper and disks: hack/guest stories --disks 3 logical\n";
         // Past the capture of what a test prints: who reads a passed run must see it.
         std::io::stderr().write_all(said.as_bytes())?;
         return Ok(());
     }
-    on_pool(&format!("logical-{name}"), LVM, "", tell)
+    on_pool(&format!("logical-{name}"), backend, "", tell)
 }
 
 fn grow(story: &Story, claim: &str, size: &str) -> Result<()> {
@@ -87,4 +96,58 @@ fn a_copy_of_a_logical_volume_is_refused_with_what_to_do_instead() -> Result<()>
         println!("{}", story.event("clone", words, 90)?);
         Ok(())
     })
+}
+
+/// Three volumes, each nearly as large as the pool, which together promise more than it has. What is deleted in a filesystem comes back to the pool.
+#[test]
+fn thin_logical_volumes_grow_in_use_give_back_what_is_deleted_and_are_refused_once_the_pool_is_full()
+-> Result<()> {
+    on_thin("thin", |story, class| {
+        let more = r#"{"spec":{"lvmThin":{"overprovision":3.0},"watermarks":{"data":50}}}"#;
+        kubectl(&["patch", "spool", class, "--type=merge", "-p", more])?;
+        story.claim("data", class, "10Gi", "")?;
+        story.claim("other", class, "10Gi", "")?;
+        story.pod("one", "data", "", "")?;
+        story.pod("two", "other", "", "")?;
+        story.runs("one")?;
+        story.runs("two")?;
+        let empty = in_use(class)?;
+        story.exec("one", "dd if=/dev/zero of=/data/large bs=1M count=300 conv=fsync 2>&1")?;
+        story.exec("one", "echo kept > /data/file && rm /data/large && sync")?;
+        grow(story, "data", "12Gi")?;
+        until("the pool has back what was deleted", 150, || {
+            let used = in_use(class)?;
+            Ok(if used < empty + (200 << 20) {
+                Ok(())
+            } else {
+                Err(format!("{used} bytes in use"))
+            })
+        })?;
+        ensure!(story.exec("one", "cat /data/file")? == "kept\n", "another file");
+        let size = free(class, "capacity")?;
+        let half = size.div_ceil(2) >> 20;
+        story.exec(
+            "two",
+            &format!("dd if=/dev/zero of=/data/large bs=1M count={half} conv=fsync 2>&1"),
+        )?;
+        story.claim("late", class, "1Gi", "")?;
+        story.pod("three", "late", "", "")?;
+        println!("{}", story.event("late", "of the disk in use", 150)?);
+        println!("{}", kubectl(&["get", "sv,spool", "-o", "wide"])?);
+        ensure!(story.exec("one", "echo more >> /data/file && cat /data/file")? == "kept\nmore\n");
+        let volume = story.volume("data")?;
+        ensure!(volume["status"]["backend"] == "lvmThin", "{volume:#}");
+        Ok(())
+    })
+}
+
+/// Bytes of a pool, as its node lists them.
+fn free(pool: &str, what: &str) -> Result<u64> {
+    let path = format!("jsonpath={{.items[*].status.pools[?(@.name==\"{pool}\")].{what}}}");
+    let size: terrace_crds::Size = kubectl(&["get", "snode", "-o", &path])?.parse()?;
+    Ok(size.bytes()?)
+}
+
+fn in_use(pool: &str) -> Result<u64> {
+    Ok(free(pool, "capacity")?.saturating_sub(free(pool, "free")?))
 }

@@ -63,7 +63,11 @@ fn with_disk_for(
     size: &str,
     work: impl FnOnce(&str) -> Result<()>,
 ) -> Result<()> {
-    if backend == LVM { with_spare(work) } else { with_disk_of(name, size, "true", work) }
+    if [LVM, LVM_THIN].contains(&backend) {
+        with_spare(work)
+    } else {
+        with_disk_of(name, size, "true", work)
+    }
 }
 
 /// A blank disk of this machine that no other story has, blank again afterwards. The first of them is the pool's of all stories.
@@ -91,6 +95,8 @@ fn with_spare(work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
 
 /// Logical volumes.
 pub(crate) const LVM: &str = "lvm";
+/// Volumes of a thin pool.
+pub(crate) const LVM_THIN: &str = "lvmThin";
 /// Images, with xfs in them where nothing else is asked for.
 pub(crate) const XFS: &str = "file";
 /// Subvolumes.
@@ -104,7 +110,8 @@ pub(crate) fn on_pool(
     size: &str,
     tell: impl Fn(&Story, &str) -> Result<()>,
 ) -> Result<()> {
-    let object = format!("{name}-{backend}");
+    // Names of objects have no capitals.
+    let object = format!("{name}-{}", backend.to_lowercase());
     with_disk_for(backend, &object, size, |id| {
         let story = Story::begin(&object)?;
         pool(&object, &format!("devices: [{{id: '{id}'}}], {backend}: {{}}"))?;

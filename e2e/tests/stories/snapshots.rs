@@ -3,7 +3,8 @@
 use anyhow::{Result, ensure};
 use terrace_e2e::story::{Story, kubectl, until};
 
-use crate::pools::{BTRFS, XFS, on_pool};
+use crate::lvm::on_thin;
+use crate::pools::{BTRFS, LVM_THIN, XFS, on_pool};
 
 /// Room for a handful of volumes of 400Mi and their copies.
 const DISK: &str = "12G";
@@ -62,7 +63,7 @@ fn side_by_side(story: &Story, class: &str, backend: &str) -> Result<()> {
     pod(story, "all", &["data", "restored", "clone"])?;
     let read = story.exec("all", "cat /data/file /restored/file /clone/file")?;
     ensure!(read == "after\nbefore\nafter\n", "it reads {read:?}");
-    if backend == XFS {
+    if backend != BTRFS {
         let (original, restored) =
             (sizes(story, "all", "/data")?, sizes(story, "all", "/restored")?);
         ensure!(restored > original * 3 / 2, "restored larger: {original} and {restored} bytes");
@@ -94,6 +95,11 @@ fn original_restored_and_clone_of_xfs_are_mounted_side_by_side() -> Result<()> {
 #[test]
 fn original_restored_and_clone_of_a_subvolume_are_mounted_side_by_side() -> Result<()> {
     on(BTRFS, "side", |story, class| side_by_side(story, class, BTRFS))
+}
+
+#[test]
+fn original_restored_and_clone_of_a_thin_logical_volume_are_mounted_side_by_side() -> Result<()> {
+    on_thin("side", |story, class| side_by_side(story, class, LVM_THIN))
 }
 
 /// A writer puts each number into the log before it puts it into the data: no group may show it the other way round.
@@ -161,4 +167,9 @@ fn a_group_of_images_shows_one_moment() -> Result<()> {
 #[test]
 fn a_group_of_subvolumes_shows_one_moment() -> Result<()> {
     on(BTRFS, "group", one_moment)
+}
+
+#[test]
+fn a_group_of_thin_logical_volumes_shows_one_moment() -> Result<()> {
+    on_thin("group", one_moment)
 }

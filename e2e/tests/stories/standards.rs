@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use terrace_e2e::rig::{XTASK, on_node, repository};
 use terrace_e2e::story::kubectl;
 
-use crate::lvm::on_lvm;
+use crate::lvm::{on_lvm, on_thin};
 use crate::pools::{BTRFS, XFS, on_pool};
 
 #[test]
@@ -23,6 +23,12 @@ fn csi_sanity_passes_on_subvolumes_and_skips_nothing_that_a_listed_capability_co
 #[test]
 fn csi_sanity_passes_on_logical_volumes_but_for_what_makes_copies() -> Result<()> {
     on_lvm("sanity", |_, pool| sanity(pool, Copies::Refused))
+}
+
+#[test]
+fn csi_sanity_passes_on_thin_logical_volumes_and_skips_nothing_that_a_listed_capability_covers()
+-> Result<()> {
+    on_thin("sanity", |_, pool| sanity(pool, Copies::Made))
 }
 
 /// Whether a pool makes snapshots and clones.

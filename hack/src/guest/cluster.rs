@@ -32,7 +32,7 @@ pub(crate) struct Stories {
     #[command(flatten)]
     node: Node,
     /// The backend of every pool that a story does not give another: on a disk of the guest, unless it is file.
-    #[arg(long, default_value = "file", value_parser = ["file", "lvm"])]
+    #[arg(long, default_value = "file", value_parser = ["file", "lvm", "lvmThin"])]
     backend: String,
     /// Those whose name contains this, or one of several words; all without it.
     #[arg(default_value = "")]
