@@ -13,6 +13,7 @@ use terrace_device_types::{
 use super::Lvm;
 use super::change::selecting;
 use super::held::{Held, hold};
+use super::remove::refuse_incomplete;
 use super::run::{Words, refused, words};
 use crate::mkfs::zero_ends;
 use crate::tagged::changed;
@@ -105,6 +106,7 @@ impl Lvm {
             if lv.dev_t.is_some() || lv.kind != LvKind::Thin || !untouched {
                 continue;
             }
+            refuse_incomplete(seen)?;
             let remove = selecting("lvremove -qq --yes", held, lv);
             self.run(&held.devices, &remove, deadline)?;
             last = Some(self.run(&held.devices, &lvcreate(&held.name, new)?, deadline)?);

@@ -1,5 +1,7 @@
 //! Removing logical volumes: what its own tag calls quarantined in that deletion, or what was never finished and never staged (I1). lvm itself compares the tag in
-//! the call that removes.
+//! the call that removes. Of a group that lacks a device nothing is removed.
+
+use std::path::Path;
 
 use terrace_device_types::lvm::{GroupRef, LvRef, LvView, VgView};
 use terrace_device_types::{Bytes, DeletionId, HostState, StageState, StepDone, Tag, TagReading};
@@ -98,6 +100,7 @@ impl Lvm {
             let each = found.into_iter().map(|one| one.map(|_| StepDone::Already)).collect();
             return Ok(Created { each, group: before.seen });
         }
+        refuse_incomplete(&before.seen)?;
         let command = selecting_any("lvremove -qq --yes", &before.held, &going);
         let ended = self.run(&before.held.devices, &command, deadline)?;
         let seen = self.look(&before.held, &before.seen.uuid, deadline)?;
@@ -154,8 +157,19 @@ impl Lvm {
         lv: &LvView,
         deadline: Deadline,
     ) -> Result<Looked, DeviceError> {
+        refuse_incomplete(&before.seen)?;
         let command = selecting("lvremove -qq --yes", &before.held, lv);
         let gone = |group: &VgView| Ok(!group.lvs.iter().any(|other| other.uuid == lv.uuid));
         self.carry_out(before, &command, Bytes::ZERO, gone, deadline)
     }
+}
+
+/// In a group that lacks a device lvm makes and grows nothing. What it removes it would write down on the devices that are there, and keep the missing one out
+/// when it is back.
+pub(super) fn refuse_incomplete(seen: &VgView) -> Result<(), DeviceError> {
+    if seen.missing == 0 {
+        return Ok(());
+    }
+    let (path, found) = (Path::new("/dev").join(&seen.name), format!("{} missing", seen.missing));
+    Err(changed(&path, "every device of the group".to_owned(), found))
 }

@@ -9,6 +9,7 @@ use terrace_device_types::{Bytes, HostState, Latch, StageState, StepDone, Tag, T
 
 use super::change::Before;
 use super::create::find;
+use super::remove::refuse_incomplete;
 use super::run::{Words, refused, words};
 use super::{Looked, Lvm};
 use crate::kernel;
@@ -120,6 +121,7 @@ impl Lvm {
         // Lvm's shell takes no quotes; the tag was read a moment ago, and the UUID is nobody else's.
         let select = format!("lv_uuid={}", part.uuid);
         let remove = ["--select".to_owned(), select, before.held.name.clone()];
+        refuse_incomplete(&before.seen)?;
         let commands = [words("lvremove -qq --yes", remove), extend];
         let ended = self.run_all(&before.held.devices, &commands, deadline)?;
         let group = self.look(&before.held, &group.uuid, deadline)?;

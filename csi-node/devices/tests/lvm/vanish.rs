@@ -9,7 +9,7 @@ use terrace_device_types::Bytes;
 use terrace_device_types::lvm::{DmTarget, GroupRef, LvKind, RaidLeg, VolumeKind};
 use terrace_devices::DeviceError;
 
-use crate::rig::{Rig, clear_mapper, linear, node, read_at, sh, soon, write_at};
+use crate::rig::{Rig, clear_mapper, linear, lv, node, read_at, sh, soon, write_at};
 
 /// A disk of memory that can be pulled out and put back with what was on it.
 pub(crate) struct Scsi {
@@ -68,6 +68,7 @@ fn a_disk_that_is_gone_is_missing_and_back_when_it_is_back() {
     let disks = [rig.disks[0].clone(), scsi.disk.clone()];
     let group = rig.group_on("tank", &disks);
     let kind = VolumeKind::Raid1 { size: Bytes::mib(8), mirrors: 1 };
+    rig.create(&group, &rig.volume("here", linear(8)));
     let seen = rig.create(&group, &rig.volume("raid", kind));
     let uuid = seen.lv("raid").unwrap().uuid.clone();
     write_at(&node(&seen, "raid"), 0, 1, 1 << 20);
@@ -77,6 +78,10 @@ fn a_disk_that_is_gone_is_missing_and_back_when_it_is_back() {
     assert_eq!(gone.lv("raid").unwrap().health.as_deref(), Some("partial"));
     let error = rig.create_fails(&group, &rig.volume("v", linear(8)));
     assert!(matches!(error, DeviceError::Tool { .. }), "{error}");
+    // lvm itself would remove it, and from then on keep the disk out.
+    let kept = rig.lvm.remove_unfinished_volume(&group, &lv("here"), soon()).unwrap_err();
+    assert!(matches!(kept, DeviceError::Changed { .. }), "{kept}");
+    assert_eq!(rig.lvm.observe_group(&group, soon()).unwrap().seqno, gone.seqno);
     // The mirror goes on with what is left, and says so without a command.
     write_at(&node(&seen, "raid"), 0, 2, 1 << 20);
     assert_eq!(read_at(&node(&seen, "raid"), 0, 4096), vec![2; 4096]);
