@@ -10,6 +10,7 @@ use terrace_backends::{Backend, BackendKind, backend};
 use terrace_crds::node::NodePool;
 use terrace_crds::pool::PoolState;
 use terrace_crds::{Size, StoragePool};
+use terrace_device_types::lvm::GroupView;
 use terrace_device_types::{
     ClusterUid, DeviceView, ImageView, OperationId, PoolFile, PoolIntent, PoolPlace, PoolRefusal,
     PoolUuid, PoolView, Refusal, Step,
@@ -198,6 +199,8 @@ async fn one(
             let absent = absent.map(|names| {
                 format!("named and not there: no device of this node is {}", names.join(", nor "))
             });
+            let said =
+                [lacking(&view), absent].into_iter().flatten().reduce(|all, one| all + "; " + &one);
             agent.facts().insert(uuid, facts);
             let Room { capacity, free } = plan_room(&view, &images);
             let settled = |now: u64, was: Option<&Size>| Some(settle(now, was));
@@ -216,7 +219,7 @@ async fn one(
                             "pool {other} asks for the same place and is refused: this one is older"
                         )
                     })
-                    .or(absent),
+                    .or(said),
             }
         }
         Err(fault) => {
@@ -239,6 +242,16 @@ async fn one(
             }
         }
     }
+}
+
+/// What is served and what is not while the pool's volume group lacks a device.
+fn lacking(view: &PoolView) -> Option<String> {
+    let GroupView { name, missing, .. } = view.group.as_ref()?;
+    (*missing > 0).then(|| {
+        format!(
+            "volume group {name} lacks {missing} of its devices: volumes on the others are served, and none is made, grown or deleted until they are attached"
+        )
+    })
 }
 
 async fn make(
