@@ -54,8 +54,6 @@ pub(crate) fn run_command(
     let Talk { input, keep } = talk;
     let keep = keep.unwrap_or(OUTPUT_LIMIT);
     command.env("LC_ALL", "C").process_group(0);
-    // The host's cache of what is on which device is up to two seconds old: mkfs.btrfs would see its own UUID, of before a wipe, on the very device.
-    command.env("BLKID_FILE", "/dev/null");
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|source| DeviceError::ToolMissing { tool, source })?;
