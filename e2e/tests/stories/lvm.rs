@@ -103,8 +103,8 @@ fn a_copy_of_a_logical_volume_is_refused_with_what_to_do_instead() -> Result<()>
 fn thin_logical_volumes_grow_in_use_give_back_what_is_deleted_and_are_refused_once_the_pool_is_full()
 -> Result<()> {
     on_thin("thin", |story, class| {
-        let more = r#"{"spec":{"lvmThin":{"overprovision":3.0},"watermarks":{"data":50}}}"#;
-        kubectl(&["patch", "spool", class, "--type=merge", "-p", more])?;
+        let change = |spec: &str| kubectl(&["patch", "spool", class, "--type=merge", "-p", spec]);
+        change(r#"{"spec":{"lvmThin":{"overprovision":3.0}}}"#)?;
         story.claim("data", class, "10Gi", "")?;
         story.claim("other", class, "10Gi", "")?;
         story.pod("one", "data", "", "")?;
@@ -124,11 +124,11 @@ fn thin_logical_volumes_grow_in_use_give_back_what_is_deleted_and_are_refused_on
             })
         })?;
         ensure!(story.exec("one", "cat /data/file")? == "kept\n", "another file");
-        let size = free(class, "capacity")?;
-        let half = size.div_ceil(2) >> 20;
+        change(r#"{"spec":{"watermarks":{"data":5}}}"#)?;
+        let part = free(class, "capacity")?.div_ceil(20) >> 20;
         story.exec(
             "two",
-            &format!("dd if=/dev/zero of=/data/large bs=1M count={half} conv=fsync 2>&1"),
+            &format!("dd if=/dev/zero of=/data/large bs=1M count={part} conv=fsync 2>&1"),
         )?;
         story.claim("late", class, "1Gi", "")?;
         story.pod("three", "late", "", "")?;

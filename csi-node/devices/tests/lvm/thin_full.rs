@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use terrace_backends::{is_past_watermark, plan_growth};
-use terrace_device_types::lvm::PoolMode;
+use terrace_device_types::lvm::{PoolMode, VgName};
 use terrace_device_types::{
     Allocation, BackendKind, Bytes, Erase, FsType, HostObject, Intent, PoolRefusal, Refusal,
     VolumeMode, VolumeUuid,
@@ -14,10 +14,26 @@ use terrace_devices::lvm::observe_thin_use;
 use terrace_devices::{Host, execute, observe_mounts, observe_pool};
 
 use crate::made::{Failed, Pool, SMALL, fs_of};
-use crate::rig::{soon, volume_of};
+use crate::rig::{sh, soon, volume_of};
 use crate::thin_life::status;
 
 const PIECE: usize = 8 << 20;
+
+/// On a group of which another volume has all but a GiB.
+fn small_pool() -> Option<Pool> {
+    let pool = Pool::unmade(BackendKind::LvmThin, 1)?;
+    for step in pool.plan_pool().unwrap() {
+        execute(&step, soon()).unwrap();
+    }
+    let (group, disk) = (VgName::of_pool(pool.rig.pool), pool.disks[0].display());
+    sh(&format!(
+        "export DM_DISABLE_UDEV=1
+        free=$(lvm vgs --devices {disk} --noheadings --nosuffix --units m -o vg_free {group} | cut -d. -f1)
+        lvm lvcreate --devices {disk} -qq -an -Zn -Wn -n filler -L $((free - 1024))m {group}"
+    ));
+    pool.make().unwrap();
+    Some(pool)
+}
 
 /// As the agent does, every second; says whether the pool grew.
 fn grow_as_the_agent_does(pool: &Pool) -> bool {
@@ -59,14 +75,52 @@ fn is_writable(pool: &Pool, at: &Path) -> bool {
     ![&mount.options, &mount.super_options].iter().any(|all| all.iter().any(|one| one == "ro"))
 }
 
+/// A volume, what it holds, and where it is staged.
+type Staged = (VolumeUuid, VolumeMode, String);
+
+struct Filled {
+    /// Pieces, one after the other into each volume.
+    written: usize,
+    /// How often the pool grew meanwhile.
+    grown: u32,
+    /// After how many pieces new volumes were refused first, and what was free then.
+    refused_at: Option<(usize, Bytes)>,
+    failed: io::Error,
+}
+
+/// Until a write fails; no volume may turn read-only before.
+fn fill(pool: &Pool, volumes: &[Staged]) -> Filled {
+    let (mut grown, mut refused_at, mut written) = (0, None, 0);
+    let failed = loop {
+        grown += u32::from(grow_as_the_agent_does(pool));
+        let (_, _, at) = &volumes[written % 3];
+        if let Err(error) = write_piece(&pool.path(at), written) {
+            break error;
+        }
+        written += 1;
+        assert!(
+            volumes.iter().all(|(_, _, at)| is_writable(pool, &pool.path(at))),
+            "read-only after {written}"
+        );
+        let late = volume_of("late");
+        let refused = pool
+            .plan(late, &create(pool, late, volumes[0].1, SMALL))
+            .is_err_and(|error| is_full(&error));
+        if refused && refused_at.is_none() {
+            refused_at = Some((written, observe_pool(&Host::real(), &pool.dir).unwrap().free));
+        }
+    };
+    Filled { written, grown, refused_at, failed }
+}
+
 #[test]
 fn volumes_promised_three_times_what_there_is_go_on_until_the_group_has_nothing_left() {
-    let Some(pool) = Pool::new(BackendKind::LvmThin, 1) else { return };
+    let Some(pool) = small_pool() else { return };
     let group = || observe_pool(&Host::real(), &pool.dir).unwrap();
     let (all, before) = (group().total, group().group.unwrap().thin.unwrap().size);
     let size = all.round_up(Bytes::mib(4)).max(SMALL);
     let kinds = [FsType::Ext4, FsType::Xfs, FsType::Ext4];
-    let volumes: Vec<_> = kinds
+    let volumes: Vec<Staged> = kinds
         .iter()
         .enumerate()
         .map(|(n, fs)| (volume_of(&format!("v{n}")), fs_of(*fs), format!("at{n}")))
@@ -75,26 +129,7 @@ fn volumes_promised_three_times_what_there_is_go_on_until_the_group_has_nothing_
         pool.fulfil(*volume, &create(&pool, *volume, *mode, size)).unwrap();
         pool.fulfil(*volume, &pool.stage_at(*volume, *mode, at)).unwrap();
     }
-    let (mut grown, mut refused_at, mut written) = (0, None, 0);
-    let failed = loop {
-        grown += u32::from(grow_as_the_agent_does(&pool));
-        let (_, _, at) = &volumes[written % 3];
-        if let Err(error) = write_piece(&pool.path(at), written) {
-            break error;
-        }
-        written += 1;
-        assert!(
-            volumes.iter().all(|(_, _, at)| is_writable(&pool, &pool.path(at))),
-            "read-only after {written}"
-        );
-        let late = volume_of("late");
-        let refused = pool
-            .plan(late, &create(&pool, late, volumes[0].1, SMALL))
-            .is_err_and(|error| is_full(&error));
-        if refused && refused_at.is_none() {
-            refused_at = Some((written, group().free));
-        }
-    };
+    let Filled { written, grown, refused_at, failed } = fill(&pool, &volumes);
     let now = group();
     let (full, view) = (status(&pool), now.group.clone().unwrap());
     eprintln!(
