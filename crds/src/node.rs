@@ -124,14 +124,59 @@ pub struct Device {
     /// Serial number, where the device tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
+    /// World-wide name, where the device tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wwn: Option<String>,
+    /// How it is connected: `nvme`, `nvme-of`, `ata`, `sas`, `fc`, `iscsi`, `usb`, `mmc`, `virtio`, `scsi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
     /// Spinning or not.
     pub rotational: bool,
+    /// Bytes of its sectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sectors: Option<SectorSizes>,
+    /// What a discard frees at least; absent where it takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discard: Option<Size>,
+    /// `write back`: a write is on the medium after a flush; `write through`: when it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_cache: Option<String>,
+    /// The part of a disk that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<Partition>,
+    /// What it is made of: `multipath mpatha of sdb, sdc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_of: Option<String>,
     /// Signature found on it, as `erase[].found` would name it; absent on a blank device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
     /// Who uses it: a mount point, a holder, swap, or a pool's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_use_by: Option<String>,
+}
+
+/// Bytes of a device's sectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SectorSizes {
+    /// Smallest piece that it reads and writes.
+    pub logical: u32,
+    /// Piece that its medium writes.
+    pub physical: u32,
+}
+
+/// The part of a disk that a partition is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Partition {
+    /// The disk's name now.
+    pub disk: String,
+    /// Number in the table.
+    pub number: u32,
+    /// Kind of table: `gpt`, `dos`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Its type: a GUID, or a number such as `0x83`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
 }
 
 /// A pool on this node.

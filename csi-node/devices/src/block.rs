@@ -1,23 +1,32 @@
 //! The node's block devices, from /sys, /proc and /dev alone: no command, nothing opened. [`probe_device`] looks harder at one of them.
 
+mod facts;
+mod identity;
+mod listed;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use terrace_device_types::{Bytes, DevT, DeviceKind, DeviceUse, DeviceView, MountPoint, Signature};
+use terrace_device_types::{
+    Bytes, DevT, DeviceFacts, DeviceKind, DeviceUse, DeviceView, MountPoint, Signature,
+};
 
 use crate::host::Host;
 use crate::looped::{backing_file, is_unclaimed};
 use crate::lvm::is_of_pool;
 use crate::mountinfo::{observe_mounts, observe_swaps, parse_dev_t};
-use crate::signature::probe_signature;
+use crate::signature;
+use crate::sysfs::{attribute, number};
 use crate::{Deadline, DeviceError};
 
-/// Kernel names that are no storage of their own.
-const NOT_DISKS: [&str; 5] = ["ram", "zram", "fd", "sr", "nbd"];
+use self::identity::Identity;
+pub(crate) use self::identity::KnownDisks;
+use self::listed::{Listed, observe_listed};
 
 /// What all devices of one look share.
 struct Surroundings {
-    mounts: Vec<MountPoint>,
+    mounts: Arc<Vec<MountPoint>>,
     swaps: Vec<PathBuf>,
     /// Link names of /dev/disk/by-id, each with the node it leads to.
     by_id: Vec<(String, PathBuf)>,
@@ -28,17 +37,20 @@ struct Surroundings {
 /// # Errors
 /// When /sys or /proc can't be read.
 pub fn observe_devices(host: &Host) -> Result<Vec<DeviceView>, DeviceError> {
-    let around = observe_surroundings(host)?;
+    let around = observe_surroundings(host, host.mounts.observe(host)?)?;
     let mut devices = Vec::new();
-    for name in sorted_names(&host.sys.join("block"))? {
-        devices.extend(observe_disk_and_partitions(host, &around, &name)?);
+    for disk in observe_listed(host)? {
+        devices.extend(observe_disk_and_partitions(host, &around, &disk));
     }
     Ok(devices)
 }
 
-fn observe_surroundings(host: &Host) -> Result<Surroundings, DeviceError> {
+fn observe_surroundings(
+    host: &Host,
+    mounts: Arc<Vec<MountPoint>>,
+) -> Result<Surroundings, DeviceError> {
     Ok(Surroundings {
-        mounts: observe_mounts(host)?,
+        mounts,
         swaps: observe_swaps(host)?.iter().map(|swap| node_of(host, swap)).collect(),
         by_id: observe_by_id(host),
     })
@@ -47,23 +59,17 @@ fn observe_surroundings(host: &Host) -> Result<Surroundings, DeviceError> {
 fn observe_disk_and_partitions(
     host: &Host,
     around: &Surroundings,
-    name: &str,
-) -> Result<Vec<DeviceView>, DeviceError> {
-    if NOT_DISKS.iter().any(|prefix| name.starts_with(prefix)) {
-        return Ok(Vec::new());
-    }
-    let dir = host.sys.join("block").join(name);
-    let partitions: Vec<String> = sorted_names(&dir)?
-        .into_iter()
-        .filter(|entry| dir.join(entry).join("partition").exists())
-        .collect();
+    listed: &Listed,
+) -> Vec<DeviceView> {
+    let Listed { name, partitions } = listed;
+    let disk = host.sys.join("block").join(name);
     let mut devices: Vec<DeviceView> =
-        observe_disk(host, around, name, &partitions).into_iter().collect();
-    for partition in partitions {
-        let node = Node { dir: dir.join(&partition), disk: dir.clone(), name: partition };
+        observe_disk(host, around, name, partitions).into_iter().collect();
+    for name in partitions {
+        let node = Node { dir: disk.join(name), disk: disk.clone(), name: name.clone() };
         devices.extend(observe_node(host, around, &node, DeviceKind::Partition, Vec::new()));
     }
-    Ok(devices)
+    devices
 }
 
 /// The disk that a device is, or is a partition of.
@@ -83,11 +89,12 @@ pub fn probe_device(
     device: DeviceView,
     deadline: Deadline,
 ) -> Result<DeviceView, DeviceError> {
-    let around = observe_surroundings(host)?;
+    let around = observe_surroundings(host, Arc::new(observe_mounts(host)?))?;
     let disk = disk_of(host, &device);
-    let all = disk.map(|disk| observe_disk_and_partitions(host, &around, &disk));
-    let all = all.transpose()?.unwrap_or_default();
-    let now = all.into_iter().find(|found| found.dev_t == device.dev_t);
+    let listed =
+        observe_listed(host)?.into_iter().find(|listed| Some(&listed.name) == disk.as_ref());
+    let all = listed.map(|listed| observe_disk_and_partitions(host, &around, &listed));
+    let now = all.into_iter().flatten().find(|found| found.dev_t == device.dev_t);
     let Some(mut found) =
         now.filter(|found| found.path == device.path && found.size == device.size)
     else {
@@ -97,7 +104,11 @@ pub fn probe_device(
     if found.uses.is_empty() && !is_unclaimed(&found.path)? {
         found.uses.push(DeviceUse::Claimed);
     }
-    found.signature = probe_signature(&found.path, deadline)?;
+    let (signature, entry) = signature::probe(&found.path, deadline)?;
+    found.signature = signature;
+    if let Some(partition) = &mut found.facts.partition {
+        partition.entry = entry;
+    }
     Ok(found)
 }
 
@@ -123,7 +134,7 @@ fn observe_disk(
         return None;
     }
     if !name.starts_with("loop") {
-        uses.extend(holders(&node));
+        uses.extend(holders(host, &node));
         return observe_node(host, around, &node, DeviceKind::Disk, uses);
     }
     let file = backing_file(host, name)?;
@@ -131,7 +142,7 @@ fn observe_disk(
     if volume.starts_with("t-") || volume.starts_with("q-") {
         return None;
     }
-    uses.extend(holders(&node));
+    uses.extend(holders(host, &node));
     let view = observe_node(host, around, &node, DeviceKind::Loop, uses)?;
     Some(DeviceView { id: format!("loop:{}", file.display()), ..view })
 }
@@ -148,11 +159,12 @@ fn observe_node(
     let dev_t = parse_dev_t(&attribute(&dir.join("dev"))?)?;
     // sysfs writes '!' for the '/' in names such as cciss/c0d0.
     let path = host.dev.join(name.replace('!', "/"));
-    let serial = first_attribute(disk, &["device/serial", "serial"]);
-    let wwn = first_attribute(disk, &["wwid", "device/wwid"]);
+    let facts = facts::observe_facts(node, kind);
+    let Identity { model, serial, wwn, transport, removable } =
+        host.known.identity(disk, facts.sequence);
     let mut uses = uses;
     if kind == DeviceKind::Partition {
-        uses.extend(holders(node));
+        uses.extend(holders(host, node));
     }
     uses.extend(used_by_system(around, &path, dev_t));
     let view = DeviceView {
@@ -162,16 +174,17 @@ fn observe_node(
         dev_t,
         // sysfs counts in 512-byte units whatever the sector size.
         size: Bytes(size * 512),
-        model: first_attribute(disk, &["device/model"]),
+        model,
         serial,
         wwn,
         rotational: number(&disk.join("queue/rotational")) == Some(1),
         logical_sector: sector(&disk.join("queue/logical_block_size")),
         physical_sector: sector(&disk.join("queue/physical_block_size")),
         read_only: number(&dir.join("ro")) == Some(1),
-        removable: number(&disk.join("removable")) == Some(1),
+        removable,
         signature: Signature::NotProbed,
         uses,
+        facts: DeviceFacts { transport, ..facts },
     };
     Some(view)
 }
@@ -203,9 +216,13 @@ fn used_by_system(around: &Surroundings, path: &Path, dev_t: DevT) -> Vec<Device
     mounted.chain(swap).collect()
 }
 
-fn holders(node: &Node) -> Vec<DeviceUse> {
+fn holders(host: &Host, node: &Node) -> Vec<DeviceUse> {
     let names = sorted_names(&node.dir.join("holders")).unwrap_or_default();
-    names.into_iter().map(|name| DeviceUse::Holder { name }).collect()
+    let holder = |name: String| {
+        let as_what = facts::observe_stack(&host.sys.join("block").join(&name), &name);
+        DeviceUse::Holder { name, as_what }
+    };
+    names.into_iter().map(holder).collect()
 }
 
 /// The device node behind a path such as /dev/mapper/swap, in this host's /dev.
@@ -237,20 +254,6 @@ fn sorted_names(dir: &Path) -> Result<Vec<String>, DeviceError> {
     }
     names.sort();
     Ok(names)
-}
-
-fn attribute(path: &Path) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    let text = text.trim();
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
-fn first_attribute(dir: &Path, names: &[&str]) -> Option<String> {
-    names.iter().find_map(|name| attribute(&dir.join(name)))
-}
-
-fn number(path: &Path) -> Option<u64> {
-    attribute(path)?.parse().ok()
 }
 
 fn sector(path: &Path) -> u32 {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use terrace_device_types::BootId;
 
 use crate::DeviceError;
+use crate::block::KnownDisks;
+use crate::mountinfo::KnownMounts;
 
 /// The roots of the host's own files.
 #[derive(Debug, Clone)]
@@ -16,19 +18,35 @@ pub struct Host {
     pub proc: PathBuf,
     /// `/dev`.
     pub dev: PathBuf,
+    /// What disks said of themselves, which they are asked once.
+    pub(crate) known: KnownDisks,
+    /// Mounts as last read.
+    pub(crate) mounts: KnownMounts,
 }
 
 impl Host {
     /// The host this process runs on.
     #[must_use]
     pub fn real() -> Self {
-        Self { sys: "/sys".into(), proc: "/proc".into(), dev: "/dev".into() }
+        Self {
+            sys: "/sys".into(),
+            proc: "/proc".into(),
+            dev: "/dev".into(),
+            known: KnownDisks::default(),
+            mounts: KnownMounts::default(),
+        }
     }
 
     /// A tree of files with `sys`, `proc` and `dev` in it.
     #[must_use]
     pub fn fixture(root: &Path) -> Self {
-        Self { sys: root.join("sys"), proc: root.join("proc"), dev: root.join("dev") }
+        Self {
+            sys: root.join("sys"),
+            proc: root.join("proc"),
+            dev: root.join("dev"),
+            known: KnownDisks::default(),
+            mounts: KnownMounts::default(),
+        }
     }
 }
 

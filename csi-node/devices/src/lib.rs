@@ -36,6 +36,7 @@ mod pool;
 mod signature;
 mod subvolume;
 mod superblock;
+mod sysfs;
 mod tagged;
 mod taken;
 mod tool;

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{SeekFrom, seek};
-use terrace_device_types::{FsType, FsUuid, MIB, Signature, Tool};
+use terrace_device_types::{FsType, FsUuid, MIB, PartitionEntry, Signature, Tool};
 
 use crate::superblock::{self, Superblock};
 use crate::tool::{failure, run_tool};
@@ -14,18 +14,44 @@ use crate::{Deadline, DeviceError};
 
 /// Looks at a device, or at an image file that is not attached.
 pub(crate) fn probe_signature(path: &Path, deadline: Deadline) -> Result<Signature, DeviceError> {
+    probe(path, deadline).map(|(signature, _)| signature)
+}
+
+/// As [`probe_signature`], with what the table of its disk says of a partition.
+pub(crate) fn probe(
+    path: &Path,
+    deadline: Deadline,
+) -> Result<(Signature, Option<PartitionEntry>), DeviceError> {
     let file = File::open(path).map_err(|source| DeviceError::io("open", path, source))?;
     let zeros = ends_are_zeros(&file, path)?;
     let arguments = [Path::new("-p"), Path::new("-o"), Path::new("export"), path];
     let ended = run_tool(Tool::Blkid, &arguments, deadline)?;
-    match ended.status.code() {
-        Some(0) => Ok(refine(parse_blkid(&ended.stdout), &file, path)?),
+    let entry = parse_entry(&ended.stdout);
+    let signature = match ended.status.code() {
+        Some(0) if !tells_only_of_the_table(&ended.stdout) => {
+            refine(parse_blkid(&ended.stdout), &file, path)?
+        }
         // 2 is also what blkid says when it can't read; then it complains, and above we could not have read either.
-        Some(2) if ended.stderr.trim().is_empty() && zeros => Ok(Signature::Blank),
-        Some(2) if ended.stderr.trim().is_empty() => unfinished_or_unknown(&file, path),
-        Some(8) => Ok(Signature::Ambivalent),
-        Some(_) | None => Err(failure(Tool::Blkid, &ended)),
-    }
+        Some(0 | 2) if ended.stderr.trim().is_empty() && zeros => Signature::Blank,
+        Some(0 | 2) if ended.stderr.trim().is_empty() => unfinished_or_unknown(&file, path)?,
+        Some(8) => Signature::Ambivalent,
+        Some(_) | None => return Err(failure(Tool::Blkid, &ended)),
+    };
+    Ok((signature, entry))
+}
+
+/// Of a partition blkid tells what its disk's table says of it, also where nothing lies on the partition itself.
+fn tells_only_of_the_table(text: &str) -> bool {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.all(|line| line.starts_with("DEVNAME=") || line.starts_with("PART_ENTRY_"))
+}
+
+fn parse_entry(text: &str) -> Option<PartitionEntry> {
+    let value = |key: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once('='));
+        lines.find(|(name, _)| *name == key).map(|(_, value)| value.to_owned())
+    };
+    Some(PartitionEntry { table: value("PART_ENTRY_SCHEME")?, kind: value("PART_ENTRY_TYPE")? })
 }
 
 /// blkid takes an xfs whose mkfs was killed for a whole one.
@@ -105,6 +131,18 @@ mod tests {
             "xfs",
             "a filesystem of ours needs a UUID"
         );
+    }
+
+    #[test]
+    fn what_the_table_says_of_a_partition_is_nothing_that_lies_on_it() {
+        let table = "DEVNAME=/dev/sda1\nPART_ENTRY_SCHEME=gpt\nPART_ENTRY_TYPE=0fc63daf-8483-4772-8e79-3d69d8477de4\nPART_ENTRY_NUMBER=1\n";
+        assert!(tells_only_of_the_table(table));
+        assert!(!tells_only_of_the_table(&format!("{table}TYPE=ext4\n")));
+        assert!(!tells_only_of_the_table(&format!("{table}PTTYPE=dos\n")));
+        let entry = parse_entry(table).unwrap();
+        assert_eq!(entry.table, "gpt");
+        assert_eq!(entry.kind, "0fc63daf-8483-4772-8e79-3d69d8477de4");
+        assert_eq!(parse_entry("TYPE=ext4\n"), None);
     }
 
     #[test]

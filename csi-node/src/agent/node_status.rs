@@ -7,13 +7,14 @@ use terrace_crds::condition::{Truth, Verdict};
 use terrace_crds::measured::ProbeStatus;
 use terrace_crds::node::{
     Counts, Device, Facility, HostObjectKind, HostVolume, HostVolumeState, NodePool,
-    ORPHANS_LISTED, Orphan, StorageNodeStatus,
+    ORPHANS_LISTED, Orphan, Partition, SectorSizes, StorageNodeStatus,
 };
 use terrace_crds::pool::PoolState;
 use terrace_crds::volume::{FsType as WireFs, VolumeMode as WireMode};
 use terrace_crds::{ConditionType, Reason, Size, condition};
 use terrace_device_types::{
-    ClusterUid, DeviceView, FsType, HostObject, HostState, ImageView, Signature, VolumeMode,
+    ClusterUid, DeviceFacts, DeviceView, FsType, HostObject, HostState, ImageView, PartitionEntry,
+    PartitionView, Signature, VolumeMode,
 };
 
 use super::orphans::plan_orphans;
@@ -130,19 +131,35 @@ fn device(view: &DeviceView, pools: &[NodePool]) -> Device {
         | terrace_device_types::DeviceUse::Swap
         | terrace_device_types::DeviceUse::Claimed => None,
     });
+    let DeviceFacts { sequence: _, transport, discard, write_cache, partition, stack, stands_on } =
+        &view.facts;
     Device {
         id: view.id.clone(),
         path: view.path.display().to_string(),
         size: Size::from_bytes(view.size.0),
         model: view.model.clone(),
         serial: view.serial.clone(),
+        wwn: view.wwn.clone(),
+        transport: transport.map(|transport| transport.as_str().to_owned()),
         rotational: view.rotational,
+        sectors: Some(SectorSizes { logical: view.logical_sector, physical: view.physical_sector }),
+        discard: discard.map(|discard| Size::from_bytes(discard.0)),
+        write_cache: write_cache.as_str().map(str::to_owned),
+        partition: partition.as_ref().map(partition_of),
+        made_of: stack.as_ref().map(|stack| format!("{stack} of {}", stands_on.join(", "))),
         signature: match &view.signature {
             Signature::NotProbed | Signature::Blank => None,
             found => Some(found.to_string()),
         },
         in_use_by: of_pool.or(at),
     }
+}
+
+fn partition_of(view: &PartitionView) -> Partition {
+    let PartitionView { disk, number, start: _, entry } = view;
+    let entry = entry.clone().map(|PartitionEntry { table, kind }| (table, kind));
+    let (table, kind) = entry.unzip();
+    Partition { disk: disk.clone(), number: *number, table, kind }
 }
 
 /// What a pool that is not there holds is not gone: it stays listed as it was last seen.

@@ -165,14 +165,31 @@ fn is_free(device: &Device) -> bool {
 fn devices(devices: &[&Device]) -> Table {
     let mut table = Table::new(vec!["ID", "PATH", "SIZE", "KIND", "MODEL", "HOLDS", "USED-BY"]);
     for device in devices {
-        let Device { id, path, size, model, serial: _, rotational, signature, in_use_by } = device;
+        let Device {
+            id,
+            path,
+            size,
+            model,
+            serial: _,
+            wwn: _,
+            transport,
+            rotational,
+            sectors: _,
+            discard: _,
+            write_cache: _,
+            partition: _,
+            made_of,
+            signature,
+            in_use_by,
+        } = device;
+        let kind = if *rotational { "spinning" } else { "solid" };
         let bytes = size.bytes().unwrap_or(0);
         table.push(vec![
             id.clone(),
             path.clone(),
             terrace_crds::Size::rounded(bytes).to_string(),
-            if *rotational { "spinning".to_owned() } else { "solid".to_owned() },
-            model.clone().unwrap_or_default(),
+            transport.as_ref().map_or(kind.to_owned(), |transport| format!("{kind} {transport}")),
+            model.clone().or_else(|| made_of.clone()).unwrap_or_default(),
             signature.clone().unwrap_or_default(),
             in_use_by.clone().unwrap_or_default(),
         ]);

@@ -283,6 +283,7 @@ pub(crate) fn disk(signature: Signature) -> DeviceView {
         physical_sector: 4096,
         read_only: false,
         removable: false,
+        facts: terrace_device_types::DeviceFacts::default(),
         signature,
         uses: Vec::new(),
     }
@@ -318,7 +319,7 @@ fn making_pools() {
     check_pool("pool-disk-with-data", place(disk(data.clone()), Wipe::Never), |_| {});
     check_pool("pool-disk-with-data-permitted", place(disk(data.clone()), found()), |_| {});
     let mut used = disk(data);
-    used.uses.push(DeviceUse::Holder { name: "dm-3".into() });
+    used.uses.push(DeviceUse::Holder { name: "dm-3".into(), as_what: None });
     check_pool("pool-disk-in-use", place(used, found()), |_| {});
 }
 

@@ -160,6 +160,7 @@ fn disk(signature: Signature) -> DeviceView {
         physical_sector: 4096,
         read_only: false,
         removable: false,
+        facts: terrace_device_types::DeviceFacts::default(),
         signature,
         uses: Vec::new(),
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use terrace_device_types::{
-    DeviceView, PoolFileReading, PoolPlace, PoolRefusal, Refusal, Signature, Wipe,
+    DeviceUse, DeviceView, PoolFileReading, PoolPlace, PoolRefusal, Refusal, Signature, Wipe,
 };
 use terrace_devices::{DeviceError, Host, observe_devices, observe_pool, probe_device};
 
@@ -37,6 +37,26 @@ fn refusal(result: Result<usize, Failed>) -> PoolRefusal {
         Err(Failed::Refused(Refusal::Pool(why))) => why,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_mount_that_came_or_went_shows_at_the_next_look() {
+    let rig = Rig::bare();
+    let device = disk(&rig, |file| {
+        run("mkfs.ext4", &["-q", file.to_str().unwrap()]);
+    });
+    let at = rig.path("at");
+    fs::create_dir(&at).unwrap();
+    let host = Host::real();
+    let uses = || {
+        let now = observe_devices(&host).unwrap().into_iter().find(|now| now.id == device.id);
+        now.unwrap().uses
+    };
+    assert_eq!(uses(), []);
+    run("mount", &[device.path.to_str().unwrap(), at.to_str().unwrap()]);
+    assert_eq!(uses(), [DeviceUse::Mounted { at: at.clone() }]);
+    unmount(&at);
+    assert_eq!(uses(), []);
 }
 
 #[test]

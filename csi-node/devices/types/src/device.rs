@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::{Bytes, DevT, FsType, FsUuid};
+use crate::{Bytes, DevT, DeviceFacts, FsType, FsUuid, Stack};
 
 /// What a device or image carries, as `blkid -p` (all probers, no cache) says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,6 +64,8 @@ pub enum DeviceUse {
     Holder {
         /// That device's kernel name.
         name: String,
+        /// What it makes of it, where the kernel says.
+        as_what: Option<Stack>,
     },
     /// It has partitions.
     Partition {
@@ -84,7 +86,8 @@ pub enum DeviceUse {
 impl fmt::Display for DeviceUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Holder { name } => write!(f, "held by {name}"),
+            Self::Holder { name, as_what: Some(stack) } => write!(f, "held by {name} ({stack})"),
+            Self::Holder { name, as_what: None } => write!(f, "held by {name}"),
             Self::Partition { name } => write!(f, "partitioned ({name})"),
             Self::Mounted { at } => write!(f, "mounted at {}", at.display()),
             Self::Swap => f.write_str("used as swap"),
@@ -134,6 +137,8 @@ pub struct DeviceView {
     pub read_only: bool,
     /// Whether it can be pulled out.
     pub removable: bool,
+    /// What else the kernel tells.
+    pub facts: DeviceFacts,
     /// What is on it.
     pub signature: Signature,
     /// Who uses it. Empty: nobody.

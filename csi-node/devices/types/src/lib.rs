@@ -20,6 +20,7 @@ mod destruction;
 mod device;
 mod device_ref;
 mod done;
+mod facts;
 mod format;
 mod id;
 mod intent;
@@ -41,6 +42,7 @@ pub use destruction::{Act, Destruction};
 pub use device::{DeviceKind, DeviceUse, DeviceView, Signature};
 pub use device_ref::DeviceRef;
 pub use done::{StepDone, Tool};
+pub use facts::{DeviceFacts, PartitionEntry, PartitionView, Stack, Transport, WriteCache};
 pub use format::{Access, Allocation, Erase, FsType, SectorSize, VolumeMode};
 pub use id::{
     BootId, ClusterUid, DeletionId, DevT, FileId, FsUuid, IdError, OperationId, PoolUuid,

@@ -172,6 +172,7 @@ fn a_disk_says_what_is_on_it_and_who_uses_it() {
         physical_sector: 512,
         read_only: false,
         removable: false,
+        facts: terrace_device_types::DeviceFacts::default(),
         signature,
         uses,
     };

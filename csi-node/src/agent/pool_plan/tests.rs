@@ -43,6 +43,7 @@ fn disk(id: &str, rotational: bool) -> DeviceView {
         physical_sector: 512,
         read_only: false,
         removable: false,
+        facts: terrace_device_types::DeviceFacts::default(),
         signature: Signature::NotProbed,
         uses: Vec::new(),
     }
