@@ -1,4 +1,4 @@
-//! `hack/bench`: figures of the running rig, or of an API server of its own with simulated nodes. The client that measures is a
+//! `hack/bench`: figures of the running rig, of this host, or of an API server of its own with simulated nodes. The client that measures is a
 //! program of e2e, and knows its own arguments; this one starts it, and what it measures where that is not the rig.
 
 use std::ffi::OsString;
@@ -7,6 +7,7 @@ use std::process::{Child, ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::guest;
 use crate::holder::Holder;
 use crate::image;
 use crate::kinds;
@@ -22,11 +23,18 @@ const SCALE: &str = "scale";
 /// The measurement that has volumes of its own; another program does it.
 const PROBE: &str = "probe";
 
+/// Measurements of system calls against tools; a program of terrace-devices does them.
+const OF_TOOLS: [&str; 2] = ["discovery", "grow"];
+
+/// Those in a guest; not passed on.
+const GUEST: &str = "--guest";
+
 /// Arguments of `hack/bench`.
 #[derive(Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Bench {
-    /// What to measure, and how; --help tells. `probe`: what the probe costs an operation, with volumes of its own.
+    /// What to measure, and how; --help tells. `probe`: what the probe costs an operation, with volumes of its own. `discovery`, `grow`: system calls
+    /// against tools, with --guest in a guest.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
 }
@@ -49,6 +57,9 @@ impl Bench {
             let more = self.words.into_iter().skip(1);
             let words = std::iter::once(OsString::from("cost")).chain(more).collect();
             return oracle::foretell(paths, progress, words);
+        }
+        if self.words.first().is_some_and(|what| OF_TOOLS.iter().any(|tools| what == tools)) {
+            return self.measure_tools(paths, progress);
         }
         let need = need_of(&self.words);
         let rig = if need == Need::Nothing { None } else { Holder::find(paths)? };
@@ -75,6 +86,23 @@ impl Bench {
             guard.wait()?;
         }
         code
+    }
+
+    /// Against tools of this host, or of a guest.
+    fn measure_tools(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
+        tools::ensure_host_tools(progress)?;
+        // As it is released: the checks of the other profile are system calls too.
+        let mut cargo = command("cargo", ["build", "--quiet", "--release"]);
+        cargo.args(["--package", "terrace-devices", "--example", "against_tools"]);
+        run(cargo.current_dir(&paths.repo).env("CARGO_TARGET_DIR", &paths.target))?;
+        let program = paths.target.join("release/examples/against_tools");
+        let in_guest = self.words.iter().any(|word| word == GUEST);
+        let words = self.words.into_iter().filter(|word| word != GUEST);
+        if in_guest {
+            return guest::run_on_scratch(paths, progress, &program, words);
+        }
+        let status = command(&program, words).status().context("start what measures")?;
+        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     fn measure(self, paths: &Paths) -> Result<ExitCode> {

@@ -28,7 +28,7 @@ use crate::guest::turn::{Turn, runs, sweep};
 use crate::paths::Paths;
 use crate::run::Progress;
 
-pub(crate) use crate::guest::crate_tests::logical_volumes;
+pub(crate) use crate::guest::crate_tests::{logical_volumes, run_on_scratch};
 pub(crate) use crate::guest::smoke::{emulated, user_mode};
 
 /// What a run of the command ends with where the guest died under it.

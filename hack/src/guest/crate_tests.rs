@@ -1,5 +1,6 @@
 //! The tests of a crate in a guest: built on this host, run there one program after the other, on a filesystem of its own.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -56,6 +57,32 @@ impl CrateTests {
             programs.into_iter().map(|program| (program.name, program.file)).collect();
         Ok(ExitCode::from(host.run(Job { shape, script: &script, files: &files })?))
     }
+}
+
+/// Another program under User Mode Linux, its temporary files on a disk as those of tests are.
+pub(crate) fn run_on_scratch(
+    paths: &Paths,
+    progress: &Progress,
+    program: &Path,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<ExitCode> {
+    let text = |word: OsString| word.into_string().ok().context("a word that is no text");
+    let arguments = arguments.map(text).collect::<Result<Vec<_>>>()?;
+    let host = Host::take(Which::Uml, paths, progress)?;
+    let search_path = quoted(&search_path(&Tools::locate(paths)?));
+    let script = format!(
+        "export PATH={search_path}\n{SCRATCH}\"$TERRACE_SHARE\"/program {}\n",
+        words(&arguments)
+    );
+    let shape = Shape {
+        disks: 1,
+        disk_size: Some(16 << 10),
+        memory: Some(2048),
+        seconds: Some(1800),
+        ..Shape::default()
+    };
+    let files = [("program".to_owned(), program.to_owned())];
+    Ok(ExitCode::from(host.run(Job { shape, script: &script, files: &files })?))
 }
 
 /// Pools and volumes on volume groups, on disks of a guest, and deaths at every step of theirs: the tests of both crates that need device-mapper, in part.
