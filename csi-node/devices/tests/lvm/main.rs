@@ -14,5 +14,6 @@ mod sectors;
 mod thin;
 mod thin_full;
 mod thin_life;
+mod thin_metadata;
 mod vanish;
 mod volume;

@@ -13,7 +13,7 @@ use crate::rig::{
     Rig, linear, lv, lv_name, new_thin_pool, node, read_at, sh, soon, thin, write_at,
 };
 
-fn status(rig: &Rig, seen: &VgView) -> ThinPoolStatus {
+pub(crate) fn pool_status(rig: &Rig, seen: &VgView) -> ThinPoolStatus {
     let uuid = &seen.lv("pool").unwrap().uuid;
     let status = rig.lvm.observe_status(&seen.uuid, uuid, &LvKind::ThinPool).unwrap().unwrap();
     let [DmTarget::ThinPool(pool)] = &status.targets[..] else { panic!("{status:?}") };
@@ -36,12 +36,12 @@ fn a_pool_is_made_once_and_tells_its_room_without_a_command() {
     let again = rig.lvm.create_thin_pool(&group, &new_thin_pool(64), soon()).unwrap();
     assert_eq!((again.done, again.group.seqno), (StepDone::Already, made.seqno));
     let seen = rig.create(&group, &rig.volume("v", thin(256)));
-    let empty = status(&rig, &seen);
+    let empty = pool_status(&rig, &seen);
     assert_eq!((empty.mode, empty.data.used, empty.data.total), (PoolMode::Writable, 0, 1024));
     assert!(empty.fails_when_full && !empty.needs_check);
     assert!(empty.metadata.used > 0 && empty.metadata.total == 2048);
     write_at(&node(&seen, "v"), 0, 1, 16 << 20);
-    let used = status(&rig, &seen);
+    let used = pool_status(&rig, &seen);
     assert_eq!((used.data.used, used.data.percent()), (256, 25));
     let seen = rig.lvm.observe_group(&group, soon()).unwrap();
     assert_eq!(seen.lv("pool").unwrap().data_used, Some(2500));
@@ -103,7 +103,7 @@ fn a_full_pool_fails_what_needs_room_keeps_what_it_has_and_goes_on_when_it_grows
     let beyond = file.write_all_at(&[2; 65536], 32 << 20).and_then(|()| file.sync_all());
     beyond.unwrap_err();
     drop(file);
-    let full = status(&rig, &seen);
+    let full = pool_status(&rig, &seen);
     assert_eq!((full.mode, full.data.percent()), (PoolMode::OutOfData, 100));
     write_at(&device, 0, 3, 65536);
     assert_eq!(read_at(&device, 0, 65536), vec![3; 65536]);
@@ -114,7 +114,7 @@ fn a_full_pool_fails_what_needs_room_keeps_what_it_has_and_goes_on_when_it_grows
     let pool = grown.group.lv("pool").unwrap();
     assert_eq!((pool.size, pool.metadata_size), (Bytes::mib(40), Some(Bytes::mib(12))));
     assert_eq!(extend().done, StepDone::Already);
-    assert_eq!(status(&rig, &grown.group).mode, PoolMode::Writable);
+    assert_eq!(pool_status(&rig, &grown.group).mode, PoolMode::Writable);
     write_at(&device, 32 << 20, 2, 65536);
     assert_eq!(read_at(&device, 32 << 20, 65536), vec![2; 65536]);
 }
