@@ -1,6 +1,7 @@
 //! Our own lvm.conf: nothing of the host's is read, nothing outside waits for udev, a daemon or a bus, nothing but what the call names is looked at.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +13,6 @@ const REJECTED: &str = r#""r|^/dev/loop|", "r|^/dev/dm-|", "r|^/dev/mapper/|", "
 /// The locks are where the host's own lvm has them: the two wait for each other.
 const SETTINGS: &str = r#"devices {
   dir = "/dev"
-  scan = "/dev"
   obtain_device_list_from_udev = 0
   external_device_info_source = "none"
   use_devicesfile = 0
@@ -57,13 +57,14 @@ pub(super) fn prepare(dir: &Path) -> Result<(), DeviceError> {
         }
         Ok(()) | Err(_) => {}
     }
-    write(dir, &format!("[{REJECTED}, \"a|.*|\"]"))
+    write(dir, "/dev", &format!("[{REJECTED}, \"a|.*|\"]"))
 }
 
-fn write(dir: &Path, filter: &str) -> Result<(), DeviceError> {
+fn write(dir: &Path, scan: &str, filter: &str) -> Result<(), DeviceError> {
     let path = dir.join("lvm.conf");
-    let text =
-        format!("{SETTINGS}devices {{\n  filter = {filter}\n  global_filter = {filter}\n}}\n");
+    let text = format!(
+        "{SETTINGS}devices {{\n  scan = \"{scan}\"\n  filter = {filter}\n  global_filter = {filter}\n}}\n"
+    );
     fs::create_dir_all(dir)
         .and_then(|()| fs::write(&path, text))
         .map_err(|source| DeviceError::io("write", &path, source))
@@ -76,11 +77,31 @@ pub(super) struct Narrow {
 }
 
 impl Narrow {
+    /// For commands that name devices.
     pub(super) fn new(dir: &Path, devices: &[PathBuf]) -> Result<Self, DeviceError> {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let own = Self { dir: dir.join(format!("call-{number}")) };
-        write(&own.dir, &accepting(devices)?)?;
+        let own = Self::next(dir);
+        write(&own.dir, "/dev", &accepting(devices)?)?;
         Ok(own)
+    }
+
+    /// For commands that name none: they look for devices among links to these. Each command looks again, and at several hundred volumes, with three names below
+    /// /dev each, the look takes longer than what it is for.
+    pub(super) fn linked(dir: &Path, devices: &[PathBuf]) -> Result<Self, DeviceError> {
+        let own = Self::next(dir);
+        let links = own.dir.join("dev");
+        fs::create_dir_all(&links).map_err(|source| DeviceError::io("make", &links, source))?;
+        for (number, device) in devices.iter().enumerate() {
+            let link = links.join(number.to_string());
+            symlink(device, &link).map_err(|source| DeviceError::io("link", &link, source))?;
+        }
+        let all = literal(&links)?;
+        write(&own.dir, &links.display().to_string(), &format!("[\"a|^{all}/|\", \"r|.*|\"]"))?;
+        Ok(own)
+    }
+
+    fn next(dir: &Path) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { dir: dir.join(format!("call-{number}")) }
     }
 }
 
@@ -138,7 +159,7 @@ mod tests {
         fs::create_dir_all(dir.join("call-7")).unwrap();
         prepare(&dir).unwrap();
         assert!(!dir.join("call-7").exists() && dir.join("lvm.conf").exists());
-        let one = Narrow::new(&dir, &["/dev/sdb".into()]).unwrap();
+        let one = Narrow::linked(&dir, &["/dev/sdb".into()]).unwrap();
         let two = Narrow::new(&dir, &["/dev/sdc".into()]).unwrap();
         assert_ne!(one.dir, two.dir);
         let gone = one.dir.clone();

@@ -54,7 +54,7 @@ impl Lvm {
         let ended = match &commands[..] {
             [] => None,
             [one] => Some(self.run(&held.devices, one, deadline)?),
-            _several => Some(self.run_all(&held.devices, &commands, deadline)?),
+            _several => Some(self.run_batch(&held.devices, &commands, deadline)?),
         };
         let mut seen = self.look(&held, &group.uuid, deadline)?;
         let activated = self.activate_ours(&held, &seen, new, deadline)?;

@@ -55,7 +55,25 @@ impl Lvm {
         commands: &[Words],
         deadline: Deadline,
     ) -> Result<Ended, DeviceError> {
-        let narrow = Narrow::new(&self.dir, devices)?;
+        self.run_shell(&Narrow::new(&self.dir, devices)?, commands, deadline)
+    }
+
+    /// [`Lvm::run_all`] of commands that name groups and volumes and no device.
+    pub(super) fn run_batch(
+        &self,
+        devices: &[PathBuf],
+        commands: &[Words],
+        deadline: Deadline,
+    ) -> Result<Ended, DeviceError> {
+        self.run_shell(&Narrow::linked(&self.dir, devices)?, commands, deadline)
+    }
+
+    fn run_shell(
+        &self,
+        narrow: &Narrow,
+        commands: &[Words],
+        deadline: Deadline,
+    ) -> Result<Ended, DeviceError> {
         let mut command = self.command();
         command.env("LVM_SYSTEM_DIR", &narrow.dir);
         let mut input = String::new();
