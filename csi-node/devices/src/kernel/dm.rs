@@ -18,6 +18,7 @@ const DEV_STATUS: u32 = REQUEST | 7;
 const TABLE_CLEAR: u32 = REQUEST | 10;
 const TABLE_DEPS: u32 = REQUEST | 11;
 const TABLE_STATUS: u32 = REQUEST | 12;
+const TARGET_VERSION: u32 = REQUEST | 17;
 
 const READONLY: u32 = 1;
 const SUSPENDED: u32 = 1 << 1;
@@ -241,6 +242,14 @@ pub(crate) fn resume_as_before(control: &File, uuid: &str) -> io::Result<()> {
     ask(control, TABLE_CLEAR, &mut *request(Some(Named::Uuid(uuid)), 0)?)?;
     // Without the flag that suspends, this is what resumes.
     ask(control, DEV_SUSPEND, &mut *request(Some(Named::Uuid(uuid)), 0)?)
+}
+
+/// Has the kernel load the module of a kind of target, if it is none that it has yet. It runs modprobe itself, outside of any container.
+pub(crate) fn provide(control: &File, kind: &str) -> io::Result<()> {
+    let mut request = request(None, 0)?;
+    request.version = [4, 41, 0];
+    request.name[..kind.len()].copy_from_slice(kind.as_bytes());
+    ask(control, TARGET_VERSION, &mut request)
 }
 
 /// Removes a device that nobody has open (EBUSY).

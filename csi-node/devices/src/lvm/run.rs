@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Once;
 
 use terrace_device_types::{Bytes, Tool};
 
 use super::Lvm;
 use super::config::Narrow;
+use crate::kernel::dm;
 use crate::tool::{Ended, Talk, failure, run_command};
 use crate::{Deadline, DeviceError};
 
@@ -21,8 +23,23 @@ pub(super) fn words(fixed: &str, others: impl IntoIterator<Item = String>) -> Wo
     fixed.split(' ').map(str::to_owned).chain(others).collect()
 }
 
+/// Targets that lvm wants for our volumes (the second one for a snapshot of a thin volume, which does not use it) and kernels keep in modules of their own.
+const TARGETS: [&str; 3] = ["thin-pool", "snapshot", "raid"];
+
+static PROVIDED: Once = Once::new();
+
 impl Lvm {
+    /// Where lvm does not find a target it runs modprobe, which a container does not have.
+    fn provide_targets(&self) {
+        let Ok(control) = dm::control(&self.host.dev) else { return };
+        for kind in TARGETS {
+            // One that the kernel lacks lvm names, if it is wanted.
+            let _absent = dm::provide(&control, kind);
+        }
+    }
+
     fn command(&self) -> Command {
+        PROVIDED.call_once(|| self.provide_targets());
         let mut command = Command::new(Tool::Lvm.program());
         command.env_clear();
         // Where its own tools are (thin_check); nothing else of ours may change what it does.
