@@ -2,8 +2,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// Memory of this process that is resident, in bytes; 0 if the kernel does not say.
 #[must_use]
 pub fn resident_bytes() -> u64 {
@@ -15,13 +13,13 @@ pub fn resident_bytes() -> u64 {
 /// Processor time of this process, in nanoseconds.
 #[must_use]
 pub fn cpu_ns() -> u64 {
-    nanoseconds(ClockId::ProcessCPUTime)
+    nanoseconds(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
 /// The clock by which the kernel's side tells time.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
-    nanoseconds(ClockId::Monotonic)
+    nanoseconds(libc::CLOCK_MONOTONIC)
 }
 
 /// Since 1970.
@@ -72,8 +70,12 @@ pub fn is_on_bpffs(folder: &std::path::Path) -> bool {
         .is_some_and(|status| u64::try_from(status.f_type).is_ok_and(|magic| magic == BPF_FS_MAGIC))
 }
 
-fn nanoseconds(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
+/// By libc: rustix panics on a kernel whose vDSO does not tell the processor, as User Mode Linux.
+#[expect(unsafe_code, reason = "clock_gettime(2)")]
+fn nanoseconds(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a `timespec` that the call may write into, and nothing else has it.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
