@@ -189,6 +189,13 @@ fn limit_volumes(suite: &Suite<'_>, program: &Path) -> Result<()> {
     })
 }
 
+/// Builds what a run needs and has no time to build in a guest.
+pub(crate) fn provide(paths: &Paths, progress: &Progress) -> Result<()> {
+    tools::ensure_cluster_tools(paths, progress)?;
+    tools::ensure_suite(paths, progress)?;
+    images::build(paths, &Tools::locate(paths)?, progress).map(drop)
+}
+
 /// The table on standard output; every spec in `result.txt` of its class.
 fn tell(suite: &Suite<'_>, works: &[Work]) -> Result<ExitCode> {
     let (mut rows, mut files): (Vec<(&str, Counts)>, Vec<PathBuf>) = (Vec::new(), Vec::new());

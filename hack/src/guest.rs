@@ -21,7 +21,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::guest::boot::{Boot, Which};
-use crate::guest::cluster::{Cluster, Stories};
+use crate::guest::cluster::{Cluster, Conformance, Stories};
 use crate::guest::crate_tests::CrateTests;
 use crate::guest::machine::{End, Machine};
 use crate::guest::turn::{Turn, runs, sweep};
@@ -53,6 +53,8 @@ enum Action {
     Cluster(Cluster),
     /// Run stories on the whole cluster in a User Mode Linux.
     Stories(Stories),
+    /// Run Kubernetes' own suite against thin volumes on the whole cluster in a User Mode Linux.
+    Conformance(Conformance),
     /// Get the kernel and what boots it; the others do so by themselves.
     Prepare {
         /// Whose kernel.
@@ -129,6 +131,7 @@ impl Guest {
             Action::Test(tests) => return tests.run(paths, progress),
             Action::Cluster(cluster) => return cluster.run(paths, progress),
             Action::Stories(stories) => return stories.run(paths, progress),
+            Action::Conformance(suite) => return suite.run(paths, progress),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,4 +1,4 @@
-//! The StorageClasses that Kubernetes' own suite judges: each with a pool of its own on a disk image, made and removed
+//! The StorageClasses that Kubernetes' own suite judges: each with a pool of its own on a disk image or a disk, made and removed
 //! here. What is claimed of a class stands in `e2e/conformance/CLASS/driver.yaml`.
 
 use std::path::PathBuf;
@@ -20,6 +20,8 @@ pub(crate) enum Class {
     FileXfs,
     /// Backend `btrfs` on a folder of a btrfs.
     Btrfs,
+    /// Backend `lvmThin` on a disk: only in a guest that has device-mapper, see `hack/guest conformance`.
+    LvmThin,
 }
 
 /// What `--class` takes.
@@ -27,6 +29,8 @@ pub(crate) enum Class {
 pub(crate) enum Choice {
     FileXfs,
     Btrfs,
+    LvmThin,
+    /// Those that need no disk.
     All,
 }
 
@@ -35,6 +39,7 @@ impl Choice {
         match self {
             Self::FileXfs => &[Class::FileXfs],
             Self::Btrfs => &[Class::Btrfs],
+            Self::LvmThin => &[Class::LvmThin],
             Self::All => &[Class::FileXfs, Class::Btrfs],
         }
     }
@@ -45,13 +50,16 @@ impl Class {
         match self {
             Self::FileXfs => "file-xfs",
             Self::Btrfs => "btrfs",
+            Self::LvmThin => "lvm-thin",
         }
     }
 
-    fn mkfs(self) -> &'static str {
+    /// How the filesystem of its disk image is made, where it has one.
+    fn mkfs(self) -> Option<&'static str> {
         match self {
-            Self::FileXfs => "mkfs.xfs -q -f",
-            Self::Btrfs => "mkfs.btrfs -q -f",
+            Self::FileXfs => Some("mkfs.xfs -q -f"),
+            Self::Btrfs => Some("mkfs.btrfs -q -f"),
+            Self::LvmThin => None,
         }
     }
 
@@ -66,7 +74,7 @@ impl Class {
 
     /// Makes the disk image on the node, then the pool and the StorageClass; idempotent.
     pub(crate) fn prepare(self, paths: &Paths, tools: &Tools, holder: &Holder) -> Result<()> {
-        run(&mut self.on_node(holder, MOUNT)).context("make the disk image of the pool")?;
+        self.on_image(holder, MOUNT).context("make the disk image of the pool")?;
         let mut apply = kubectl(paths, tools)?;
         apply.args(["apply", "--filename"]).arg(self.file(paths, "pool.yaml"));
         run(apply.stdout(Stdio::null()))?;
@@ -84,13 +92,12 @@ impl Class {
         let mut delete = kubectl(paths, tools)?;
         delete.args(["delete", "--ignore-not-found", "--timeout=60s", "--filename"]);
         run(delete.arg(self.file(paths, "pool.yaml")).stdout(Stdio::null()))?;
-        run(&mut self.on_node(holder, UNMOUNT)).context("remove the disk image of the pool")
+        self.on_image(holder, UNMOUNT).context("remove the disk image of the pool")
     }
 
-    fn on_node(self, holder: &Holder, script: &str) -> std::process::Command {
-        let mut inside = holder.enter();
-        inside.args(["sh", "-ec", script, self.name(), self.mkfs()]);
-        inside
+    fn on_image(self, holder: &Holder, script: &str) -> Result<()> {
+        let Some(mkfs) = self.mkfs() else { return Ok(()) };
+        run(holder.enter().args(["sh", "-ec", script, self.name(), mkfs]))
     }
 }
 
@@ -120,6 +127,8 @@ pub(crate) fn volume_limit(paths: &Paths, tools: &Tools) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum as _;
+
     use super::{Choice, Class};
     use crate::paths::Paths;
 
@@ -131,12 +140,13 @@ mod tests {
     #[test]
     fn a_driver_file_claims_what_its_class_can_and_nothing_else() {
         let paths = Paths::from_env().unwrap();
-        for class in Choice::All.classes() {
+        let classes = Choice::value_variants().iter().flat_map(|choice| choice.classes());
+        for class in classes {
             let text = std::fs::read_to_string(class.driver_file(&paths)).unwrap();
             let claims = text.lines().filter_map(|line| line.trim().strip_suffix(": true"));
             let mut claims: Vec<&str> = claims.collect();
             let own = match class {
-                Class::FileXfs => "block",
+                Class::FileXfs | Class::LvmThin => "block",
                 Class::Btrfs => "FSResizeFromSourceNotSupported",
             };
             let mut wanted: Vec<&str> = BOTH.split_whitespace().chain([own]).collect();

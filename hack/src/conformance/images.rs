@@ -46,7 +46,8 @@ pub(crate) fn provide(
     Ok(())
 }
 
-fn build(paths: &Paths, tools: &Tools, progress: &Progress) -> Result<Vec<Archive>> {
+/// Builds those that are missing.
+pub(crate) fn build(paths: &Paths, tools: &Tools, progress: &Progress) -> Result<Vec<Archive>> {
     let busybox = Path::new("/bin/busybox");
     let (agnhost, kubectl) = (tools.path("agnhost")?, tools.path("kubectl")?);
     let script = paths.repo.join("e2e/conformance/hello-populator.sh");

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use crate::conformance;
 use crate::guest::boot::Which;
 use crate::guest::{Host, Job, Shape, quoted, words};
 use crate::paths::Paths;
@@ -37,6 +38,16 @@ pub(crate) struct Stories {
     /// Those whose name contains this, or one of several words; all without it.
     #[arg(default_value = "")]
     name: String,
+}
+
+/// Arguments of `hack/guest conformance`.
+#[derive(Args)]
+pub(crate) struct Conformance {
+    #[command(flatten)]
+    node: Node,
+    /// What `hack/conformance` is told besides, such as --focus RE.
+    #[arg(last = true)]
+    more: Vec<String>,
 }
 
 /// What the cluster runs on.
@@ -84,6 +95,18 @@ impl Stories {
     }
 }
 
+impl Conformance {
+    /// Fails if a spec fails or does not run.
+    pub(crate) fn run(self, paths: &Paths, progress: &Progress) -> Result<ExitCode> {
+        let Self { mut node, more } = self;
+        conformance::provide(paths, progress)?;
+        node.shape.disks = node.shape.disks.max(1);
+        let script =
+            format!("\"$program\" conformance --class lvm-thin --no-build {}\n", words(&more));
+        node.run(paths, progress, &script, &[])
+    }
+}
+
 impl Node {
     /// Boots and runs the script on the rig's disk, as its last command.
     fn run(
@@ -126,5 +149,5 @@ export TERRACE_DISKS="${TERRACE_DISKS%"$state"*}"
 blkid "$state" > /dev/null || mkfs.ext4 -q "$state" || exit 126
 mkdir -p "$rig" && mount "$state" "$rig" || exit 126
 program=$TERRACE_SHARE/xtask
-trap 'mkdir -p "$TERRACE_SHARE/log"; cp "$rig"/log/* "$TERRACE_SHARE/log"' EXIT
+trap 'mkdir -p "$TERRACE_SHARE/log"; cp "$rig"/log/* "$TERRACE_SHARE/log"; [ ! -d "$rig/conformance" ] || cp -r "$rig/conformance" "$TERRACE_SHARE"' EXIT
 "#;
