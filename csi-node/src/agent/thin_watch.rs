@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use terrace_backends::{is_past_watermark, plan_growth};
+use terrace_device_types::lvm::ThinPoolStatus;
 use terrace_device_types::{OperationId, PoolUuid};
 
 use super::Agent;
@@ -27,13 +28,20 @@ pub async fn watch(agent: Arc<Agent>) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut paused: BTreeMap<PoolUuid, Instant> = BTreeMap::new();
+    let mut told: BTreeMap<PoolUuid, [u32; 2]> = BTreeMap::new();
     loop {
         ticks.tick().await;
         paused.retain(|_, until| *until > Instant::now());
         for pool in agent.context.pools.all() {
             let uuid = pool.uuid;
+            let Some(status) = in_use(&agent, &pool).await else { continue };
+            let percent = [status.data.percent(), status.metadata.percent()];
+            // New volumes are placed by what StorageNode shows.
+            if told.insert(uuid, percent).is_some_and(|before| before != percent) {
+                agent.dirty.notify_one();
+            }
             if !paused.contains_key(&uuid)
-                && is_full(&agent, &pool).await
+                && is_past_watermark(&status)
                 && !grow(&agent, pool).await
             {
                 paused.insert(uuid, Instant::now() + PAUSE);
@@ -42,14 +50,15 @@ pub async fn watch(agent: Arc<Agent>) {
     }
 }
 
-async fn is_full(agent: &Agent, pool: &KnownPool) -> bool {
+/// Of a pool that is a thin one.
+async fn in_use(agent: &Agent, pool: &KnownPool) -> Option<ThinPoolStatus> {
     if pool.devices.is_empty() {
-        return false;
+        return None;
     }
     let dir = pool.dir.clone();
     let seen = agent.context.look(move |host| host.thin_use(&dir)).await;
     // One that can't be asked is told by the pass over the node.
-    matches!(seen, Ok(Ok(Some(status))) if is_past_watermark(&status))
+    seen.ok()?.ok()?
 }
 
 /// Whether it grew.

@@ -130,6 +130,10 @@ fn thin_logical_volumes_grow_in_use_give_back_what_is_deleted_and_are_refused_on
             "two",
             &format!("dd if=/dev/zero of=/data/large bs=1M count={part} conv=fsync 2>&1"),
         )?;
+        until("the node tells what is written", 20, || {
+            let (used, size) = (in_use(class)?, free(class, "capacity")?);
+            Ok(if used * 20 >= size { Ok(()) } else { Err(format!("{used} of {size}")) })
+        })?;
         story.claim("late", class, "1Gi", "")?;
         story.pod("three", "late", "", "")?;
         println!("{}", story.event("late", "of the disk in use", 150)?);
