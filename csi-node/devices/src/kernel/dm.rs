@@ -18,10 +18,12 @@ const DEV_STATUS: u32 = REQUEST | 7;
 const TABLE_CLEAR: u32 = REQUEST | 10;
 const TABLE_DEPS: u32 = REQUEST | 11;
 const TABLE_STATUS: u32 = REQUEST | 12;
+const TARGET_MESSAGE: u32 = REQUEST | 14;
 const TARGET_VERSION: u32 = REQUEST | 17;
 
 const READONLY: u32 = 1;
 const SUSPENDED: u32 = 1 << 1;
+const PREPARED: u32 = 1 << 6;
 const BUFFER_FULL: u32 = 1 << 8;
 /// A pool then tells what it knows, and writes nothing for it.
 const NOFLUSH: u32 = 1 << 11;
@@ -67,6 +69,8 @@ pub(crate) struct Device {
     pub(crate) uuid: String,
     pub(crate) open: u32,
     pub(crate) suspended: bool,
+    /// Whether a table was made ready for it that is not in force.
+    pub(crate) prepared: bool,
     pub(crate) read_only: bool,
     pub(crate) event: u32,
 }
@@ -149,6 +153,7 @@ fn device_of(request: &Request) -> Device {
         uuid: text_of(&request.uuid),
         open: u32::try_from(request.open_count).unwrap_or_default(),
         suspended: request.flags & SUSPENDED != 0,
+        prepared: request.flags & PREPARED != 0,
         read_only: request.flags & READONLY != 0,
         event: request.event,
     }
@@ -237,9 +242,14 @@ fn parse_deps(answer: &[u8]) -> Vec<DevT> {
     devices.chunks_exact(8).take(count).map(|dev| split_huge(number(dev))).collect()
 }
 
-/// Lets a suspended device go on as it was: a table that was made ready for it and never came into force is dropped.
+/// Drops a table that was made ready for a device and never came into force.
+pub(crate) fn drop_prepared(control: &File, uuid: &str) -> io::Result<()> {
+    ask(control, TABLE_CLEAR, &mut *request(Some(Named::Uuid(uuid)), 0)?)
+}
+
+/// Lets a suspended device go on as it was.
 pub(crate) fn resume_as_before(control: &File, uuid: &str) -> io::Result<()> {
-    ask(control, TABLE_CLEAR, &mut *request(Some(Named::Uuid(uuid)), 0)?)?;
+    drop_prepared(control, uuid)?;
     // Without the flag that suspends, this is what resumes.
     ask(control, DEV_SUSPEND, &mut *request(Some(Named::Uuid(uuid)), 0)?)
 }
@@ -250,6 +260,16 @@ pub(crate) fn provide(control: &File, kind: &str) -> io::Result<()> {
     request.version = [4, 41, 0];
     request.name[..kind.len()].copy_from_slice(kind.as_bytes());
     ask(control, TARGET_VERSION, &mut request)
+}
+
+/// Tells a device's first target something: `struct dm_target_msg`, a sector and a text.
+pub(crate) fn tell(control: &File, uuid: &str, text: &str) -> io::Result<()> {
+    let mut request = request(Some(Named::Uuid(uuid)), 0)?;
+    let Some(room) = request.answer.get_mut(8..8 + text.len()) else {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    };
+    room.copy_from_slice(text.as_bytes());
+    ask(control, TARGET_MESSAGE, &mut request)
 }
 
 /// Removes a device that nobody has open (EBUSY).

@@ -62,7 +62,8 @@ impl Lvm {
         let answered = dm::targets(&self.control()?, Named::Uuid(&uuid));
         let answered = answered.map_err(|source| self.fail("ask for a status by", source))?;
         Ok(answered.map(|(device, targets)| {
-            let dm::Device { dev_t, name, uuid, open, suspended, read_only, event } = device;
+            let dm::Device { dev_t, name, uuid, open, suspended, prepared: _, read_only, event } =
+                device;
             let targets = targets.iter().map(parse_target).collect();
             DmStatus { dev_t, name, uuid, open, suspended, read_only, event, targets }
         }))

@@ -13,6 +13,7 @@ mod rig;
 mod sectors;
 mod thin;
 mod thin_full;
+mod thin_kill;
 mod thin_life;
 mod thin_metadata;
 mod vanish;
