@@ -27,6 +27,7 @@ mod remove;
 mod report;
 mod run;
 mod status;
+mod thin_growth;
 mod thin_pool;
 mod together;
 mod zeros;

@@ -70,7 +70,7 @@ impl Lvm {
         group: &GroupRef,
         deadline: Deadline,
     ) -> Result<Looked, DeviceError> {
-        let before = self.before(group, deadline)?;
+        let (_, before) = self.finish_growth(self.before(group, deadline)?, deadline)?;
         let command = words("vgchange -qq --yes -K -ay", [before.held.name.clone()]);
         let active = |group: &VgView| {
             for lv in group.lvs.iter().filter(|lv| lv.tag != TagReading::Absent) {

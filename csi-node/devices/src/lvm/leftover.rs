@@ -8,11 +8,13 @@ use serde::Serialize;
 use terrace_device_types::lvm::{DmTarget, GroupRef, LvKind, LvView, PoolMode, VgUuid, VgView};
 use terrace_device_types::{DevT, StepDone};
 
+use super::change::Before;
 use super::create::path_of;
 use super::held::{Held, hold};
 use super::object::is_ours;
 use super::run::words;
 use super::status::dm_uuid;
+use super::thin_growth::is_growing;
 use super::{Looked, Lvm};
 use crate::deadline::within;
 use crate::kernel::dm::{self, Named};
@@ -56,6 +58,8 @@ pub enum Leftover {
         /// Its UUID.
         uuid: String,
     },
+    /// A thin pool whose growth was begun and is not at its end.
+    Growing,
     /// A thin pool that does not know of the last change that the group knows of, or of another.
     Behind {
         /// The pool's name.
@@ -93,6 +97,7 @@ impl Lvm {
                 leftovers.push(Leftover::Prepared { name, uuid });
             }
         }
+        leftovers.extend(is_growing(seen).then_some(Leftover::Growing));
         leftovers.extend(self.behind(seen)?.map(|Behind { pool, knows, wanted }| {
             Leftover::Behind { pool: pool.name.clone(), knows, wanted }
         }));
@@ -113,10 +118,11 @@ impl Lvm {
     ) -> Result<Looked, DeviceError> {
         let held = hold(group)?;
         let ended = self.drop_prepared(&group.uuid)? + self.resume_all(&group.uuid, deadline)?;
-        let mut seen = self.look(&held, &group.uuid, deadline)?;
+        let seen = self.look(&held, &group.uuid, deadline)?;
         if ended == 0 && self.observe_leftovers(&seen)?.is_empty() {
             return Ok(Looked { done: StepDone::Already, group: seen });
         }
+        let (_, Before { held, mut seen }) = self.finish_growth(Before { held, seen }, deadline)?;
         // Whatever lvm can end itself, it does: it tells a pool what it has not told it yet.
         seen = self.refresh(&held, &seen, deadline)?;
         if let Some(behind) = self.behind(&seen)? {

@@ -8,6 +8,7 @@ use terrace_device_types::{DeviceView, PoolUuid, Signature, Wipe};
 
 use super::object::is_ours;
 use super::status::dm_uuid;
+use super::thin_growth::is_gain;
 use super::{Lvm, observe_labels};
 use crate::block::probe_device;
 use crate::host::Host;
@@ -66,7 +67,8 @@ impl Lvm {
             self.observe_group(&members, deadline)?
         };
         let mut inactive = Vec::new();
-        let can_be = |lv: &&LvView| stands_alone(lv) && is_ours(lv) && !lv.is_partial();
+        let can_be =
+            |lv: &&LvView| stands_alone(lv) && is_ours(lv) && !lv.is_partial() && !is_gain(lv);
         for lv in seen.lvs.iter().filter(can_be) {
             let layer = if lv.kind == LvKind::ThinPool { "-tpool" } else { "" };
             if self.look_at(&format!("{}{layer}", dm_uuid(group, &lv.uuid)))?.is_none() {

@@ -1,4 +1,4 @@
-//! Thin pools: made once, lengthened, never removed here.
+//! Thin pools: made once, never removed here.
 
 use terrace_device_types::lvm::{
     GroupRef, LvKind, LvName, LvView, LvmTag, NewThinPool, PoolSize, VgView,
@@ -49,48 +49,10 @@ impl Lvm {
         let need = Bytes(data.0.saturating_add(metadata.0.saturating_mul(2)));
         self.carry_out(&before, &words(&fixed, others), need, said, deadline)
     }
-
-    /// Lengthens a thin pool's data, its metadata, or both in one command; what is as long already stays.
-    ///
-    /// # Errors
-    /// [`DeviceError::NoSpace`] when the group has not as much.
-    pub fn extend_thin_pool(
-        &self,
-        group: &GroupRef,
-        name: &LvName,
-        to: PoolSize,
-        deadline: Deadline,
-    ) -> Result<Looked, DeviceError> {
-        let before = self.before(group, deadline)?;
-        let tag = tag_of(&before)?;
-        let pool = find_pool(&before.seen, name, &tag)?;
-        let path = std::path::Path::new("/dev").join(&before.seen.name).join(name.as_str());
-        let Some(pool) = pool else {
-            return Err(changed(&path, "a thin pool".to_owned(), "nothing".to_owned()));
-        };
-        if spans(pool, &to) {
-            return Ok(Looked { done: StepDone::Already, group: before.seen });
-        }
-        let PoolSize { data, metadata } = to;
-        let mut command = words("lvextend -qq --yes", []);
-        let had = pool.metadata_size.unwrap_or_default();
-        for (option, wanted, had) in
-            [("-L", data, pool.size), ("--poolmetadatasize", metadata, had)]
-        {
-            if wanted > had {
-                command.extend([option.to_owned(), format!("{}b", wanted.round_up(Bytes(512)).0)]);
-            }
-        }
-        command.push(format!("{}/{name}", before.held.name));
-        let need = Bytes(data.minus(pool.size).0.saturating_add(metadata.minus(had).0));
-        let said =
-            |group: &VgView| Ok(find_pool(group, name, &tag)?.is_some_and(|pool| spans(pool, &to)));
-        self.carry_out(&before, &command, need, said, deadline)
-    }
 }
 
 /// The tag of the group, which its thin pools carry too.
-fn tag_of(before: &Before) -> Result<LvmTag, DeviceError> {
+pub(super) fn tag_of(before: &Before) -> Result<LvmTag, DeviceError> {
     match &before.seen.pool {
         PoolFileReading::Read(pool) => pool_tag(pool),
         other @ (PoolFileReading::Absent | PoolFileReading::Unreadable(_)) => {
@@ -101,7 +63,7 @@ fn tag_of(before: &Before) -> Result<LvmTag, DeviceError> {
 }
 
 /// The thin pool of that name with that tag; none, if no volume has the name.
-fn find_pool<'a>(
+pub(super) fn find_pool<'a>(
     seen: &'a VgView,
     name: &LvName,
     tag: &LvmTag,

@@ -132,7 +132,7 @@ impl Lvm {
     }
 
     /// Where a volume lies: `<device>:<first>-<last>`, in extents.
-    fn ranges(
+    pub(super) fn ranges(
         &self,
         before: &Before,
         lv: &LvView,

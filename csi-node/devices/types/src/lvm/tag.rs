@@ -13,6 +13,7 @@ use crate::{Tag, TagError, TagReading};
 const LONGEST: usize = 1024;
 const VOLUME: &str = "terrace.volume=";
 const POOL: &str = "terrace.pool=";
+const GAIN: &str = "terrace.gain=";
 
 /// Why a text can't be a tag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +46,14 @@ impl LvmTag {
     /// When it is too long.
     pub fn of_pool(text: &str) -> Result<Self, LvmTagError> {
         Self::written(POOL, text)
+    }
+
+    /// What a thin pool is about to gain, until it has it.
+    ///
+    /// # Errors
+    /// When it is too long.
+    pub fn of_gain(text: &str) -> Result<Self, LvmTagError> {
+        Self::written(GAIN, text)
     }
 
     fn written(kind: &str, text: &str) -> Result<Self, LvmTagError> {
@@ -86,6 +95,15 @@ impl LvmTag {
     #[must_use]
     pub fn read_pool<S: AsRef<str>>(tags: &[S]) -> Option<Vec<u8>> {
         match only(POOL, tags) {
+            Only::One(text) => Some(text),
+            Only::None | Only::Unreadable(_) => None,
+        }
+    }
+
+    /// What a thin pool is about to gain, if there is exactly one such tag.
+    #[must_use]
+    pub fn read_gain<S: AsRef<str>>(tags: &[S]) -> Option<Vec<u8>> {
+        match only(GAIN, tags) {
             Only::One(text) => Some(text),
             Only::None | Only::Unreadable(_) => None,
         }
