@@ -36,7 +36,7 @@ pub fn plan_growth(view: &PoolView) -> Result<Vec<Step>, Refusal> {
     let Some(GroupView { thin: Some(thin), uuid, .. }) = &view.group else {
         return Ok(Vec::new());
     };
-    let Some(status) = thin.status.filter(is_fit) else { return Ok(Vec::new()) };
+    let Some(status) = thin.status.filter(can_grow) else { return Ok(Vec::new()) };
     let room = ThinRoom::of(require_group(view)?, thin);
     let to = wanted_size(&room, &status);
     if to == room.now {
@@ -65,14 +65,14 @@ fn wanted_size(room: &ThinRoom, status: &ThinPoolStatus) -> PoolSize {
     if past(status.data, GROW_DATA) { room.most() } else { room.usual() }
 }
 
-/// Whether lvm may change anything about it.
-fn is_fit(status: &ThinPoolStatus) -> bool {
+/// Whether lvm may lengthen it. One that can only be read and needs no check has its metadata full: longer metadata is its cure.
+fn can_grow(status: &ThinPoolStatus) -> bool {
     let ThinPoolStatus { mode, needs_check, .. } = status;
-    let works = match mode {
-        PoolMode::Writable | PoolMode::OutOfData => true,
-        PoolMode::ReadOnly | PoolMode::Failed => false,
+    let is_whole = match mode {
+        PoolMode::Writable | PoolMode::OutOfData | PoolMode::ReadOnly => true,
+        PoolMode::Failed => false,
     };
-    works && !needs_check
+    is_whole && !needs_check
 }
 
 /// There is room for something new: what the pool holds and what the group can still give it together are not past the watermarks.
@@ -88,9 +88,14 @@ pub(super) fn validate_room(pool: &PoolView) -> Result<(), Refusal> {
     let Some(status) = thin.status else {
         return unfit("is not active: wait for the pool's next pass");
     };
-    if !is_fit(&status) {
+    if !can_grow(&status) {
         return unfit(
             "can only be read, its metadata has to be checked: stop what uses the pool, then `lvchange -an` and `lvconvert --repair` it",
+        );
+    }
+    if status.mode == PoolMode::ReadOnly {
+        return unfit(
+            "can only be read, its metadata is full: it grows by itself where the group has room, else add a device to the pool",
         );
     }
     let InUse { data, metadata } = ThinRoom::of(group, thin).in_use(&status);

@@ -154,6 +154,7 @@ fn what_is_refused_when_the_group_has_no_more_to_give() {
         ThinView { status, ..there }
     };
     refused("to-be-checked", Bytes::gib(1), status(PoolMode::ReadOnly, true));
+    refused("whose-metadata-is-full", Bytes::gib(1), status(PoolMode::ReadOnly, false));
     refused("inactive", Bytes::gib(1), ThinView { status: None, ..thin(100, 5) });
     let made = after(roomy(), std::slice::from_ref(&make));
     let full = |world: &World| {

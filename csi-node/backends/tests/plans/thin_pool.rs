@@ -151,6 +151,11 @@ fn a_thin_pool_grows_before_it_is_full_and_never_while_it_is_unwell() {
     look("of-a-group-that-got-a-device", Bytes::gib(4), thin(100, 5));
     look("past-both-with-nothing-left", Bytes::ZERO, thin(6100, 90));
     let there = thin(6000, 90);
-    let status = there.status.map(|status| ThinPoolStatus { mode: PoolMode::ReadOnly, ..status });
-    look("that-can-only-be-read", kept, ThinView { status, ..there });
+    let ailing = |needs_check| {
+        let mode = PoolMode::ReadOnly;
+        let status = there.status.map(|status| ThinPoolStatus { mode, needs_check, ..status });
+        ThinView { status, ..there.clone() }
+    };
+    look("whose-metadata-is-full", kept, ailing(false));
+    look("that-has-to-be-checked", kept, ailing(true));
 }
