@@ -33,8 +33,10 @@ names! {
     ConditionType {
         /// The object does what it was asked for.
         Ready,
-        /// Nothing below the volume reports a fault.
+        /// Nothing below the volume or pool reports a fault.
         Healthy,
+        /// No disk of the node fails, and no pool lacks one.
+        DisksHealthy,
         /// The volume's p99 is above its target (Unknown while no probe reports).
         LatencyHigh,
         /// The volume is being grown.
@@ -113,6 +115,10 @@ names! {
         ReadOnlyFilesystem,
         /// The filesystem shut itself down: nothing can be read or written.
         FilesystemShutDown,
+        /// A disk below fails: the message names it.
+        DiskFailing,
+        /// A disk below is not there: the message names it.
+        DiskMissing,
         /// The host object is listed by a node.
         Found,
         /// No node lists the host object.

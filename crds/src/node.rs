@@ -30,6 +30,12 @@ use crate::volume::{FsType, VolumeMode};
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
+    printcolumn(
+        name = "Disks-Healthy",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"DisksHealthy\")].status"
+    ),
+    printcolumn(name = "Failing", type_ = "string", json_path = ".status.failingDisks"),
     printcolumn(name = "Pools", type_ = "integer", json_path = ".status.counts.pools"),
     printcolumn(name = "Volumes", type_ = "integer", json_path = ".status.counts.volumes"),
     printcolumn(name = "Devices", type_ = "integer", json_path = ".status.counts.devices"),
@@ -63,6 +69,9 @@ pub struct StorageNodeStatus {
     #[schemars(length(max = 1024))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     pub devices: Vec<Device>,
+    /// Ids of the disks that fail or that a pool lacks; `DisksHealthy` says what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_disks: Option<String>,
     /// Pools on this node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
@@ -153,6 +162,33 @@ pub struct Device {
     /// Who uses it: a mount point, a holder, swap, or a pool's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_use_by: Option<String>,
+    /// What is known for and against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<DeviceHealth>,
+}
+
+/// How a disk fares, as far as that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceHealth {
+    /// Whether the kernel lets nobody write to it.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Failed reads and writes since the boot, as far as the kernel's log reaches; at least so many from eight on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_errors: Option<u32>,
+    /// Its own verdict (SMART).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smart_passed: Option<bool>,
+    /// Sectors that it cannot read, or pieces that an NVMe disk lost (SMART).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable_sectors: Option<u32>,
+    /// Percent of its life that is used up; may pass 100 (SMART).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worn_percent: Option<u32>,
+    /// What speaks against it, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 /// Bytes of a device's sectors.
@@ -203,6 +239,9 @@ pub struct NodePool {
     /// Percent of a thin pool's metadata in use, of all that its volume group can give to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_used: Option<u32>,
+    /// What speaks against its disks, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy: Option<String>,
     /// Cause and remedy, where it is not Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -26,6 +26,11 @@ use crate::{Latency, Size};
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
+    printcolumn(
+        name = "Healthy",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Healthy\")].status"
+    ),
     printcolumn(name = "Claim", type_ = "string", json_path = ".status.claim"),
     printcolumn(name = "Node", type_ = "string", json_path = ".spec.assignment.node"),
     printcolumn(name = "Pool", type_ = "string", json_path = ".status.pool"),

@@ -5,6 +5,8 @@ pub mod api;
 mod copy;
 pub mod deletion;
 pub mod desired;
+pub mod disk_health;
+pub mod disk_watch;
 pub mod disks;
 pub mod events;
 pub mod evidence;
@@ -36,13 +38,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use terrace_crds::condition::Verdict;
-use terrace_device_types::{Allocation, BackendKind, PoolUuid, VolumeUuid};
+use terrace_device_types::{Allocation, BackendKind, DeviceView, PoolUuid, VolumeUuid};
 use tokio::sync::Notify;
 
 use crate::context::Context;
 use api::ApiServer;
+use disk_health::Signs;
 use events::Events;
-use health::FilesystemState;
+use health::{Ailment, FilesystemState};
 use objects::Objects;
 use probe::board::Board;
 use sweep_plan::FirstSeen;
@@ -106,6 +109,9 @@ pub struct Agent {
     removed: Mutex<BTreeSet<VolumeUuid>>,
     leftovers: Mutex<FirstSeen>,
     swept: Mutex<Option<Verdict>>,
+    disks: Mutex<Vec<DeviceView>>,
+    disk_signs: Mutex<Signs>,
+    pool_ailments: Mutex<BTreeMap<PoolUuid, Ailment>>,
 }
 
 impl Agent {
@@ -136,6 +142,9 @@ impl Agent {
             removed: Mutex::default(),
             leftovers: Mutex::default(),
             swept: Mutex::default(),
+            disks: Mutex::default(),
+            disk_signs: Mutex::default(),
+            pool_ailments: Mutex::default(),
         }
     }
 
@@ -168,6 +177,21 @@ impl Agent {
     /// What the sweeper's last pass came to; `None` before the first.
     pub fn swept(&self) -> MutexGuard<'_, Option<Verdict>> {
         self.swept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disks and partitions as the last pass over the node found them.
+    pub fn disks(&self) -> MutexGuard<'_, Vec<DeviceView>> {
+        self.disks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known for and against them.
+    pub fn disk_signs(&self) -> MutexGuard<'_, Signs> {
+        self.disk_signs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What speaks against the disks of each pool.
+    pub fn pool_ailments(&self) -> MutexGuard<'_, BTreeMap<PoolUuid, Ailment>> {
+        self.pool_ailments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Snapshots that were let go and that StorageNode may still list.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use terrace_device_types::lvm::{GroupPlace, ThinPoolStatus};
 use terrace_device_types::{
-    DeviceView, ImageView, PoolUuid, PoolView, Step, StepDone, View, VolumeUuid, Wipe,
+    DeviceView, ImageView, PoolUuid, PoolView, SmartView, Step, StepDone, View, VolumeUuid, Wipe,
 };
 pub use terrace_devices::{Capability, Facilities, Probe, Usage};
 use terrace_devices::{Deadline, DeviceError};
@@ -72,6 +72,12 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`Host::volume`].
     fn probe_device(&self, device: DeviceView) -> Result<DeviceView, DeviceError>;
+
+    /// What the disk at `path` says of its own health; `None`: it sleeps, or has nothing to say. Runs a command.
+    ///
+    /// # Errors
+    /// As [`Host::volume`].
+    fn smart(&self, path: &Path) -> Result<Option<SmartView>, DeviceError>;
 
     /// The disks that a pool names for a volume group, and how far that is.
     ///
@@ -170,6 +176,10 @@ impl Host for RealHost {
 
     fn probe_device(&self, device: DeviceView) -> Result<DeviceView, DeviceError> {
         terrace_devices::probe_device(&self.host, device, Deadline::after(LOOK))
+    }
+
+    fn smart(&self, path: &Path) -> Result<Option<SmartView>, DeviceError> {
+        terrace_devices::observe_smart(path, Deadline::after(LOOK))
     }
 
     fn group(

@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use crate::agent::api::ApiServer;
 use crate::agent::events::Events;
 use crate::agent::pool::Allowed;
-use crate::agent::{Agent, node, probe, sweep, thin_watch, usage_watch, watch as agent_watch};
+use crate::agent::watch as agent_watch;
+use crate::agent::{Agent, disk_watch, node, probe, sweep, thin_watch, usage_watch};
 use crate::args::Args;
 use crate::audit::{self, Audit};
 use crate::context::Context;
@@ -203,7 +204,7 @@ fn spawn_agent(
 ) {
     let allowed = Allowed { roots: args.pool_roots.clone(), mounts: args.pool_mounts() };
     let pools = agent_watch::pools(&agent);
-    let thin = Arc::clone(&agent);
+    let (thin, disks) = (Arc::clone(&agent), Arc::clone(&agent));
     let (nodes, volumes, usage) = (Arc::clone(&agent), Arc::clone(&agent), Arc::clone(&agent));
     let (snapshots, sweeper, identity) = (Arc::clone(&agent), Arc::clone(&agent), agent);
     let (end_node, end_usage, end_identity) = (end.clone(), end.clone(), end.clone());
@@ -227,6 +228,7 @@ fn spawn_agent(
         tokio::select! {
             () = usage_watch::watch(usage) => {}
             () = thin_watch::watch(thin) => {}
+            () = disk_watch::watch(disks) => {}
             () = ended(end_usage) => {}
         }
         Ok(())

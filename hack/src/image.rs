@@ -74,8 +74,7 @@ impl Ours {
 }
 
 /// Debian packages of our image. xfsprogs wants python3 for one script; it is trimmed.
-const BASE_PACKAGES: &str =
-    "btrfs-progs,coreutils,dash,e2fsprogs,lvm2,mount,thin-provisioning-tools,util-linux,xfsprogs";
+const BASE_PACKAGES: &str = "btrfs-progs,coreutils,dash,e2fsprogs,lvm2,mount,smartmontools,thin-provisioning-tools,util-linux,xfsprogs";
 const BASE_SUITE: &str = "bookworm";
 /// Counted up when the trimming below changes.
 const BASE_EDITION: u32 = 1;

@@ -126,7 +126,7 @@ const GUEST_PACKAGES: [(&str, &str); 5] = [
 
 /// What a User Mode Linux is run with, and what volumes there are made with: LVM, thin pools, device-mapper, encryption. Its kernel, too, is
 /// downloaded and never installed.
-const STORAGE_PACKAGES: [(&str, &str); 8] = [
+const STORAGE_PACKAGES: [(&str, &str); 9] = [
     ("/bin/busybox", "busybox-static"),
     ("/sbin/modprobe", "kmod"),
     ("/usr/bin/setpriv", "util-linux"),
@@ -135,6 +135,7 @@ const STORAGE_PACKAGES: [(&str, &str); 8] = [
     ("/usr/sbin/thin_check", "thin-provisioning-tools"),
     ("/sbin/dmsetup", "dmsetup"),
     ("/sbin/cryptsetup", "cryptsetup-bin"),
+    ("/usr/sbin/smartctl", "smartmontools"),
 ];
 
 /// What the checks want besides: promtool, for the chart's alerts.

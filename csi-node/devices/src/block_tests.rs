@@ -69,8 +69,17 @@ fn what_each_kind_of_disk_is_and_how_they_stack_is_told() {
 }
 
 fn line(device: &DeviceView) -> String {
-    let DeviceFacts { sequence, transport, discard, write_cache, partition, stack, stands_on } =
-        &device.facts;
+    let DeviceFacts {
+        sequence,
+        transport,
+        discard,
+        write_cache,
+        partition,
+        stack,
+        stands_on,
+        state,
+    } = &device.facts;
+    assert_eq!(*state, None, "no fixture has one");
     let part = partition.as_ref().map(|part| {
         assert_eq!(part.entry, None, "nobody looked");
         format!("part {} of {} at {}", part.number, part.disk, part.start)

@@ -103,7 +103,7 @@ fn parse_filesystems(text: &str) -> Vec<String> {
 
 fn version(tool: Tool, deadline: Deadline) -> Option<String> {
     let flag = match tool {
-        Tool::Blkid | Tool::Wipefs | Tool::MkfsBtrfs => "--version",
+        Tool::Blkid | Tool::Wipefs | Tool::MkfsBtrfs | Tool::Smartctl => "--version",
         Tool::MkfsXfs | Tool::MkfsExt4 | Tool::E2fsck => "-V",
         // Without a device it says its version and how it wants to be called.
         Tool::Resize2fs => "-h",

@@ -1,5 +1,5 @@
-//! Whether what lies below a volume serves, from all that the node sees of it: the filesystem itself, and the errors that the probe
-//! counted. Pure: no clock, no host.
+//! Whether what lies below a volume serves, from all that the node sees of it: the filesystem itself, the errors that the probe
+//! counted, and the disks of its pool. Pure: no clock, no host.
 
 use jiff::{SignedDuration, Timestamp};
 use terrace_crds::Reason;
@@ -117,8 +117,10 @@ impl ErrorTrack {
 }
 
 /// All that is known against a volume.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
+    /// The disks of its pool.
+    pub disks: Option<Ailment>,
     /// Its filesystem.
     pub filesystem: FilesystemState,
     /// Its errors.
@@ -164,7 +166,7 @@ impl Health {
         let errors = self
             .failing
             .map(|failing| Ailment { reason: Reason::IoErrors, message: failing.message() });
-        filesystem.into_iter().chain(errors).collect()
+        filesystem.into_iter().chain(errors).chain(self.disks.clone()).collect()
     }
 }
 

@@ -8,9 +8,12 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use kube::runtime::reflector::Store;
+use terrace_crds::node::NodePool;
 use terrace_crds::{StorageNodeStatus, StoragePool};
+use terrace_device_types::{DeviceView, PoolUuid};
 use tokio::sync::watch;
 
+use super::disk_health::{Ailing, absent_disks, plan_ailing, plan_pool_ailments};
 use super::disks::Disks;
 use super::node_status::{Facts, plan_node_status};
 use super::pool::{self, Allowed};
@@ -124,7 +127,11 @@ async fn pass(
     let there = state.written.clone().unwrap_or_default();
     let pools = store.state();
     let pools: Vec<&StoragePool> = pools.iter().map(|pool| &**pool).collect();
-    let reports = pool::pass(agent, &pools, &state.labels, allowed, &devices, &there.pools).await;
+    let mut reports =
+        pool::pass(agent, &pools, &state.labels, allowed, &devices, &there.pools).await;
+    let signs = agent.disk_signs().clone();
+    let ailing = plan_ailing(&devices, &signs, Timestamp::now());
+    note_ailing(agent, &devices, &ailing, &mut reports);
     let Some(cluster) = agent.context.cluster() else { return Ok(()) };
     let stock = stock::take(agent).await?;
     stock::note(agent, &stock);
@@ -134,6 +141,9 @@ async fn pass(
         cluster: &cluster,
         facilities: &state.facilities,
         devices: &devices,
+        signs: &signs,
+        ailing: &ailing,
+        absent: &absent_disks(&agent.context.pools.all(), &devices),
         pools: reports,
         stock: &stock,
         sweep_after: agent.sweep_after,
@@ -158,6 +168,24 @@ async fn pass(
     }
     state.written = Some(status);
     Ok(())
+}
+
+/// Says of every pool what speaks against its disks; its volumes say it too.
+fn note_ailing(agent: &Agent, devices: &[DeviceView], ailing: &[Ailing], reports: &mut [NodePool]) {
+    agent.disks().clear();
+    agent.disks().extend_from_slice(devices);
+    let ailments = plan_pool_ailments(&agent.context.pools.all(), devices, ailing);
+    for report in reports {
+        let uuid = report.uuid.as_ref().and_then(|uuid| uuid.parse().ok());
+        let named = uuid.and_then(|uuid: PoolUuid| ailments.get(&uuid));
+        report.unhealthy = named.map(|named| named.message.clone()).or(report.unhealthy.take());
+    }
+    if *agent.pool_ailments() != ailments {
+        *agent.pool_ailments() = ailments;
+        let volumes = agent.objects.volumes();
+        let names = volumes.iter().filter_map(|volume| volume.metadata.name.as_deref());
+        names.for_each(|name| agent.context.tell_changed(name));
+    }
 }
 
 /// What is not listed any more needs not be remembered as let go.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use terrace_crds::condition::{Truth, Verdict};
 use terrace_crds::measured::ProbeStatus;
 use terrace_crds::node::{
-    Counts, Device, Facility, HostObjectKind, HostVolume, HostVolumeState, NodePool,
+    Counts, Device, DeviceHealth, Facility, HostObjectKind, HostVolume, HostVolumeState, NodePool,
     ORPHANS_LISTED, Orphan, Partition, SectorSizes, StorageNodeStatus,
 };
 use terrace_crds::pool::PoolState;
@@ -14,9 +14,10 @@ use terrace_crds::volume::{FsType as WireFs, VolumeMode as WireMode};
 use terrace_crds::{ConditionType, Reason, Size, condition};
 use terrace_device_types::{
     ClusterUid, DeviceFacts, DeviceView, FsType, HostObject, HostState, ImageView, PartitionEntry,
-    PartitionView, Signature, VolumeMode,
+    PartitionView, Signature, SmartView, VolumeMode,
 };
 
+use super::disk_health::{Ailing, Signs};
 use super::orphans::plan_orphans;
 use super::stock::Stock;
 use crate::host::{Capability, Facilities};
@@ -32,6 +33,12 @@ pub struct Facts<'a> {
     pub facilities: &'a Facilities,
     /// The disks.
     pub devices: &'a [DeviceView],
+    /// What is known for and against them.
+    pub signs: &'a Signs,
+    /// Those that fail.
+    pub ailing: &'a [Ailing],
+    /// Ids of those that pools have and that are not there.
+    pub absent: &'a [String],
     /// What came of the pools.
     pub pools: Vec<NodePool>,
     /// The host objects, and which are claimed.
@@ -53,8 +60,7 @@ pub fn plan_node_status(
     there: &StorageNodeStatus,
     now: Timestamp,
 ) -> StorageNodeStatus {
-    let devices: Vec<Device> =
-        facts.devices.iter().map(|view| device(view, &facts.pools)).collect();
+    let devices: Vec<Device> = facts.devices.iter().map(|view| device(view, facts)).collect();
     let volumes = volumes(&facts.stock.listing, &there.volumes);
     let ready = facts.pools.iter().filter(|pool| pool.state == PoolState::Ready).count();
     let (orphans, orphan_count) = orphans(facts, there);
@@ -82,7 +88,11 @@ pub fn plan_node_status(
         orphans,
         facilities: facilities(facts.facilities),
         probe: facts.probe.clone(),
-        conditions: [against(&verdict(facts))].into_iter().chain(swept).collect(),
+        failing_disks: failing_disks(facts),
+        conditions: [against(&verdict(facts)), against(&disks_healthy(facts))]
+            .into_iter()
+            .chain(swept)
+            .collect(),
     }
 }
 
@@ -118,7 +128,8 @@ fn verdict(facts: &Facts<'_>) -> Verdict {
     }
 }
 
-fn device(view: &DeviceView, pools: &[NodePool]) -> Device {
+fn device(view: &DeviceView, facts: &Facts<'_>) -> Device {
+    let pools = &facts.pools;
     let at = view.uses.first().map(ToString::to_string);
     let of_pool = view.uses.iter().find_map(|by| match by {
         terrace_device_types::DeviceUse::Mounted { at } => {
@@ -131,8 +142,16 @@ fn device(view: &DeviceView, pools: &[NodePool]) -> Device {
         | terrace_device_types::DeviceUse::Swap
         | terrace_device_types::DeviceUse::Claimed => None,
     });
-    let DeviceFacts { sequence: _, transport, discard, write_cache, partition, stack, stands_on } =
-        &view.facts;
+    let DeviceFacts {
+        sequence: _,
+        transport,
+        discard,
+        write_cache,
+        partition,
+        stack,
+        stands_on,
+        state: _,
+    } = &view.facts;
     Device {
         id: view.id.clone(),
         path: view.path.display().to_string(),
@@ -152,7 +171,51 @@ fn device(view: &DeviceView, pools: &[NodePool]) -> Device {
             found => Some(found.to_string()),
         },
         in_use_by: of_pool.or(at),
+        health: device_health(view, facts),
     }
+}
+
+/// Nothing of a disk of which nothing is known and against which nothing speaks.
+fn device_health(view: &DeviceView, facts: &Facts<'_>) -> Option<DeviceHealth> {
+    let smart = facts.signs.smart(view).unwrap_or_default();
+    let SmartView { passed, unreadable, warning: _, worn } = smart;
+    let fault = facts.ailing.iter().find(|disk| disk.id == view.id);
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let health = DeviceHealth {
+        read_only: view.read_only,
+        io_errors: facts.signs.shown_errors(view),
+        smart_passed: passed,
+        unreadable_sectors: unreadable.map(narrow),
+        worn_percent: worn.map(narrow),
+        fault: fault.map(|disk| disk.ailment.message.clone()),
+    };
+    (health != DeviceHealth::default()).then_some(health)
+}
+
+/// The ids of disks that fail and of those that pools lack, for the eye.
+fn failing_disks(facts: &Facts<'_>) -> Option<String> {
+    let failing = facts.ailing.iter().map(|disk| disk.id.clone());
+    let absent = facts.absent.iter().map(|id| format!("{id} (missing)"));
+    let failing: Vec<String> = failing.chain(absent).collect();
+    (!failing.is_empty()).then(|| failing.join(", "))
+}
+
+fn disks_healthy(facts: &Facts<'_>) -> Verdict {
+    let kind = ConditionType::DisksHealthy;
+    let hurt = |pool: &NodePool| {
+        let unhealthy = pool.unhealthy.as_ref()?;
+        Some(format!("pool {}: {unhealthy}", pool.name))
+    };
+    let pools: Vec<String> = facts.pools.iter().filter_map(hurt).collect();
+    let told = |disk: &&Ailing| !pools.iter().any(|pool| pool.contains(&disk.ailment.message));
+    let others = facts.ailing.iter().filter(told).map(|disk| disk.ailment.message.clone());
+    let others: Vec<String> = others.collect();
+    let reason = if facts.ailing.is_empty() { Reason::DiskMissing } else { Reason::DiskFailing };
+    let all: Vec<String> = pools.into_iter().chain(others).collect();
+    if all.is_empty() {
+        return Verdict::new(kind, Truth::True, Reason::AsExpected, "no fault of a disk is known");
+    }
+    Verdict::new(kind, Truth::False, reason, all.join("; "))
 }
 
 fn partition_of(view: &PartitionView) -> Partition {

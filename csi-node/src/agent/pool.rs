@@ -213,6 +213,7 @@ async fn one(
                 capacity: settled(capacity, there.and_then(|pool| pool.capacity.as_ref())),
                 free: settled(free, there.and_then(|pool| pool.free.as_ref())),
                 metadata_used: metadata_used(&view),
+                unhealthy: lacking(&view),
                 message: also
                     .map(|other| {
                         format!(
@@ -238,6 +239,7 @@ async fn one(
                 capacity: None,
                 free: None,
                 metadata_used: None,
+                unhealthy: None,
                 message: Some(message),
             }
         }
@@ -276,6 +278,9 @@ async fn make(
             break;
         }
     }
+    let at = dir.clone();
+    let look = agent.context.look(move |host| Ok((host.pool(&at)?, host.images(&at)?))).await?;
+    let (view, images) = look.map_err(runner::Error::Observe)?;
     let pool = KnownPool {
         uuid,
         name: name.to_owned(),
@@ -285,7 +290,7 @@ async fn make(
             Place::Directory(_) | Place::Group { .. } => None,
         },
         devices: match place {
-            Place::Group { .. } => place.device_ids(),
+            Place::Group { .. } => all_devices(place.device_ids(), &view, known),
             Place::Directory(_) | Place::Device { .. } => Vec::new(),
         },
     };
@@ -296,9 +301,18 @@ async fn make(
     if !is_known && let Err(error) = remember(agent, PoolWrite::Put, put).await {
         tracing::error!(error = error.chain(), pool = name, "a pool is served but not remembered");
     }
-    let look = agent.context.look(move |host| Ok((host.pool(&dir)?, host.images(&dir)?))).await?;
-    let (view, images) = look.map_err(runner::Error::Observe)?;
     Ok((uuid, view, images))
+}
+
+/// Those that are there; while the group lacks some also those that it had, so that the one that is gone can be named.
+fn all_devices(there: Vec<String>, view: &PoolView, known: &[KnownPool]) -> Vec<String> {
+    let Some(GroupView { missing: 1.., .. }) = &view.group else { return there };
+    let before = known.iter().find(|pool| pool.dir == view.dir);
+    let gone = before.map_or(&[][..], |pool| &pool.devices).iter();
+    let gone: Vec<String> = gone.filter(|id| !there.contains(id)).cloned().collect();
+    let mut all: Vec<String> = there.into_iter().chain(gone).collect();
+    all.sort();
+    all
 }
 
 async fn run(agent: &Agent, file: &PoolFile, place: &Place) -> Result<Outcome, runner::Error> {

@@ -92,7 +92,11 @@ pub async fn report(
 fn health(agent: &Agent, valid: &ValidVolume, filesystem: FilesystemState) -> Health {
     let now = Timestamp::now();
     let watched = now.duration_since(agent.probe.began());
+    // What lies on a disk that is gone says so itself; the rest of the pool is served.
+    let failing = agent.pool_ailments().get(&valid.pool).cloned();
+    let disks = failing.filter(|ailment| ailment.reason == Reason::DiskFailing);
     Health {
+        disks,
         filesystem,
         failing: agent.probe.failing(&valid.pv_name, now),
         watched: if watched < DWELL { Watched::Briefly } else { Watched::Enough },

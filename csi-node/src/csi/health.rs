@@ -49,11 +49,13 @@ pub async fn volume(
         }
         found => found?,
     };
+    let pool = located.pool.uuid;
     let filesystem = look(context, located).await?;
     let board = agent.map(|agent| (&*agent.probe, pv_of(agent, &name)));
     let now = Timestamp::now();
     let failing = board.as_ref().and_then(|(board, pv)| board.failing(pv, now));
-    let health = Health { filesystem, failing, watched: Watched::Enough };
+    let disks = agent.and_then(|agent| agent.pool_ailments().get(&pool).cloned());
+    let health = Health { disks, filesystem, failing, watched: Watched::Enough };
     let slow = board.as_ref().and_then(|(board, pv)| high(board, pv)).map(|turned| {
         let (status, reason) = (VolumeHealthErrorType::Degraded, ConditionType::LatencyHigh);
         let message = high_message(&turned);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use terrace_device_types::lvm::{GroupPlace, ThinPoolStatus};
 use terrace_device_types::{
-    DeviceView, ImageView, PoolUuid, PoolView, Step, StepDone, View, VolumeUuid, Wipe,
+    DeviceView, ImageView, PoolUuid, PoolView, SmartView, Step, StepDone, View, VolumeUuid, Wipe,
 };
 use terrace_devices::DeviceError;
 
@@ -140,6 +140,10 @@ impl<H: Host> Host for Wary<H> {
         // One that does not answer keeps all of its group waiting.
         let path = devices.first().map(|(device, _)| device.path.clone()).unwrap_or_default();
         self.ask(&path, |host| host.group(devices, pool))
+    }
+
+    fn smart(&self, path: &Path) -> Result<Option<SmartView>, DeviceError> {
+        self.ask(path, |host| host.smart(path))
     }
 
     fn thin_use(&self, dir: &Path) -> Result<Option<ThinPoolStatus>, DeviceError> {

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use terrace_device_types::lvm::{GroupPlace, ThinPoolStatus};
 use terrace_device_types::{
-    DeviceView, HostState, ImageView, OperationId, PoolUuid, PoolView, Step, StepDone, View,
-    VolumeUuid, Wipe,
+    DeviceView, HostState, ImageView, OperationId, PoolUuid, PoolView, SmartView, Step, StepDone,
+    View, VolumeUuid, Wipe,
 };
 use terrace_devices::DeviceError;
 use uuid::Uuid;
@@ -63,6 +63,9 @@ impl Host for Hanging {
         none()
     }
     fn group(&self, _: Vec<(DeviceView, Wipe)>, _: PoolUuid) -> Result<GroupPlace, DeviceError> {
+        none()
+    }
+    fn smart(&self, _: &Path) -> Result<Option<SmartView>, DeviceError> {
         none()
     }
     fn thin_use(&self, _: &Path) -> Result<Option<ThinPoolStatus>, DeviceError> {

@@ -9,7 +9,8 @@ use csi_proto_rs::csi::v1::volume_capability::access_mode::Mode;
 use futures::future::join_all;
 use terrace_device_types::lvm::{GroupPlace, ThinPoolStatus};
 use terrace_device_types::{
-    DeviceView, ImageView, PoolUuid, PoolView, Signature, Step, StepDone, View, VolumeUuid, Wipe,
+    DeviceView, ImageView, PoolUuid, PoolView, Signature, SmartView, Step, StepDone, View,
+    VolumeUuid, Wipe,
 };
 use terrace_devices::DeviceError;
 use terrace_node::agent::disks::Disks;
@@ -84,6 +85,9 @@ impl Host for Hung {
         pool: PoolUuid,
     ) -> Result<GroupPlace, DeviceError> {
         self.real.group(devices, pool)
+    }
+    fn smart(&self, path: &Path) -> Result<Option<SmartView>, DeviceError> {
+        self.real.smart(path)
     }
     fn thin_use(&self, dir: &Path) -> Result<Option<ThinPoolStatus>, DeviceError> {
         self.real.thin_use(dir)

@@ -266,6 +266,7 @@ pub(crate) fn report_node(node: &Node, api: &mut Api) {
         capacity: Some(Size::from_bytes(POOL_SIZE.0)),
         free: None,
         metadata_used: None,
+        unhealthy: None,
         message: None,
     };
     let metadata = ObjectMeta { name: Some(node.name.clone()), ..ObjectMeta::default() };

@@ -138,6 +138,7 @@ fn pools(pools: &[NodePool]) -> Table {
             capacity,
             free,
             metadata_used: _,
+            unhealthy,
             message,
         } = pool;
         let size = |size: &Option<terrace_crds::Size>| {
@@ -151,7 +152,7 @@ fn pools(pools: &[NodePool]) -> Table {
             backend.clone(),
             size(capacity),
             size(free),
-            message.clone().unwrap_or_default(),
+            unhealthy.clone().or(message.clone()).unwrap_or_default(),
         ]);
     }
     table
@@ -181,6 +182,7 @@ fn devices(devices: &[&Device]) -> Table {
             made_of,
             signature,
             in_use_by,
+            health: _,
         } = device;
         let kind = if *rotational { "spinning" } else { "solid" };
         let bytes = size.bytes().unwrap_or(0);

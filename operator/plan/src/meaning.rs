@@ -69,6 +69,12 @@ pub fn meaning(reason: Reason) -> &'static str {
         Reason::IoErrors => {
             "Reads or writes fail below the filesystem. Check the disk of the pool and the kernel's log of the node, and back the data up."
         }
+        Reason::DiskFailing => {
+            "A disk of the pool fails; the message names it. Copy what is on it away, check its cable, and replace it."
+        }
+        Reason::DiskMissing => {
+            "A disk of the pool is not there; the message names it. Attach it again: what lies on it is served from then on."
+        }
         Reason::ReadOnlyFilesystem => {
             "The kernel made the filesystem read-only after an error. Check the kernel's log of the node; end the Pods that use the volume, so that it is checked and mounted anew."
         }

@@ -207,6 +207,25 @@ fn judge(world: &World, pool: &StoragePool, spaces: &[Space]) -> Verdict {
     }
 }
 
+/// What speaks against its disks, node by node.
+fn healthy(spaces: &[Space]) -> Verdict {
+    let kind = ConditionType::Healthy;
+    let hurt = |space: &Space| {
+        let said = space.pool.unhealthy.as_ref();
+        let gone = (space.pool.state == PoolState::Missing).then_some(&space.pool.message);
+        let why = said.or(gone.and_then(Option::as_ref))?;
+        Some(format!("{}: {why}", space.node))
+    };
+    let hurt: Vec<String> = spaces.iter().filter_map(hurt).collect();
+    if !hurt.is_empty() {
+        return Verdict::new(kind, Truth::False, Reason::DiskFailing, hurt.join("; "));
+    }
+    if spaces.is_empty() {
+        return Verdict::new(kind, Truth::Unknown, Reason::NoNode, "no node offers it yet");
+    }
+    Verdict::new(kind, Truth::True, Reason::AsExpected, "no fault of its disks is known")
+}
+
 fn fault(space: &Space) -> String {
     let why = space.pool.message.as_deref().unwrap_or("no reason given");
     format!("{}: {:?}, {why}", space.node, space.pool.state)
@@ -229,7 +248,10 @@ fn sum(
         available: Some(shown(usable().map(Space::free).sum())),
         volumes,
         nodes: spaces.iter().take(NODES_MAX).map(on_node).collect(),
-        conditions: vec![verdict.against(there, generation, now)],
+        conditions: vec![
+            verdict.against(there, generation, now),
+            healthy(spaces).against(there, generation, now),
+        ],
     }
 }
 
@@ -247,4 +269,41 @@ fn on_node(space: &Space) -> PoolOnNode {
 /// A size as `kubectl get` shows it.
 fn shown(bytes: u64) -> Size {
     about(bytes).parse().unwrap_or_else(|_| Size::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use terrace_crds::node::NodePool;
+
+    use super::*;
+
+    fn space(node: &str, state: PoolState, unhealthy: Option<&str>) -> Space {
+        let pool = NodePool {
+            name: "fast".into(),
+            uuid: None,
+            tier: "ssd".into(),
+            backend: "lvm".into(),
+            state,
+            capacity: None,
+            free: None,
+            metadata_used: None,
+            unhealthy: unhealthy.map(str::to_owned),
+            message: Some("it is not marked as one".into()),
+        };
+        Space { node: node.into(), pool, limit: 0, promised: 0, watermark: None }
+    }
+
+    #[test]
+    fn a_pool_is_as_healthy_as_its_worst_disk_though_it_takes_volumes() {
+        let well = space("a", PoolState::Ready, None);
+        let ill = space("b", PoolState::Ready, Some("disk wwn-1 (/dev/sdb) fails"));
+        let gone = space("c", PoolState::Missing, None);
+        let refused = space("d", PoolState::Refused, None);
+        assert_eq!(healthy(&[well.clone(), refused]).truth, Truth::True);
+        let verdict = healthy(&[well, ill, gone]);
+        assert_eq!((verdict.truth, verdict.reason), (Truth::False, Reason::DiskFailing));
+        let said = "b: disk wwn-1 (/dev/sdb) fails; c: it is not marked as one";
+        assert_eq!(verdict.message, said);
+        assert_eq!(healthy(&[]).truth, Truth::Unknown);
+    }
 }

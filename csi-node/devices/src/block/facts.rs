@@ -14,6 +14,7 @@ pub(super) fn observe_facts(node: &Node, kind: DeviceKind) -> DeviceFacts {
     DeviceFacts {
         sequence: number(&disk.join("diskseq")),
         transport: None,
+        state: attribute(&disk.join("device/state")),
         discard: discard(disk),
         write_cache: write_cache(attribute(&disk.join("queue/write_cache")).as_deref()),
         partition: (kind == DeviceKind::Partition).then(|| partition(node)).flatten(),

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on must fail")]
 
+mod ailing;
 mod batch;
 mod fault;
 mod foreign;

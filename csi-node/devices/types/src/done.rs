@@ -32,11 +32,13 @@ pub enum Tool {
     Resize2fs,
     /// `lvm` (lvm2): whatever LVM keeps in its own metadata.
     Lvm,
+    /// `smartctl` (smartmontools): the only one who knows what disks say of their health.
+    Smartctl,
 }
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Blkid,
         Self::Wipefs,
         Self::MkfsExt4,
@@ -45,6 +47,7 @@ impl Tool {
         Self::E2fsck,
         Self::Resize2fs,
         Self::Lvm,
+        Self::Smartctl,
     ];
 
     /// The program's name.
@@ -59,6 +62,7 @@ impl Tool {
             Self::E2fsck => "e2fsck",
             Self::Resize2fs => "resize2fs",
             Self::Lvm => "lvm",
+            Self::Smartctl => "smartctl",
         }
     }
 }

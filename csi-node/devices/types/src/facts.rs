@@ -19,6 +19,8 @@ pub struct DeviceFacts {
     pub write_cache: WriteCache,
     /// The part of a disk that it is.
     pub partition: Option<PartitionView>,
+    /// SCSI's or NVMe's word for whether it serves (`running`, `offline`; `live`, `dead`).
+    pub state: Option<String>,
     /// What it is made of, where other devices carry it.
     pub stack: Option<Stack>,
     /// Kernel names of the devices that carry it.

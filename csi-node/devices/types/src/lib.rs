@@ -22,6 +22,7 @@ mod device_ref;
 mod done;
 mod facts;
 mod format;
+mod health;
 mod id;
 mod intent;
 mod kernel;
@@ -44,6 +45,7 @@ pub use device_ref::DeviceRef;
 pub use done::{StepDone, Tool};
 pub use facts::{DeviceFacts, PartitionEntry, PartitionView, Stack, Transport, WriteCache};
 pub use format::{Access, Allocation, Erase, FsType, SectorSize, VolumeMode};
+pub use health::{Logged, SmartView};
 pub use id::{
     BootId, ClusterUid, DeletionId, DevT, FileId, FsUuid, IdError, OperationId, PoolUuid,
     SUBVOLUME_NAME, UNFINISHED_PREFIX, VolumeUuid, image_name, quarantine_name, unfinished_name,

@@ -68,9 +68,14 @@ fn a_count_that_begins_anew_is_no_relief_and_enospc_is_no_fault() {
 #[test]
 fn the_worst_is_told_first() {
     let failing = ErrorTrack::default().after(totals(0), at(0)).after(totals(1), at(1)).failing;
-    let health =
-        Health { filesystem: FilesystemState::ShutDown, failing, watched: Watched::Enough };
+    let disk = Ailment { reason: Reason::DiskFailing, message: "disk sda fails".into() };
+    let health = Health {
+        disks: Some(disk),
+        filesystem: FilesystemState::ShutDown,
+        failing,
+        watched: Watched::Enough,
+    };
     let reasons: Vec<Reason> = health.ailments().iter().map(|ailment| ailment.reason).collect();
-    assert_eq!(reasons, [Reason::FilesystemShutDown, Reason::IoErrors]);
+    assert_eq!(reasons, [Reason::FilesystemShutDown, Reason::IoErrors, Reason::DiskFailing]);
     assert_eq!(Health::default().ailments(), []);
 }

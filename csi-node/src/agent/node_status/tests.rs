@@ -8,6 +8,7 @@ use terrace_device_types::{
 use uuid::Uuid;
 
 use super::*;
+use crate::agent::health::Ailment;
 use crate::presence::Absence;
 
 fn nothing() -> Facilities {
@@ -30,6 +31,7 @@ fn pool() -> NodePool {
         capacity: None,
         free: None,
         metadata_used: None,
+        unhealthy: None,
         message: None,
     }
 }
@@ -97,6 +99,9 @@ fn status_after(
         cluster: &cluster,
         facilities: &facilities,
         devices,
+        signs: &Signs::default(),
+        ailing: &[],
+        absent: &[],
         pools: vec![pool()],
         stock,
         sweep_after: Duration::from_secs(600),
@@ -191,6 +196,43 @@ fn a_disk_says_what_is_on_it_and_who_uses_it() {
         .collect();
     let expected = [(None, None), (None, Some("pool fast")), (Some("ntfs"), Some("used as swap"))];
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_disk_that_fails_and_one_that_is_gone_are_named_for_the_eye_and_said_what_to_do() {
+    let facilities = nothing();
+    let (cluster, stock) = ("c".parse().expect("a token"), stock(Listing::default(), Some(&[])));
+    let message = "disk wwn-1 (/dev/sda) is offline".to_owned();
+    let ailment = Ailment { reason: Reason::DiskFailing, message: message.clone() };
+    let ailing = [Ailing { id: "wwn-1".into(), name: "sda".into(), ailment }];
+    let hurt = NodePool { unhealthy: Some("disk wwn-2 is not there".into()), ..pool() };
+    let signs = Signs::default();
+    let facts = |ailing, absent, pools| Facts {
+        cluster: &cluster,
+        facilities: &facilities,
+        devices: &[],
+        signs: &signs,
+        ailing,
+        absent,
+        pools,
+        stock: &stock,
+        sweep_after: Duration::from_secs(600),
+        swept: None,
+        probe: None,
+        journal_aside: None,
+    };
+    let said = |facts: &Facts<'_>| {
+        let status = plan_node_status(facts, &StorageNodeStatus::default(), Timestamp::UNIX_EPOCH);
+        let healthy = condition::find(&status.conditions, ConditionType::DisksHealthy).cloned();
+        let healthy = healthy.expect("always said");
+        (status.failing_disks, healthy.status, healthy.message)
+    };
+    let absent = ["wwn-2".to_owned()];
+    let (failing, truth, told) = said(&facts(&ailing, &absent, vec![hurt]));
+    assert_eq!((failing.as_deref(), truth.as_str()), (Some("wwn-1, wwn-2 (missing)"), "False"));
+    assert_eq!(told, format!("pool fast: disk wwn-2 is not there; {message}"));
+    let (failing, truth, _) = said(&facts(&[], &[], vec![pool()]));
+    assert_eq!((failing, truth.as_str()), (None, "True"));
 }
 
 #[test]
