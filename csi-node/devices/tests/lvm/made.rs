@@ -83,15 +83,19 @@ impl Pool {
     }
 
     pub(crate) fn look(&self, volume: VolumeUuid) -> View {
-        self.look_beside(volume, None)
+        self.look_beside(volume, None).unwrap()
     }
 
-    fn look_beside(&self, volume: VolumeUuid, source: Option<VolumeUuid>) -> View {
-        observe_volume(&Host::real(), &self.dir, volume, source, Probe::Look, soon()).unwrap()
+    fn look_beside(
+        &self,
+        volume: VolumeUuid,
+        source: Option<VolumeUuid>,
+    ) -> Result<View, DeviceError> {
+        observe_volume(&Host::real(), &self.dir, volume, source, Probe::Look, soon())
     }
 
     pub(crate) fn plan(&self, volume: VolumeUuid, intent: &Intent) -> Result<Vec<Step>, Failed> {
-        let view = self.look_beside(volume, intent.source());
+        let view = self.look_beside(volume, intent.source()).map_err(Failed::Device)?;
         backend(self.kind).plan(intent, &view).map_err(Failed::Refused)
     }
 
