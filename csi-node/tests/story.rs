@@ -16,6 +16,8 @@ mod copies;
 mod crash;
 #[path = "story/disks.rs"]
 mod disks;
+#[path = "story/ground.rs"]
+mod ground;
 #[path = "story/groups.rs"]
 mod groups;
 #[path = "story/health.rs"]
@@ -44,3 +46,5 @@ mod subvolumes;
 mod sweep;
 #[path = "story/sweep_crash.rs"]
 mod sweep_crash;
+#[path = "story/thin_crash.rs"]
+mod thin_crash;

@@ -42,7 +42,7 @@ pub async fn watch(agent: Arc<Agent>) {
             }
             if !paused.contains_key(&uuid)
                 && is_past_watermark(&status)
-                && !grow(&agent, pool).await
+                && !has_grown(&agent, pool).await
             {
                 paused.insert(uuid, Instant::now() + PAUSE);
             }
@@ -62,13 +62,34 @@ async fn in_use(agent: &Agent, pool: &KnownPool) -> Option<ThinPoolStatus> {
 }
 
 /// Whether it grew.
-async fn grow(agent: &Agent, pool: KnownPool) -> bool {
+async fn has_grown(agent: &Agent, pool: KnownPool) -> bool {
+    let name = pool.name.clone();
+    match grow(agent, pool).await {
+        Ok(Outcome::Already) => false,
+        Ok(_grown) => {
+            tracing::info!(pool = name, "the thin pool passed a watermark and grew");
+            agent.dirty.notify_one();
+            true
+        }
+        Err(error) => {
+            let error = super::report::chain(&error);
+            tracing::warn!(error, pool = name, "a thin pool passed a watermark and can't grow");
+            false
+        }
+    }
+}
+
+/// Gives a thin pool what it should have by now.
+///
+/// # Errors
+/// [`runner::Error`]: the next second tries again.
+pub async fn grow(agent: &Agent, pool: KnownPool) -> Result<Outcome, runner::Error> {
     let dir = pool.dir.clone();
     let plan = move |host: &dyn Host| {
         let view = host.pool(&dir).map_err(runner::Error::Observe)?;
         Ok(plan_growth(&view)?)
     };
-    let subject = Subject { pool: Some(pool.uuid), name: pool.name.clone(), ..Subject::default() };
+    let subject = Subject { pool: Some(pool.uuid), name: pool.name, ..Subject::default() };
     let job = Job {
         kind: OpKind::PreparePool,
         subject,
@@ -78,21 +99,5 @@ async fn grow(agent: &Agent, pool: KnownPool) -> bool {
         patience: AGENT_PATIENCE,
         asked: Asked::Pool,
     };
-    match agent.context.runner.run(job, move |host: &dyn Host, _: &OperationId| plan(host)).await {
-        Ok(Outcome::Already) => false,
-        Ok(_grown) => {
-            tracing::info!(pool = pool.name, "the thin pool passed a watermark and grew");
-            agent.dirty.notify_one();
-            true
-        }
-        Err(error) => {
-            let error = super::report::chain(&error);
-            tracing::warn!(
-                error,
-                pool = pool.name,
-                "a thin pool passed a watermark and can't grow"
-            );
-            false
-        }
-    }
+    agent.context.runner.run(job, move |host: &dyn Host, _: &OperationId| plan(host)).await
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use terrace_device_types::lvm::{LvRef, LvmStep, VgUuid};
+use terrace_device_types::lvm::{LvRef, LvUuid, LvmStep, VgUuid};
 use terrace_device_types::{
     self as types, Bytes, DeviceRef, HostState, PoolUuid, Step, VolumeUuid,
 };
@@ -97,6 +97,17 @@ pub enum Undo {
         /// The image of its loop device.
         image: PathBuf,
     },
+    /// [`Step::EndFreeze`], on a logical volume.
+    EndFreezeLv {
+        /// Where it is mounted.
+        mount: PathBuf,
+        /// Its group.
+        group: VgUuid,
+        /// Which.
+        lv: LvUuid,
+        /// Its name.
+        name: String,
+    },
     /// [`Step::DetachLoop`].
     DetachLoop {
         /// The image.
@@ -134,6 +145,9 @@ impl Undo {
             Step::EndFreeze { mount, device: DeviceRef::LoopOf { image } } => {
                 Some(Self::EndFreeze { mount, image })
             }
+            Step::EndFreeze { mount, device: DeviceRef::Lv { group, lv, name } } => {
+                Some(Self::EndFreezeLv { mount, group, lv, name })
+            }
             Step::Lvm(LvmStep::RemoveUnfinishedLv { object, group, lv }) => {
                 let (name, volume) = (lv.name.to_string(), lv.volume);
                 Some(Self::RemoveUnfinishedLv { object, group, name, volume })
@@ -142,7 +156,7 @@ impl Undo {
             Step::Unmount { target } => Some(Self::Unmount { target }),
             Step::RemoveTarget { target } => Some(Self::RemoveTarget { target }),
             // Nothing else is an undo; were it one day, forgetting it here must not run it.
-            Step::EndFreeze { mount: _, device: DeviceRef::Disk { .. } | DeviceRef::Lv { .. } }
+            Step::EndFreeze { mount: _, device: DeviceRef::Disk { .. } }
             | Step::Lvm(
                 LvmStep::MakeGroup { .. }
                 | LvmStep::ExtendGroup { .. }
@@ -214,6 +228,9 @@ impl Undo {
             Self::EndFreeze { mount, image } => {
                 Step::EndFreeze { mount, device: DeviceRef::LoopOf { image } }
             }
+            Self::EndFreezeLv { mount, group, lv, name } => {
+                Step::EndFreeze { mount, device: DeviceRef::Lv { group, lv, name } }
+            }
             Self::DetachLoop { image } => Step::DetachLoop { image },
             Self::Unmount { target } => Step::Unmount { target },
             Self::RemoveTarget { target } => Step::RemoveTarget { target },
@@ -221,7 +238,7 @@ impl Undo {
     }
 
     const fn is_thaw(&self) -> bool {
-        matches!(self, Self::EndFreeze { .. })
+        matches!(self, Self::EndFreeze { .. } | Self::EndFreezeLv { .. })
     }
 
     const fn is_removal(&self) -> bool {

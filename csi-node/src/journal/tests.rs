@@ -195,6 +195,24 @@ fn i10_a_rollback_thaws_before_all_else() {
     assert!(matches!(copying(0).rollback().as_slice(), [Step::EndFreeze { .. }]));
 }
 
+/// The journal is all that the next start knows of it.
+#[test]
+fn i10_a_freeze_on_any_device_is_taken_back_by_the_next_start() {
+    let lv = DeviceRef::Lv {
+        group: "fY3zWk-6dpC-2l4H-Xb0N-RtQe-9aUs-JmV1oL".parse().expect("a UUID of lvm"),
+        lv: "Zk1pQw-8rTy-4uIo-Pa5S-dFgH-jKl7-zXcV0b".parse().expect("a UUID of lvm"),
+        name: "t-1".into(),
+    };
+    for device in [DeviceRef::LoopOf { image: PathBuf::from("/pool/t-1") }, lv] {
+        let freeze = Step::FreezeFilesystem { mount: PathBuf::from("/staging"), device };
+        let undo = Undo::of(OpKind::Copy, &freeze).expect("a freeze outlives its process");
+        let text = serde_json::to_string(&undo).expect("json");
+        let again: Undo = serde_json::from_str(&text).expect("json");
+        assert_eq!(again, undo);
+        assert_eq!(again.step(), terrace_device_types::undo(&freeze));
+    }
+}
+
 #[test]
 fn i3_copies_of_which_one_may_be_in_service_are_not_taken_back() {
     let back = copying(3).rollback();

@@ -36,11 +36,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tonic::transport::{Channel, Endpoint, Uri};
 use uuid::Uuid;
 
-use crate::disks::{Disks, has_disks, logical_volumes};
+use crate::disks::{Disks, logical_volumes};
 
 /// The folder of one story.
 pub(crate) struct Bench {
-    disks: Option<Disks>,
+    pub(crate) disks: Option<Disks>,
     dir: tempfile::TempDir,
     pub(crate) cluster: ClusterUid,
     pub(crate) pool: KnownPool,
@@ -62,51 +62,7 @@ impl Bench {
         bench
     }
 
-    /// One whose pool is a volume group on the guest's disks.
-    fn on_lvm() -> Self {
-        let disks = Disks::take();
-        let mut bench = Self::bare();
-        disks.make_pool(BackendKind::Lvm, &bench.pool_file(BackendKind::Lvm), &bench.pool.dir);
-        bench.disks = Some(disks);
-        bench
-    }
-
-    /// What stories of deaths are told of: images, and in a guest with disks logical volumes.
-    pub(crate) fn ground() -> fn() -> Self {
-        if has_disks() { Self::on_lvm } else { Self::new }
-    }
-
-    /// One whose pool lies on an xfs of its own: with reflink, wherever this runs.
-    pub(crate) fn on_xfs() -> Self {
-        let bench = Self::on_disk("mkfs.xfs");
-        bench.make_pool_of(BackendKind::File);
-        bench
-    }
-
-    /// One whose pool is of subvolumes.
-    pub(crate) fn on_btrfs() -> Self {
-        let bench = Self::on_disk("mkfs.btrfs");
-        bench.make_pool_of(BackendKind::Btrfs);
-        bench
-    }
-
-    fn on_disk(mkfs: &str) -> Self {
-        let bench = Self::bare();
-        let (disk, pool) = (bench.path("disk"), &bench.pool.dir);
-        let file = std::fs::File::create(&disk).expect("a file");
-        file.set_len(2 << 30).expect("a sparse one");
-        std::fs::create_dir(pool).expect("a folder");
-        let (disk, pool) = (text(&disk), text(pool));
-        for line in [[mkfs, "-q", &disk, ""], ["mount", "-oloop", &disk, &pool]] {
-            let words = line.iter().skip(1).filter(|word| !word.is_empty());
-            let ended = std::process::Command::new(line[0]).args(words).output();
-            let ended = ended.expect("a program");
-            assert!(ended.status.success(), "{line:?}: {ended:?}");
-        }
-        bench
-    }
-
-    fn bare() -> Self {
+    pub(crate) fn bare() -> Self {
         // Not in /tmp, which may be a tmpfs: a pool needs trusted attributes.
         let dir = tempfile::tempdir_in("/var/tmp").expect("a folder on a disk");
         let cluster: ClusterUid = Uuid::new_v4().to_string().parse().expect("a token");
@@ -121,7 +77,7 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    fn make_pool_of(&self, kind: BackendKind) {
+    pub(crate) fn make_pool_of(&self, kind: BackendKind) {
         let (host, dir) = (RealHost::new(), &self.pool.dir);
         let intent = PoolIntent::Make { file: self.pool_file(kind), place: PoolPlace::Directory };
         for _ in 0..3 {
@@ -133,7 +89,7 @@ impl Bench {
         }
     }
 
-    fn pool_file(&self, backend: BackendKind) -> PoolFile {
+    pub(crate) fn pool_file(&self, backend: BackendKind) -> PoolFile {
         PoolFile {
             pool_uuid: self.pool.uuid,
             cluster_uid: self.cluster.clone(),
@@ -325,6 +281,8 @@ impl Drop for Bench {
         // Twice: a pool on a disk of its own is busy while a loop device has an image of it.
         for _ in 0..2 {
             for at in self.all_mounts().into_iter().rev() {
+                // What is frozen stays mounted in secret, and its device taken.
+                let _ = std::process::Command::new("fsfreeze").arg("-u").arg(&at).output();
                 let _ = std::process::Command::new("umount").arg(&at).output();
             }
             for line in self.loops() {
@@ -335,7 +293,7 @@ impl Drop for Bench {
     }
 }
 
-fn text(path: &Path) -> String {
+pub(crate) fn text(path: &Path) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 

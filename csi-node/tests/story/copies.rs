@@ -109,14 +109,13 @@ fn dies_anywhere(sources: &'static [&'static str]) -> impl Future<Output = ()> {
         running.stop().await;
         taken.map(drop).map_err(drop)
     };
-    at_every_point_of(Bench::on_xfs, prepare, story, move |bench| {
+    at_every_point_of(Bench::copying(), prepare, story, move |bench| {
         for source in sources {
             assert_ready(bench, source);
             assert!(!is_frozen(&staging(bench, source)));
             std::fs::write(staging(bench, source).join("data/more"), "more").expect("usable");
         }
-        let images = std::fs::read_dir(&bench.pool.dir).expect("listed").flatten();
-        assert_eq!(images.count(), 2 * sources.len() + 1, "each copied once, and the pool file");
+        assert_eq!(bench.objects().len(), 2 * sources.len(), "each copied once");
     })
 }
 
@@ -154,7 +153,8 @@ struct DiesFrozen {
 
 impl Faults<Point> for DiesFrozen {
     fn reach(&self, point: Point) -> Verdict {
-        if point == Point::Step(OpKind::Copy, StepKind::CloneImage, Edge::After) {
+        let shared = [StepKind::CloneImage, StepKind::CreateLv];
+        if shared.iter().any(|&step| point == Point::Step(OpKind::Copy, step, Edge::After)) {
             self.dead.store(true, Ordering::SeqCst);
         }
         if self.dead.load(Ordering::SeqCst) { Verdict::Stop } else { Verdict::Go }
@@ -164,7 +164,7 @@ impl Faults<Point> for DiesFrozen {
 /// The API server may be away when the node starts, and the cluster unknown: writers don't wait for that.
 #[tokio::test(flavor = "multi_thread")]
 async fn i10_the_next_start_thaws_before_it_knows_anything_else() {
-    let bench = Bench::on_xfs();
+    let bench = Bench::copying()();
     let mut running = bench.start().await;
     stage(&bench, &mut running, &SOURCES[..1]).await;
     running.stop().await;
@@ -186,7 +186,7 @@ async fn i10_the_next_start_thaws_before_it_knows_anything_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i10_a_copy_that_takes_longer_than_a_freeze_may_is_refused_and_taken_back() {
-    let bench = Bench::on_xfs();
+    let bench = Bench::copying()();
     let file = staging(&bench, "one").join("data/late");
     let mut running = bench.start_with(Arc::new(WritesBeforeTheThaw { file })).await;
     stage(&bench, &mut running, &SOURCES[..1]).await;

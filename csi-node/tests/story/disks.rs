@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::{Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
-use terrace_backends::{BackendKind, backend};
+use terrace_backends::backend;
 use terrace_device_types::{PoolFile, PoolIntent, PoolPlace, Wipe};
 use terrace_devices::lvm::keep_in;
 use terrace_node::host::{Host, RealHost};
@@ -53,28 +53,38 @@ impl Disks {
         Self { paths }
     }
 
-    /// Makes the pool, as the agent does: step by step until nothing is left to do.
-    pub(crate) fn make_pool(&self, kind: BackendKind, file: &PoolFile, dir: &Path) {
-        let host = RealHost::new();
-        for _ in 0..8 {
-            let devices = host.devices().expect("a look");
-            let ours = devices.into_iter().filter(|device| self.paths.contains(&device.path));
-            let ours = ours.map(|device| (device, Wipe::Never)).collect();
-            let place = host.group(ours, file.pool_uuid).expect("a look");
-            let place = PoolPlace::Group(Box::new(place));
-            let intent = PoolIntent::Make { file: file.clone(), place };
-            let (view, mounts) = (host.pool(dir), host.mounts().expect("a look").mounts);
-            let steps = backend(kind).plan_pool(&intent, &view.expect("a look"), &mounts);
-            let steps = steps.expect("a plan");
-            if steps.is_empty() {
-                return;
-            }
-            for step in steps {
-                host.execute(&step, Duration::from_secs(60)).expect("a step");
-            }
-        }
-        unreachable!("a pool that is never made");
+    /// Makes the pool of all of them, as the agent does: pass by pass until nothing is left to do.
+    pub(crate) fn make_pool(&self, file: &PoolFile, dir: &Path) {
+        make_of(&self.paths, file, dir);
     }
+
+    /// The same of the first, and then gives the group the others: what is on it has not grown yet.
+    pub(crate) fn make_pool_that_gains(&self, file: &PoolFile, dir: &Path) {
+        make_of(&self.paths[..1], file, dir);
+        assert!(pass(&self.paths, file, dir), "the group gains nothing");
+    }
+}
+
+fn make_of(disks: &[PathBuf], file: &PoolFile, dir: &Path) {
+    let ended = (0..8).any(|_| !pass(disks, file, dir));
+    assert!(ended, "a pool that is never made");
+}
+
+/// Whether there was something to do.
+fn pass(disks: &[PathBuf], file: &PoolFile, dir: &Path) -> bool {
+    let host = RealHost::new();
+    let devices = host.devices().expect("a look");
+    let ours = devices.into_iter().filter(|device| disks.contains(&device.path));
+    let ours = ours.map(|device| (device, Wipe::Never)).collect();
+    let place = host.group(ours, file.pool_uuid).expect("a look");
+    let intent = PoolIntent::Make { file: file.clone(), place: PoolPlace::Group(Box::new(place)) };
+    let (view, mounts) = (host.pool(dir), host.mounts().expect("a look").mounts);
+    let steps = backend(file.backend).plan_pool(&intent, &view.expect("a look"), &mounts);
+    let steps = steps.expect("a plan");
+    for step in &steps {
+        host.execute(step, Duration::from_secs(60)).expect("a step");
+    }
+    !steps.is_empty()
 }
 
 /// Logical volumes by LVM's own word, but those that are the pool's own.

@@ -6,6 +6,8 @@ use terrace_crds::volume::VolumeMode as WireMode;
 use terrace_crds::{StorageSnapshot, StorageVolume};
 use terrace_device_types::{Bytes, HostState, TagReading, VolumeMode};
 use terrace_node::agent::volume;
+use terrace_node::operation::OpKind;
+use terrace_node::runner::Outcome;
 
 use crate::agent::agent;
 use crate::api::FakeApi;
@@ -16,12 +18,16 @@ use crate::snapshots::{
 };
 
 const BYTES: &[u8] = b"what the source holds";
+/// One extent of a volume group.
+const SIZE: Bytes = Bytes::mib(4);
 
 /// A raw volume with bytes in it.
 async fn source(bench: &Bench, name: &str) {
     let running = bench.start().await;
-    bench.create(&running, name, VolumeMode::Block).await;
-    let image = bench.view(name).volume.image.expect("made").path;
+    let intent = bench.create_intent(name, VolumeMode::Block, SIZE);
+    let made = bench.run(&running.context.runner, OpKind::Create, name, intent).await;
+    assert_eq!(made.expect("created"), Outcome::Changed);
+    let image = bench.view(name).volume.image.expect("made").place();
     std::os::unix::fs::FileExt::write_all_at(
         &std::fs::OpenOptions::new().write(true).open(image).expect("opened"),
         BYTES,
@@ -38,7 +44,7 @@ fn raw_snapshot(mut one: StorageSnapshot) -> StorageSnapshot {
 }
 
 fn raw_copy(bench: &Bench) -> StorageVolume {
-    let mut copy = copy(bench, "restored", "2Mi", "Snapshot", "snap");
+    let mut copy = copy(bench, "restored", "8Mi", "Snapshot", "snap");
     copy.spec.volume_mode = WireMode::Block;
     copy.spec.fs_type = None;
     copy
@@ -46,9 +52,10 @@ fn raw_copy(bench: &Bench) -> StorageVolume {
 
 fn assert_whole(bench: &Bench, name: &str, size: Bytes) {
     let image = bench.view(name).volume.image.expect("made");
+    let at = image.place();
     let TagReading::Read(tag) = image.tag else { unreachable!() };
     assert_eq!((tag.state, image.apparent), (HostState::Ready, size), "{name}");
-    assert!(std::fs::read(image.path).expect("read").starts_with(BYTES), "{name}");
+    assert!(std::fs::read(at).expect("read").starts_with(BYTES), "{name}");
 }
 
 /// Passes over each; all must be Ready in the end.
@@ -84,9 +91,9 @@ async fn i3_a_restore_ends_wherever_the_process_dies() {
         running.stop().await;
         passed.map(drop).map_err(drop).and(if wrote { Ok(()) } else { Err(()) })
     };
-    at_every_point_of(Bench::on_xfs, prepare, story, |bench| {
-        assert_whole(bench, "restored", Bytes::mib(2));
-        assert_whole(bench, &host_name("snap"), Bytes::mib(1));
+    at_every_point_of(Bench::copying(), prepare, story, |bench| {
+        assert_whole(bench, "restored", Bytes::mib(8));
+        assert_whole(bench, &host_name("snap"), SIZE);
     })
     .await;
 }
@@ -103,12 +110,11 @@ async fn i3_a_group_is_taken_whole_wherever_the_process_dies() {
         running.stop().await;
         ended
     };
-    at_every_point_of(Bench::on_xfs, prepare, story, |bench| {
+    at_every_point_of(Bench::copying(), prepare, story, |bench| {
         for name in ["a", "b"] {
-            assert_whole(bench, &host_name(name), Bytes::mib(1));
+            assert_whole(bench, &host_name(name), SIZE);
         }
-        let images = std::fs::read_dir(&bench.pool.dir).expect("listed").flatten();
-        assert_eq!(images.count(), 5, "two volumes, two snapshots, the pool file");
+        assert_eq!(bench.objects().len(), 4, "two volumes, two snapshots");
     })
     .await;
 }
@@ -135,10 +141,9 @@ async fn i3_i1_a_snapshots_deletion_ends_wherever_the_process_dies() {
         assert!(gone || !dropped, "the object never goes before the bytes");
         passed.map(drop).map_err(drop).and(if dropped { Ok(()) } else { Err(()) })
     };
-    at_every_point_of(Bench::on_xfs, prepare, story, |bench| {
-        let left = std::fs::read_dir(&bench.pool.dir).expect("listed").flatten();
-        assert_eq!(left.count(), 2, "the source and the pool file");
-        assert_whole(bench, "vol", Bytes::mib(1));
+    at_every_point_of(Bench::copying(), prepare, story, |bench| {
+        assert_eq!(bench.objects().len(), 1, "the source");
+        assert_whole(bench, "vol", SIZE);
     })
     .await;
 }

@@ -7,7 +7,7 @@ use terrace_device_types::HostState;
 use terrace_node::agent::deletion::orphan;
 
 use crate::bench::{Bench, Running};
-use crate::crash::at_every_point_of;
+use crate::crash::{at_every_point, at_every_point_of};
 use crate::sweep::{Left, Node, leave_quarantined, leave_unfinished, make, retag, tag};
 
 async fn swept(bench: Arc<Bench>, running: Running) -> Result<(), ()> {
@@ -29,7 +29,7 @@ async fn i3_i1_a_sweep_of_what_was_proven_to_go_ends_wherever_the_process_dies()
         make(bench, "kept").await;
         leave_quarantined(bench, "vol", Left::Marked).await;
     };
-    at_every_point_of(Bench::ground(), prepare, swept, gone).await;
+    at_every_point(prepare, swept, gone).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +38,7 @@ async fn i3_i1_a_sweep_of_what_was_never_finished_ends_wherever_the_process_dies
         make(bench, "kept").await;
         leave_unfinished(bench, "vol").await;
     };
-    at_every_point_of(Bench::ground(), prepare, swept, gone).await;
+    at_every_point(prepare, swept, gone).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,5 +66,5 @@ async fn i3_i1_an_orphans_end_on_a_persons_word_ends_wherever_the_process_dies()
             Err(_) => Err(()),
         }
     };
-    at_every_point_of(Bench::ground(), prepare, story, gone).await;
+    at_every_point(prepare, story, gone).await;
 }

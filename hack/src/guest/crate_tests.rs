@@ -91,7 +91,7 @@ pub(crate) fn logical_volumes(paths: &Paths, progress: &Progress) -> Result<()> 
     let mut programs = build(paths, progress, &["--workspace"])?;
     let host = Host::take(Which::Uml, paths, progress)?;
     let search_path = search_path(&Tools::locate(paths)?);
-    let deaths = ["crash::i3_create", "crash::i3_growing", "crash::i3_i1_deletion"];
+    let deaths = ["crash::i3_growing", "crash::i3_i1_deletion", "thin_crash::"];
     for (of, filter) in [("lvm-", &["pool::"] as &[&str]), ("story-", &deaths)] {
         let program = programs.iter().position(|program| program.name.starts_with(of));
         let program = programs.swap_remove(program.context("it is not built")?);
